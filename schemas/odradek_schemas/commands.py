@@ -1,0 +1,72 @@
+"""What workflow code asks for: the commands of a completed workflow task.
+
+`seq` numbers the commands of a run that have a later life (activities, timers), in the order of the code.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from .common import Failure, Payload, Record, RetryPolicy
+
+
+class ScheduleActivity(Record, tag="odradek.command.ScheduleActivity", tag_field="-type"):
+    """Run an activity. Timeouts of 0 are none. `eager`: the worker that sends this runs it itself."""
+
+    seq: int
+    activity_type: str
+    task_queue: str = ""
+    input: list[Payload] = []
+    headers: dict[str, Payload] = {}
+    start_to_close_timeout_ms: int = 0
+    schedule_to_start_timeout_ms: int = 0
+    schedule_to_close_timeout_ms: int = 0
+    heartbeat_timeout_ms: int = 0
+    retry_policy: RetryPolicy | None = None
+    delivery: str = "at_least_once"
+    cancellation_type: str = "try"
+    summary: str = ""
+    eager: bool = False
+
+
+class CancelActivity(Record, tag="odradek.command.CancelActivity", tag_field="-type"):
+    """Ask for the cancellation of an activity. Nothing happens if it has ended."""
+
+    seq: int
+
+
+class StartTimer(Record, tag="odradek.command.StartTimer", tag_field="-type"):
+    """Wake the workflow after `duration_ms`, counted from when the command is folded."""
+
+    seq: int
+    duration_ms: int
+    summary: str = ""
+
+
+class CancelTimer(Record, tag="odradek.command.CancelTimer", tag_field="-type"):
+    """Forget a timer. Nothing happens if it has fired."""
+
+    seq: int
+
+
+class CompleteWorkflow(Record, tag="odradek.command.CompleteWorkflow", tag_field="-type"):
+    """Close the run with a result."""
+
+    result: Payload | None = None
+
+
+class FailWorkflow(Record, tag="odradek.command.FailWorkflow", tag_field="-type"):
+    """Close the run with a failure."""
+
+    failure: Failure
+
+
+class CancelledWorkflow(Record, tag="odradek.command.CancelledWorkflow", tag_field="-type"):
+    """Close the run as cancelled, after a request to cancel."""
+
+    failure: Failure | None = None
+
+
+Command: TypeAlias = (
+    ScheduleActivity | CancelActivity | StartTimer | CancelTimer | CompleteWorkflow | FailWorkflow | CancelledWorkflow
+)

@@ -1,0 +1,62 @@
+"""What changes no state, so that it stays out of `events`: reads and heartbeats. Kept an hour.
+
+`barrier`: answer only once `events` is folded up to this offset; -1: up to its end when the leader reads this.
+"""
+
+from __future__ import annotations
+
+from .common import Payload, Record, Request
+
+
+class QueryWorkflow(Record):
+    workflow_id: str
+    query: str
+    request: Request
+    run_id: str = ""
+    input: list[Payload] = []
+    headers: dict[str, Payload] = {}
+    barrier: int = -1
+
+
+class AwaitResult(Record):
+    """Answered when the run closes, and before that with status `running` once it is known."""
+
+    workflow_id: str
+    request: Request
+    run_id: str = ""
+    barrier: int = -1
+
+
+class DescribeWorkflow(Record):
+    workflow_id: str
+    request: Request
+    run_id: str = ""
+    barrier: int = -1
+
+
+class FetchHistory(Record):
+    workflow_id: str
+    request: Request
+    run_id: str = ""
+    from_event_id: int = 1
+    barrier: int = -1
+
+
+class WorkerHeartbeat(Record):
+    """A worker session lives, and polls these queues."""
+
+    session: str
+    workflow_queues: list[str] = []
+    activity_queues: list[str] = []
+    client_id: str = ""
+    lost_after_ms: int = 10_000
+
+
+class ActivityHeartbeat(Record):
+    workflow_id: str
+    run_id: str
+    scheduled_by: str
+    seq: int
+    attempt: int
+    session: str
+    details: list[Payload] = []

@@ -1,0 +1,207 @@
+"""History: the numbered events of one run, in log order.
+
+The events of `INPUTS` are fed to the workflow code; the others tell what the code asked for, and how
+the run ended. `HistoryEvent` is how one is stored, sent to workers and published.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from .common import Failure, Payload, Record, RetryPolicy
+
+
+class WorkflowStarted(Record, tag="odradek.history.WorkflowStarted", tag_field="-type"):
+    """Event 1 of every run."""
+
+    workflow_type: str
+    task_queue: str
+    input: list[Payload] = []
+    headers: dict[str, Payload] = {}
+    first_run_id: str = ""
+    continued_from_run_id: str = ""
+    attempt: int = 1
+    execution_timeout_ms: int = 0
+    run_timeout_ms: int = 0
+    task_timeout_ms: int = 0
+    retry_policy: RetryPolicy | None = None
+    memo: dict[str, Payload] = {}
+    search_attributes: dict[str, Payload] = {}
+    request_id: str = ""
+
+
+class SignalReceived(Record, tag="odradek.history.SignalReceived", tag_field="-type"):
+    signal: str
+    input: list[Payload] = []
+    headers: dict[str, Payload] = {}
+    request_id: str = ""
+
+
+class WorkflowCancelRequested(Record, tag="odradek.history.WorkflowCancelRequested", tag_field="-type"):
+    reason: str = ""
+    request_id: str = ""
+
+
+class CommandSummary(Record):
+    """What replay compares of a command: its kind, its number and its name."""
+
+    kind: str
+    seq: int = 0
+    name: str = ""
+
+
+class WorkflowTaskCompleted(Record, tag="odradek.history.WorkflowTaskCompleted", tag_field="-type"):
+    """The code has seen everything up to `consumed_through`, then the events `local_events`, and gave `commands`."""
+
+    id: str
+    base: str
+    consumed_through: int
+    local_events: list[int] = []
+    commands: list[CommandSummary] = []
+    session: str = ""
+
+
+class ActivityScheduled(Record, tag="odradek.history.ActivityScheduled", tag_field="-type"):
+    seq: int
+    scheduled_by: str
+    activity_type: str
+    task_queue: str
+    input: list[Payload] = []
+    headers: dict[str, Payload] = {}
+    start_to_close_timeout_ms: int = 0
+    schedule_to_start_timeout_ms: int = 0
+    schedule_to_close_timeout_ms: int = 0
+    heartbeat_timeout_ms: int = 0
+    retry_policy: RetryPolicy | None = None
+    delivery: str = "at_least_once"
+    summary: str = ""
+
+
+class ActivityCompleted(Record, tag="odradek.history.ActivityCompleted", tag_field="-type"):
+    seq: int
+    scheduled_event_id: int
+    result: Payload | None = None
+    attempt: int = 1
+    started_ms: int = 0
+    session: str = ""
+
+
+class ActivityFailed(Record, tag="odradek.history.ActivityFailed", tag_field="-type"):
+    """The last attempt failed. reason: non_retryable, maximum_attempts, timeout, lost."""
+
+    seq: int
+    scheduled_event_id: int
+    failure: Failure
+    attempt: int = 1
+    reason: str = ""
+    session: str = ""
+
+
+class ActivityTimedOut(Record, tag="odradek.history.ActivityTimedOut", tag_field="-type"):
+    """timeout_type: start_to_close, schedule_to_start, schedule_to_close, heartbeat."""
+
+    seq: int
+    scheduled_event_id: int
+    timeout_type: str
+    timeout_ms: int = 0
+    attempt: int = 1
+    last_failure: Failure | None = None
+    heartbeat_details: list[Payload] = []
+
+
+class ActivityCancelRequested(Record, tag="odradek.history.ActivityCancelRequested", tag_field="-type"):
+    seq: int
+    scheduled_event_id: int
+
+
+class ActivityCancelled(Record, tag="odradek.history.ActivityCancelled", tag_field="-type"):
+    seq: int
+    scheduled_event_id: int
+    details: list[Payload] = []
+
+
+class TimerStarted(Record, tag="odradek.history.TimerStarted", tag_field="-type"):
+    seq: int
+    due_ms: int
+    summary: str = ""
+
+
+class TimerFired(Record, tag="odradek.history.TimerFired", tag_field="-type"):
+    seq: int
+    started_event_id: int
+
+
+class TimerCancelled(Record, tag="odradek.history.TimerCancelled", tag_field="-type"):
+    seq: int
+    started_event_id: int
+
+
+class WorkflowCompleted(Record, tag="odradek.history.WorkflowCompleted", tag_field="-type"):
+    """`unread`: IDs of events that the code never saw."""
+
+    result: Payload | None = None
+    unread: list[int] = []
+
+
+class WorkflowFailed(Record, tag="odradek.history.WorkflowFailed", tag_field="-type"):
+    failure: Failure
+    unread: list[int] = []
+
+
+class WorkflowCancelled(Record, tag="odradek.history.WorkflowCancelled", tag_field="-type"):
+    failure: Failure | None = None
+    unread: list[int] = []
+
+
+class WorkflowTerminated(Record, tag="odradek.history.WorkflowTerminated", tag_field="-type"):
+    reason: str = ""
+    unread: list[int] = []
+
+
+class WorkflowTimedOut(Record, tag="odradek.history.WorkflowTimedOut", tag_field="-type"):
+    """timeout_type: execution, run."""
+
+    timeout_type: str
+    unread: list[int] = []
+
+
+Attributes: TypeAlias = (
+    WorkflowStarted
+    | SignalReceived
+    | WorkflowCancelRequested
+    | WorkflowTaskCompleted
+    | ActivityScheduled
+    | ActivityCompleted
+    | ActivityFailed
+    | ActivityTimedOut
+    | ActivityCancelRequested
+    | ActivityCancelled
+    | TimerStarted
+    | TimerFired
+    | TimerCancelled
+    | WorkflowCompleted
+    | WorkflowFailed
+    | WorkflowCancelled
+    | WorkflowTerminated
+    | WorkflowTimedOut
+)
+
+INPUTS = (
+    WorkflowStarted,
+    SignalReceived,
+    WorkflowCancelRequested,
+    ActivityCompleted,
+    ActivityFailed,
+    ActivityTimedOut,
+    ActivityCancelled,
+    TimerFired,
+)
+CLOSES = (WorkflowCompleted, WorkflowFailed, WorkflowCancelled, WorkflowTerminated, WorkflowTimedOut)
+
+
+class HistoryEvent(Record):
+    """One numbered event of a run. IDs count from 1 without gaps; times never go back."""
+
+    event_id: int
+    time_ms: int
+    attributes: Attributes

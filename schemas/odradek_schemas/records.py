@@ -1,0 +1,346 @@
+"""The records of `events`, the topic that is the truth: what clients, workers and the engine append."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from .commands import Command
+from .common import Failure, Payload, Position, Record, Request, RetryPolicy
+
+# ---------------------------------------------------------------- by clients, and any service
+
+
+class StartWorkflow(Record):
+    """Begin a run, unless the policies forbid it. With `signal`: and signal it, or the one that is open.
+
+    id_conflict_policy (a run is open): fail, use_existing, terminate_existing.
+    id_reuse_policy (the last run is closed): allow, allow_if_failed, reject.
+    """
+
+    workflow_id: str
+    workflow_type: str
+    task_queue: str
+    input: list[Payload] = []
+    headers: dict[str, Payload] = {}
+    request: Request | None = None
+    id_conflict_policy: str = "fail"
+    id_reuse_policy: str = "allow"
+    execution_timeout_ms: int = 0
+    run_timeout_ms: int = 0
+    task_timeout_ms: int = 0
+    start_delay_ms: int = 0
+    retry_policy: RetryPolicy | None = None
+    memo: dict[str, Payload] = {}
+    search_attributes: dict[str, Payload] = {}
+    signal: str = ""
+    signal_input: list[Payload] = []
+
+
+class SignalWorkflow(Record):
+    """`run_id` empty: the run that is open."""
+
+    workflow_id: str
+    signal: str
+    run_id: str = ""
+    input: list[Payload] = []
+    headers: dict[str, Payload] = {}
+    request: Request | None = None
+
+
+class CancelWorkflow(Record):
+    workflow_id: str
+    run_id: str = ""
+    reason: str = ""
+    request: Request | None = None
+
+
+class TerminateWorkflow(Record):
+    workflow_id: str
+    run_id: str = ""
+    reason: str = ""
+    request: Request | None = None
+
+
+class CompleteActivity(Record):
+    """Completion from anywhere by task token."""
+
+    workflow_id: str
+    task_token: bytes
+    result: Payload | None = None
+    request: Request | None = None
+
+
+class FailActivity(Record):
+    workflow_id: str
+    task_token: bytes
+    failure: Failure
+    request: Request | None = None
+
+
+# ---------------------------------------------------------------- by workers
+
+
+class WorkerAlive(Record):
+    """A worker session begins on this partition. A session ends once, for good (rules T5, T6)."""
+
+    session: str
+    identity: str = ""
+    client_id: str = ""
+    reply_partition: int = -1
+    build_id: str = ""
+
+
+class WorkerStopped(Record):
+    """The worker itself ends its session: what it still holds goes to others at once."""
+
+    session: str
+
+
+class LocalResult(Record):
+    """The result of an activity that the worker ran itself. `time_ms`: the workflow's time when it was fed."""
+
+    seq: int
+    scheduled_by: str
+    time_ms: int
+    attempt: int = 1
+    result: Payload | None = None
+    failure: Failure | None = None
+
+
+class WorkflowTaskCompleted(Record):
+    """The workflow code advanced: it has seen events up to `consumed_through`, and gives `commands`.
+
+    Taken only if `base` is the ID of the run's last accepted completion (at first the run ID). `id` is
+    unique for ever: worker session and counter (rules W1, W6).
+    """
+
+    workflow_id: str
+    run_id: str
+    id: str
+    base: str
+    consumed_through: int
+    session: str = ""
+    commands: list[Command] = []
+    local_results: list[LocalResult] = []
+
+
+class WorkflowTaskFailed(Record):
+    """The workflow code could not advance. cause: bug, non_determinism, blocked, unknown_type."""
+
+    workflow_id: str
+    run_id: str
+    base: str
+    failure: Failure
+    cause: str = "bug"
+    session: str = ""
+
+
+class ActivityStarted(Record):
+    workflow_id: str
+    run_id: str
+    seq: int
+    scheduled_by: str
+    attempt: int
+    session: str
+
+
+class ActivityCompleted(Record):
+    workflow_id: str
+    run_id: str
+    seq: int
+    scheduled_by: str
+    attempt: int
+    session: str
+    result: Payload | None = None
+
+
+class ActivityFailed(Record):
+    """`next_retry_delay_ms` -1: as the retry policy says."""
+
+    workflow_id: str
+    run_id: str
+    seq: int
+    scheduled_by: str
+    attempt: int
+    session: str
+    failure: Failure
+    next_retry_delay_ms: int = -1
+    heartbeat_details: list[Payload] = []
+
+
+class ActivityCancelled(Record):
+    workflow_id: str
+    run_id: str
+    seq: int
+    scheduled_by: str
+    attempt: int
+    session: str
+    details: list[Payload] = []
+
+
+class ActivityHandedBack(Record):
+    """A worker that shuts down, or is full, gives an attempt back; it is delivered again, at no cost."""
+
+    workflow_id: str
+    run_id: str
+    seq: int
+    scheduled_by: str
+    attempt: int
+    session: str
+    heartbeat_details: list[Payload] = []
+
+
+# ---------------------------------------------------------------- by the engine
+
+
+class LeaderElected(Record):
+    """A processor takes the partition; the offset of this record is its epoch. `version`: of the fold.
+
+    `partitions`: how many partitions the namespace has; the first one in the log holds (rule N1).
+    """
+
+    member: str
+    nonce: str
+    version: int = 1
+    partitions: int = 0
+
+
+class Mark(Record):
+    """All effects up to (offset, index) for one output partition have left."""
+
+    topic: str
+    partition: int
+    offset: int
+    index: int
+
+
+class EffectsEmitted(Record):
+    marks: list[Mark] = []
+
+
+class EffectFailed(Record):
+    """The effect at (offset, index) can never be delivered (rule E6)."""
+
+    topic: str
+    partition: int
+    offset: int
+    index: int
+    reason: str
+    epoch: int
+
+
+class TimerFired(Record):
+    workflow_id: str
+    run_id: str
+    seq: int
+    epoch: int
+
+
+class ActivityTimedOut(Record):
+    workflow_id: str
+    run_id: str
+    seq: int
+    scheduled_by: str
+    attempt: int
+    timeout_type: str
+    epoch: int
+    heartbeat_details: list[Payload] = []
+
+
+class ActivityRetryDue(Record):
+    """The backoff before attempt `attempt` is over."""
+
+    workflow_id: str
+    run_id: str
+    seq: int
+    scheduled_by: str
+    attempt: int
+    epoch: int
+
+
+class WorkflowTaskDue(Record):
+    """The start delay, or the backoff after failed workflow task `attempt`, is over."""
+
+    workflow_id: str
+    run_id: str
+    base: str
+    attempt: int
+    epoch: int
+
+
+class WorkflowTimedOut(Record):
+    """timeout_type: execution, run."""
+
+    workflow_id: str
+    run_id: str
+    timeout_type: str
+    epoch: int
+
+
+class TaskReissued(Record):
+    """A task that is out unanswered for too long is emitted again (rule T3).
+
+    `seq` 0: the workflow task on `base`; else the activity's attempt. (offset, index) say which emission.
+    """
+
+    workflow_id: str
+    run_id: str
+    offset: int
+    index: int
+    epoch: int
+    base: str = ""
+    seq: int = 0
+    attempt: int = 0
+
+
+class HeldDetails(Record):
+    """The last heartbeat details of one activity of a lost worker."""
+
+    workflow_id: str
+    run_id: str
+    seq: int
+    details: list[Payload] = []
+
+
+class WorkerLost(Record):
+    session: str
+    epoch: int
+    heartbeat_details: list[HeldDetails] = []
+
+
+class ForwardedRecord(Record):
+    """A record that another partition sends here, in its own encoding. It is never forwarded again (rule N1)."""
+
+    position: Position
+    value: bytes
+    key: bytes = b""
+
+
+EventRecord: TypeAlias = (
+    StartWorkflow
+    | SignalWorkflow
+    | CancelWorkflow
+    | TerminateWorkflow
+    | CompleteActivity
+    | FailActivity
+    | WorkerAlive
+    | WorkerStopped
+    | WorkflowTaskCompleted
+    | WorkflowTaskFailed
+    | ActivityStarted
+    | ActivityCompleted
+    | ActivityFailed
+    | ActivityCancelled
+    | ActivityHandedBack
+    | LeaderElected
+    | EffectsEmitted
+    | EffectFailed
+    | TimerFired
+    | ActivityTimedOut
+    | ActivityRetryDue
+    | WorkflowTaskDue
+    | WorkflowTimedOut
+    | TaskReissued
+    | WorkerLost
+    | ForwardedRecord
+)

@@ -1,0 +1,142 @@
+"""What goes back to one client. Clients drop a second answer to the same request ID."""
+
+from __future__ import annotations
+
+from .common import Failure, Payload, Position, Record
+
+
+class RequestReply(Record):
+    """The outcome of a request that went through the log.
+
+    outcome: ok, started, existing (the open run is used), already_started, reuse_rejected, not_found,
+    closed, expired, invalid.
+    """
+
+    position: Position
+    client_id: str
+    request_id: str
+    outcome: str
+    run_id: str = ""
+    message: str = ""
+
+
+class WorkflowResult(Record):
+    """status: running (ask again), completed, failed, cancelled, terminated, timed_out, continued_as_new, not_found."""
+
+    client_id: str
+    request_id: str
+    status: str
+    run_id: str = ""
+    workflow_type: str = ""
+    next_run_id: str = ""
+    result: Payload | None = None
+    failure: Failure | None = None
+
+
+class QueryResult(Record):
+    """status: answered, failed (the handler raised), not_found, rejected (see `failure`)."""
+
+    client_id: str
+    request_id: str
+    status: str
+    result: Payload | None = None
+    failure: Failure | None = None
+
+
+class HistoryPage(Record):
+    """Events from the asked one on. `next_event_id` 0: this is the last page.
+
+    `base` and `consumed_through` belong to the state that the pages show; a page with another `base` than
+    the first means that the run advanced in between.
+    """
+
+    client_id: str
+    request_id: str
+    found: bool
+    run_id: str = ""
+    workflow_type: str = ""
+    status: str = ""
+    base: str = ""
+    consumed_through: int = 0
+    last_event_id: int = 0
+    next_event_id: int = 0
+    events: list[bytes] = []
+
+
+class PendingActivity(Record):
+    """state: scheduled, started, backing_off, cancel_requested."""
+
+    seq: int
+    activity_type: str
+    task_queue: str
+    state: str
+    attempt: int
+    maximum_attempts: int = 0
+    scheduled_ms: int = 0
+    started_ms: int = 0
+    next_retry_ms: int = 0
+    session: str = ""
+    identity: str = ""
+    last_failure: Failure | None = None
+    heartbeat_details: list[Payload] = []
+    task_token: bytes = b""
+
+
+class PendingTimer(Record):
+    seq: int
+    due_ms: int
+    summary: str = ""
+
+
+class WorkflowDescription(Record):
+    """`workers`: how many live workers poll the workflow's queue; 0 means that nobody will advance it.
+
+    `missing_queues`: queues with waiting tasks that no live worker polls.
+    """
+
+    client_id: str
+    request_id: str
+    found: bool
+    workflow_id: str = ""
+    run_id: str = ""
+    first_run_id: str = ""
+    workflow_type: str = ""
+    task_queue: str = ""
+    status: str = ""
+    start_ms: int = 0
+    close_ms: int = 0
+    history_length: int = 0
+    history_size: int = 0
+    task_attempt: int = 0
+    task_failure: Failure | None = None
+    task_failure_cause: str = ""
+    task_retry_ms: int = 0
+    workers: int = 0
+    missing_queues: list[str] = []
+    memo: dict[str, Payload] = {}
+    search_attributes: dict[str, Payload] = {}
+    pending_activities: list[PendingActivity] = []
+    pending_timers: list[PendingTimer] = []
+    now_ms: int = 0
+
+
+class SessionEnded(Record):
+    """To a worker: its session is over on this partition; it begins a new one (rule T6)."""
+
+    position: Position
+    client_id: str
+    session: str
+    partition: int
+
+
+class ActivityCancelRequest(Record):
+    """To a worker: an activity that it runs is to be cancelled. reason: cancelled, closed, timed_out."""
+
+    position: Position
+    client_id: str
+    session: str
+    workflow_id: str
+    run_id: str
+    scheduled_by: str
+    seq: int
+    reason: str = "cancelled"

@@ -1,0 +1,90 @@
+"""What the engine hands to workers, and what it publishes: tasks, the history stream, dead letters."""
+
+from __future__ import annotations
+
+from .common import Payload, Position, Record, Request
+
+
+class WorkflowTask(Record):
+    """There are events up to `last_event_id`: advance the workflow and answer on `base`.
+
+    `events`: the events after `consumed_through`, each a `HistoryEvent` in single-object encoding;
+    not `complete`: they were too large, fetch them. A worker without the workflow in its cache fetches
+    the history, unless `consumed_through` is 0.
+    """
+
+    position: Position
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    base: str
+    consumed_through: int
+    last_event_id: int
+    events: list[bytes] = []
+    complete: bool = True
+    attempt: int = 1
+
+
+class QueryTask(Record):
+    """Answer a query from the state at `base`, to the asking client. Not part of any chain."""
+
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    base: str
+    offset: int
+    query: str
+    request: Request
+    input: list[Payload] = []
+    headers: dict[str, Payload] = {}
+
+
+class ActivityTask(Record):
+    """Run one attempt of an activity. Its identity is (run_id, scheduled_by, seq) (rule W5)."""
+
+    position: Position
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    scheduled_by: str
+    seq: int
+    attempt: int
+    activity_type: str
+    task_queue: str
+    scheduled_ms: int
+    input: list[Payload] = []
+    headers: dict[str, Payload] = {}
+    start_to_close_timeout_ms: int = 0
+    schedule_to_close_timeout_ms: int = 0
+    heartbeat_timeout_ms: int = 0
+    heartbeat_details: list[Payload] = []
+    delivery: str = "at_least_once"
+
+
+class VoidEffect(Record):
+    """Stands in a chain for an effect that could not be delivered (rule E6). Receivers pass over it."""
+
+    position: Position
+
+
+class HistoryBatch(Record):
+    """New events of one run, for the `history` topic: each a `HistoryEvent` in single-object encoding."""
+
+    position: Position
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    task_queue: str
+    events: list[bytes] = []
+
+
+class DeadLetter(Record):
+    """A record that could not be understood, or a message that nobody will read, and why."""
+
+    position: Position
+    reason: str
+    topic: str
+    partition: int
+    offset: int
+    key: bytes = b""
+    value: bytes = b""
