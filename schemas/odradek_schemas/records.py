@@ -197,12 +197,16 @@ class LeaderElected(Record):
     """A processor takes the partition; the offset of this record is its epoch. `version`: of the fold.
 
     `partitions`: how many partitions the namespace has; the first one in the log holds (rule N1).
+    `clock_ms`: the leader's clock; record timestamps far above it wait for a newer one (rule C1).
+    `closed_retention_ms`: how long closed runs are kept in the store.
     """
 
     member: str
     nonce: str
+    clock_ms: int
     version: int = 1
     partitions: int = 0
+    closed_retention_ms: int = 30 * 24 * 3600 * 1000
 
 
 class Mark(Record):
@@ -214,7 +218,16 @@ class Mark(Record):
     index: int
 
 
+class ClockRead(Record):
+    """The leader's clock, written when records wait for it (rule C1)."""
+
+    clock_ms: int
+    epoch: int
+
+
 class EffectsEmitted(Record):
+    """Effects that left, per output partition: marks only grow, and need no epoch (rule E5)."""
+
     marks: list[Mark] = []
 
 
@@ -333,6 +346,7 @@ EventRecord: TypeAlias = (
     | ActivityCancelled
     | ActivityHandedBack
     | LeaderElected
+    | ClockRead
     | EffectsEmitted
     | EffectFailed
     | TimerFired

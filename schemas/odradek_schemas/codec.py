@@ -1,0 +1,247 @@
+"""Records to bytes and back: Avro single-object encoding, and JSON for what people write by hand.
+
+A record's bytes begin with C3 01 and the fingerprint of the schema that wrote them, so that any record
+ever written still reads: a schema that is no longer the current one is kept in `avsc/archive/`.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from collections.abc import Callable
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import fastavro
+import msgspec
+
+from . import commands, common, ephemeral, history, records, replies, tasks
+from .avro import MARKER, fingerprint_of, full_name, schema_of
+from .common import Record
+from .handwritten import from_json
+
+ARCHIVE = Path(__file__).parent / "avsc" / "archive"
+
+
+class DecodeError(ValueError):
+    """Bytes that are no record of ours. The message says why."""
+
+
+def record_classes() -> list[type[Record]]:
+    """All classes that may stand alone in a topic."""
+    nested = {common.Record, history.CommandSummary, records.LocalResult, records.Mark, records.HeldDetails}
+    nested |= {replies.PendingActivity, replies.PendingTimer}
+    classes: list[type[Record]] = []
+    for module in (records, ephemeral, tasks, replies):
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, Record) and value.__module__ == module.__name__:
+                if value not in nested:
+                    classes.append(value)
+    return [*classes, history.HistoryEvent]
+
+
+_Wrapper: TypeAlias = Callable[[Any], Any]
+
+
+@cache
+def _wrapper(hint: Any) -> _Wrapper | None:
+    """What names the records inside unions for Avro, in place, in a value of type `hint`; None: nothing to do.
+
+    Avro finds the branch by the name at once; without it, it would try them one by one.
+    """
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is list:
+        inner = _wrapper(arguments[0])
+        return None if inner is None else lambda values: [inner(v) for v in values]
+    if origin is dict:
+        inner = _wrapper(arguments[1])
+        return None if inner is None else lambda values: {k: inner(v) for k, v in values.items()}
+    if origin in (types.UnionType, typing.Union):
+        members = {full_name(a): a for a in arguments if isinstance(a, type) and issubclass(a, Record)}
+        return _union_wrapper(members) if members else None
+    if isinstance(hint, type) and issubclass(hint, Record):
+        return _record_wrapper(hint)
+    return None
+
+
+def _union_wrapper(members: dict[str, type[Record]]) -> _Wrapper:
+    only = next(iter(members)) if len(members) == 1 else None
+
+    def wrap(value: Any) -> Any:
+        if value is None:
+            return None
+        name = only or value["-type"]
+        inner = _wrapper(members[name])
+        return (name, value if inner is None else inner(value))
+
+    return wrap
+
+
+def _record_wrapper(cls: type[Record]) -> _Wrapper | None:
+    if cls is common.Failure:
+        return _wrap_failure
+    hints = typing.get_type_hints(cls)
+    steps = [(name, step) for name in cls.__struct_fields__ if (step := _wrapper(hints[name])) is not None]
+    if not steps:
+        return None
+
+    def wrap(value: dict[str, Any]) -> dict[str, Any]:
+        for name, step in steps:
+            if value[name]:
+                value[name] = step(value[name])
+        return value
+
+    return wrap
+
+
+def _wrap_failure(value: dict[str, Any]) -> dict[str, Any]:
+    """Failure contains itself, so its wrapper cannot be built from its fields."""
+    if value["encoded_attributes"] is not None:
+        value["encoded_attributes"] = (full_name(common.Payload), value["encoded_attributes"])
+    if value["cause"] is not None:
+        value["cause"] = (full_name(common.Failure), _wrap_failure(value["cause"]))
+    return value
+
+
+class _Format:
+    """How one class is written and read."""
+
+    def __init__(self, cls: type[Record]) -> None:
+        self.cls = cls
+        self.raw = schema_of(cls)
+        self.schema = fastavro.parse_schema(self.raw)
+        self.fingerprint = fingerprint_of(self.raw)
+        self.header = MARKER + self.fingerprint
+        self.named = cls in (history.HistoryEvent, records.WorkflowTaskCompleted)
+        self.wrap = _wrapper(cls) or (lambda value: value)
+
+    def read(self, buffer: BytesIO, writer: Any) -> Record:
+        reader = None if writer is self.schema else self.schema
+        value = fastavro.schemaless_reader(
+            buffer, writer, reader, return_record_name=self.named, return_record_name_override=self.named
+        )
+        if self.named:
+            value = _with_tags(value)
+        return typing.cast(Record, msgspec.convert(value, self.cls))
+
+
+def _with_tags(value: Any) -> Any:
+    """Turn Avro's (name, record) pairs into what msgspec reads as a tagged union."""
+    if isinstance(value, tuple):
+        name, fields = value
+        fields = {k: _with_tags(v) if isinstance(v, (list, dict, tuple)) else v for k, v in fields.items()}
+        fields["-type"] = name
+        return fields
+    if isinstance(value, list):
+        return [_with_tags(v) if isinstance(v, (list, dict, tuple)) else v for v in value]
+    if isinstance(value, dict):
+        return {k: _with_tags(v) if isinstance(v, (list, dict, tuple)) else v for k, v in value.items()}
+    return value
+
+
+@cache
+def _formats() -> dict[type[Record], _Format]:
+    return {cls: _Format(cls) for cls in record_classes()}
+
+
+@cache
+def _readers() -> dict[bytes, tuple[_Format, Any]]:
+    """Schemas by fingerprint: the current ones, then the archived ones."""
+    formats = _formats()
+    by_name = {full_name(cls): f for cls, f in formats.items()}
+    found: dict[bytes, tuple[_Format, Any]] = {}
+    for path in sorted(ARCHIVE.glob("*.avsc")):
+        raw = json.loads(path.read_text())
+        name = f"{raw['namespace']}.{raw['name']}"
+        if name in by_name:
+            found[fingerprint_of(raw)] = (by_name[name], fastavro.parse_schema(raw))
+    for f in formats.values():
+        found[f.fingerprint] = (f, f.schema)
+    return found
+
+
+_to_builtins: Callable[..., Any] = msgspec.to_builtins
+
+
+def encode(record: Record) -> bytes:
+    """The record in Avro single-object encoding."""
+    f = _formats()[type(record)]
+    buffer = BytesIO()
+    buffer.write(f.header)
+    fastavro.schemaless_writer(buffer, f.schema, f.wrap(_to_builtins(record, builtin_types=(bytes,))))
+    return buffer.getvalue()
+
+
+def decode(data: bytes) -> Record:
+    """The record in `data`: single-object Avro, or a JSON object of those that people write by hand.
+
+    Raises DecodeError, and nothing else, for anything else.
+    """
+    if data[:1] == b"{":
+        try:
+            return from_json(data)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise DecodeError(f"JSON record not understood: {error}") from error
+    if data[:2] != MARKER:
+        raise DecodeError(f"{len(data)} bytes that are neither Avro single-object encoding nor JSON")
+    entry = _readers().get(data[2:10])
+    if entry is None:
+        raise DecodeError(f"no schema has the fingerprint {data[2:10].hex()}; a newer version may have written this")
+    f, writer = entry
+    buffer = BytesIO(data[10:])
+    try:
+        record = f.read(buffer, writer)
+    except Exception as error:  # fastavro raises whatever the bytes lead it to: EOFError, IndexError, struct.error ...
+        raise DecodeError(f"bytes do not fit the schema of {full_name(f.cls)}: {error!r}") from error
+    if buffer.tell() != len(data) - 10:
+        raise DecodeError(f"{len(data) - 10 - buffer.tell()} bytes too many after {full_name(f.cls)}")
+    return record
+
+
+def to_json(record: Record) -> dict[str, Any]:
+    """The record as plain JSON values, for people: `type`, then the fields; bytes as text where they are text."""
+    value = _readable(msgspec.to_builtins(record, builtin_types=(bytes,)))
+    return {"type": type(record).__name__, **{k: v for k, v in value.items() if k != "-type"}}
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, dict):
+        if value.keys() == {"metadata", "data"}:
+            return _readable_payload(value)
+        return {("type" if k == "-type" else k): (v.rsplit(".", 1)[-1] if k == "-type" else _readable(v))
+                for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_readable(v) for v in value]
+    if isinstance(value, bytes):
+        return _readable_bytes(value)
+    return value
+
+
+def _readable_payload(value: dict[str, Any]) -> Any:
+    if value["metadata"].get("encoding") == b"json/plain":
+        try:
+            return json.loads(value["data"])
+        except ValueError:
+            pass
+    elif value["metadata"].get("encoding") == b"binary/null":
+        return None
+    return {"metadata": {k: _readable_bytes(v) for k, v in value["metadata"].items()},
+            "data": _readable_bytes(value["data"])}
+
+
+def _readable_bytes(value: bytes) -> Any:
+    if value[:2] == MARKER:
+        try:
+            return to_json(decode(value))
+        except DecodeError:
+            pass
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"hex": value.hex()}
+
+
+__all__ = ["DecodeError", "commands", "decode", "encode", "record_classes", "to_json"]
