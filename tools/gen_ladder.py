@@ -1,0 +1,192 @@
+"""Writes the modules of overloads by number of arguments: `workers/odradek/_starting.py` and `_children.py`.
+
+A type variable tuple would say the same in one line, but mypy refuses it for workflows whose parameters have defaults.
+
+    python tools/gen_ladder.py           write the two modules
+    python tools/gen_ladder.py --check   exit with 1 if they are not what this script writes
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent.parent / "workers" / "odradek"
+LADDER = ("Zero", "One", "Two", "Three", "Four", "Five")
+MANY = 6
+
+HEADER = '''"""{docstring}
+
+Written by tools/gen_ladder.py: change that, then run it.
+"""
+
+from __future__ import annotations
+
+{imports}
+'''
+TYPES = """from ._types import (
+{names}
+)"""
+
+
+@dataclass(frozen=True)
+class Function:
+    """One overloaded function: what it is called, and what its overloads have in common."""
+
+    name: str
+    options: str
+    result: str  # of a call with a class; {W} and {R} are replaced
+    doc: str
+    body: str
+    method: bool = False
+    is_async: bool = True
+    has_result: bool = True
+
+    def render(self) -> str:
+        overloads = [self._by_name(typed=True)] if self.has_result else []
+        overloads += [self._by_name(typed=False)]
+        overloads += [self._overload(count) for count in range(MANY)]
+        overloads += [self._overload(MANY)]
+        return "\n".join([*overloads, self._implementation()])
+
+    def _by_name(self, *, typed: bool) -> str:
+        result = self.result.format(W="Any", R="R" if typed else "Any")
+        extra = ["result_type: TypeForm[R]"] if typed else []
+        return self._signature(["workflow: str", "/", "*args: Any", *extra, self._unpacked()], result)
+
+    def _overload(self, count: int) -> str:
+        result = self.result.format(W="W", R="R")
+        if count == MANY:
+            numbered = [f"arg{number}: Any" for number in range(1, MANY + 1)]
+            parameters = ["workflow: TakesMany[W, R]", *numbered, "/", "*args: Any", self._unpacked()]
+            return self._signature(parameters, result, "  # from six arguments on: not checked, pass a dataclass")
+        numbered = [f"arg{number}: Arg{number}" for number in range(1, count + 1)]
+        variables = "".join(f"Arg{number}, " for number in range(1, count + 1))
+        first = f"workflow: Takes{LADDER[count]}[W, {variables}R]"
+        return self._signature([first, *numbered, "/", self._unpacked()], result)
+
+    def _unpacked(self) -> str:
+        return f"**options: Unpack[{self.options}]"
+
+    def _signature(self, parameters: list[str], result: str, comment: str = "") -> str:
+        indent = "    " if self.method else ""
+        start = f"{indent}{'async ' if self.is_async else ''}def {self.name}("
+        parameters = (["self"] if self.method else []) + parameters
+        line = f"{start}{', '.join(parameters)}) -> {result}: ..."
+        if len(line) > 120:
+            inner = f"{indent}    {', '.join(parameters)}"
+            if len(inner) > 120:
+                inner = "\n".join(f"{indent}    {parameter}," for parameter in parameters)
+            line = f"{start}\n{inner}\n{indent}) -> {result}: ..."
+        return f"{indent}@overload{comment}\n{line}"
+
+    def _implementation(self) -> str:
+        indent = "    " if self.method else ""
+        receiver = "self, " if self.method else ""
+        result = "NoReturn" if self.result == "NoReturn" else "Any"
+        start = f"{indent}{'async ' if self.is_async else ''}def {self.name}("
+        lines = [f"{start}{receiver}workflow: Any, /, *args: Any, **options: Any) -> {result}:"]
+        lines += [f'{indent}    """{self.doc}"""', f"{indent}    {self.body}"]
+        return "\n".join(lines)
+
+
+START_DOC = """Start a workflow and return its handle.
+
+        `workflow` is a class, a function or the name of a type. Options are those of StartOptions; `id` is required.
+        Raises WorkflowAlreadyStartedError if the ID policies forbid it, DefinitionError for arguments that do not
+        fit, RequestTimeoutError if no engine answers, UnavailableError if the log cannot be reached.
+        """
+EXECUTE_DOC = """Start a workflow and return its result.
+
+        Raises WorkflowFailedError if it fails, is cancelled, is terminated or times out, and what `start` raises.
+        """
+SIGNAL_DOC = """Signal the workflow of this ID; start it first if it is not running. One step: both happen, or neither.
+
+        `signal` and `signal_args` are the message; the rest is as for `start`.
+        """
+
+STARTING = [
+    Function("start", "StartOptions", "WorkflowHandle[{W}, {R}]", START_DOC,
+             "return await self._start(workflow, args, options)", method=True),
+    Function("execute", "StartOptions", "{R}", EXECUTE_DOC,
+             "return await self._execute(workflow, args, options)", method=True),
+    Function("signal_with_start", "SignalWithStartOptions", "WorkflowHandle[{W}, {R}]", SIGNAL_DOC,
+             "return await self._signal_with_start(workflow, args, options)", method=True),
+]  # fmt: skip
+CHILDREN = [
+    Function("execute_child", "ChildOptions", "{R}", "Start a child workflow and return its result.",
+             'raise not_available("workflow.execute_child")'),
+    Function("start_child", "ChildOptions", "ChildWorkflowHandle[{W}, {R}]",
+             "Start a child workflow; the handle signals it and waits for its result.",
+             'raise not_available("workflow.start_child")'),
+    Function("continue_as_new", "ContinueOptions", "NoReturn",
+             "End this run and begin the next one, with an empty history.",
+             'raise not_available("workflow.continue_as_new")', is_async=False, has_result=False),
+]  # fmt: skip
+
+LADDER_TYPES = [
+    *[f"Arg{number}" for number in range(1, MANY)],
+    "R",
+    *sorted(["TakesMany", *[f"Takes{word}" for word in LADDER]]),
+    "W",
+]
+
+
+def imported_types(*extra: str) -> str:
+    names = sorted({*LADDER_TYPES, *extra}, key=lambda name: (name.lower(), name))
+    return TYPES.format(names="\n".join(f"    {name}," for name in names))
+
+
+def starting() -> str:
+    imports = "\n".join([
+        "from abc import abstractmethod",
+        "from collections.abc import Sequence",
+        "from typing import Any, Unpack, overload",
+        "",
+        "from typing_extensions import TypeForm",
+        "",
+        "from ._handle import WorkflowHandle",
+        imported_types("SignalWithStartOptions", "StartOptions"),
+    ])  # fmt: skip
+    header = HEADER.format(docstring="The calls of a client that start workflows, typed by the workflow's arguments.",
+                           imports=imports)  # fmt: skip
+    lines = ["", "", "class Starting:", '    """Base of Client."""', ""]
+    for name, result in (("_start", "Any"), ("_execute", "Any"), ("_signal_with_start", "Any")):
+        lines += [
+            "    @abstractmethod",
+            f"    async def {name}(self, workflow: Any, args: Sequence[Any], options: dict[str, Any]) -> {result}: ...",
+            "",
+        ]
+    return header + "\n".join(lines) + "\n" + "\n\n".join(function.render() for function in STARTING) + "\n"
+
+
+def children() -> str:
+    imports = "\n".join([
+        "from typing import Any, NoReturn, Unpack, overload",
+        "",
+        "from typing_extensions import TypeForm",
+        "",
+        "from ._handle import ChildWorkflowHandle",
+        imported_types("ChildOptions", "ContinueOptions"),
+        "from .errors import not_available",
+    ])  # fmt: skip
+    docstring = "What a workflow calls to start other runs, typed by their arguments."
+    header = HEADER.format(docstring=docstring, imports=imports)
+    return header + "\n\n" + "\n\n\n".join(function.render() for function in CHILDREN) + "\n"
+
+
+def main() -> int:
+    stale = 0
+    for name, text in (("_starting.py", starting()), ("_children.py", children())):
+        path = PACKAGE / name
+        if path.exists() and path.read_text() == text:
+            continue
+        stale += 1
+        if "--check" not in sys.argv:
+            path.write_text(text)
+    return 1 if stale and "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

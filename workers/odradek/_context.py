@@ -1,0 +1,94 @@
+"""The seam between the functions of `workflow` and whatever runs the workflow's code."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from random import Random
+from typing import Any, Protocol
+
+from ._types import ActivityOptions
+from .errors import NotInWorkflowError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowInfo:
+    """What a workflow knows about itself: `workflow.info()`. Timeouts are seconds; None: there is none."""
+
+    workflow_id: str
+    run_id: str
+    workflow_type: str = ""
+    task_queue: str = ""
+    namespace: str = "default"
+    attempt: int = 1
+    first_run_id: str = ""
+    continued_from_run_id: str = ""
+    start_time: datetime | None = None
+    execution_timeout: float | None = None
+    run_timeout: float | None = None
+    task_timeout: float | None = None
+    search_attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+class WorkflowContext(Protocol):
+    """One running workflow, as its own code sees it."""
+
+    def info(self) -> WorkflowInfo: ...
+
+    def time(self) -> float:
+        """Seconds since the epoch: the time of the last fed event, the same on every replay."""
+        ...
+
+    def random(self) -> Random:
+        """A generator seeded from the run ID."""
+        ...
+
+    async def execute_activity(
+        self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], *, result_type: Any, options: ActivityOptions
+    ) -> Any:
+        """The durable step. `args` are bound and in the order of the payloads; `kwargs` is empty."""
+        ...
+
+    async def wait_condition(self, fn: Callable[[], Any], timeout: float | None) -> Any:
+        """Wait until `fn()` is truthy and return that value; TimeoutError after `timeout` seconds."""
+        ...
+
+    def all_handlers_finished(self) -> bool: ...
+
+    def is_replaying(self) -> bool: ...
+
+    def memo(self) -> Mapping[str, Any]: ...
+
+
+class _Active(threading.local):
+    context: WorkflowContext | None = None
+
+
+_active = _Active()
+
+
+def current() -> WorkflowContext:
+    """The workflow whose code runs in this thread. Raises NotInWorkflowError outside of one."""
+    context = _active.context
+    if context is None:
+        raise NotInWorkflowError("this works only inside a workflow: in `run`, a message handler, or a task of theirs")
+    return context
+
+
+def in_workflow() -> bool:
+    """Whether this thread is running workflow code."""
+    return _active.context is not None
+
+
+@contextmanager
+def activate(context: WorkflowContext) -> Iterator[None]:
+    """Make `context` the current one of this thread, while the code of that workflow runs."""
+    previous = _active.context
+    _active.context = context
+    try:
+        yield
+    finally:
+        _active.context = previous

@@ -1,0 +1,86 @@
+"""What `describe` and `history` return: plain, readable values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+WorkflowStatus = Literal["running", "completed", "failed", "cancelled", "terminated", "timed_out", "continued_as_new"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingActivity:
+    """An activity that has no result yet.
+
+    state: scheduled, started, backing_off (see `next_retry_time`), cancel_requested. `attempt` counts from 1;
+    `maximum_attempts` None: without limit. `last_failure` is the error of the attempt before.
+    """
+
+    activity_type: str
+    task_queue: str
+    state: str
+    attempt: int
+    maximum_attempts: int | None = None
+    scheduled_time: datetime | None = None
+    started_time: datetime | None = None
+    next_retry_time: datetime | None = None
+    last_failure: BaseException | None = None
+    heartbeat_details: tuple[Any, ...] = ()
+    worker: str = ""
+    task_token: bytes = b""
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingTimer:
+    """A timer that has not fired."""
+
+    due_time: datetime
+    summary: str = ""
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowDescription:
+    """One run of a workflow, as it stood when asked.
+
+    `task_failure`: why the code cannot be advanced, with the worker's traceback in `task_failure_traceback`; it is
+    tried again at `task_retry_time`. `workers`: how many live workers poll `task_queue`. `missing_queues`: the
+    queues with waiting tasks that no live worker polls. `warnings` says both in words.
+    """
+
+    id: str
+    run_id: str
+    workflow_type: str
+    task_queue: str
+    status: WorkflowStatus
+    first_run_id: str = ""
+    start_time: datetime | None = None
+    close_time: datetime | None = None
+    history_length: int = 0
+    history_size: int = 0
+    memo: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    search_attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    pending_activities: tuple[PendingActivity, ...] = ()
+    pending_timers: tuple[PendingTimer, ...] = ()
+    task_attempt: int = 0
+    task_failure: BaseException | None = None
+    task_failure_cause: str = ""
+    task_failure_traceback: str = ""
+    task_retry_time: datetime | None = None
+    workers: int = 0
+    missing_queues: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryEvent:
+    """One numbered event of a run. `attributes` are its fields, with payloads and failures read."""
+
+    id: int
+    time: datetime
+    type: str
+    attributes: Mapping[str, Any]

@@ -1,0 +1,199 @@
+"""Handles: one workflow, to send it messages, wait for it and look at it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, overload
+
+from typing_extensions import TypeForm
+
+from ._description import HistoryEvent, WorkflowDescription
+from ._options import seconds
+from ._types import Duration, P, R, R_co, T, W, W_co
+from .errors import DefinitionError, not_available
+
+if TYPE_CHECKING:
+    from ._handlers import Query, Signal, Update
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which workflow a call is about, and how it is made. `timeout` in seconds, None: the client's default."""
+
+    workflow_id: str
+    run_id: str | None = None
+    request_id: str | None = None
+    timeout: float | None = None
+
+
+class Requests(Protocol):
+    """What a handle needs of its client."""
+
+    async def signal(self, target: Target, name: str, args: Sequence[Any]) -> None: ...
+
+    async def query(self, target: Target, name: str, args: Sequence[Any], result_type: Any) -> Any: ...
+
+    async def result(self, target: Target, result_type: Any) -> Any: ...
+
+    async def describe(self, target: Target) -> WorkflowDescription: ...
+
+    async def history(self, target: Target) -> list[HistoryEvent]: ...
+
+    async def cancel(self, target: Target, reason: str) -> None: ...
+
+    async def terminate(self, target: Target, reason: str) -> None: ...
+
+
+class _CanSignal(Generic[W_co]):
+    """The workflow type is bound in `self`, so that a message of another workflow is an error."""
+
+    @overload
+    async def signal(self: _CanSignal[W], signal: Signal[W, P], /, *args: P.args, **kwargs: P.kwargs) -> None: ...
+    @overload
+    async def signal(self, signal: str, /, *args: Any) -> None: ...
+    async def signal(self, signal: Any, /, *args: Any, **kwargs: Any) -> None:
+        """Send a signal. Returns when it is durable and the engine has taken it."""
+        raise not_available("signalling from a workflow")
+
+    async def cancel(self) -> None:
+        """Ask the workflow to cancel: its code gets `asyncio.CancelledError`."""
+        raise not_available("cancelling from a workflow")
+
+
+class ExternalWorkflowHandle(_CanSignal[W_co]):
+    """Another workflow, from inside one."""
+
+    id: str
+
+
+class ChildWorkflowHandle(_CanSignal[W_co], Generic[W_co, R_co]):
+    """A child workflow, from inside its parent."""
+
+    id: str
+
+    async def result(self) -> R_co:
+        """Wait for the child's result."""
+        raise not_available("child workflows")
+
+    def __await__(self) -> Generator[Any, Any, R_co]:
+        return self.result().__await__()
+
+
+class WorkflowHandle(_CanSignal[W_co], Generic[W_co, R_co]):
+    """One workflow, seen by a client. Made by `Client.start` and `Client.get`.
+
+    `run_id` None: whichever run is the latest. All calls raise RequestTimeoutError if no engine answers,
+    UnavailableError if the log cannot be reached, ClientClosedError, and WorkflowNotFoundError.
+    """
+
+    def __init__(self, requests: Requests, target: Target, result_type: Any = Any) -> None:
+        self._requests = requests
+        self._target = target
+        self._result_type = result_type
+
+    @property
+    def id(self) -> str:
+        """The workflow ID."""
+        return self._target.workflow_id
+
+    @property
+    def run_id(self) -> str | None:
+        """The run that the handle is about; None: the latest."""
+        return self._target.run_id
+
+    def with_options(self, *, request_id: str | None = None, timeout: Duration | None = None) -> Self:
+        """The same handle with a request ID of yours for its next call (a repeated call with the same ID takes effect
+        once), or another time to wait for an answer."""
+        target = replace(
+            self._target,
+            request_id=request_id if request_id is not None else self._target.request_id,
+            timeout=seconds(timeout) if timeout is not None else self._target.timeout,
+        )
+        return type(self)(self._requests, target, self._result_type)
+
+    @overload
+    async def signal(self: _CanSignal[W], signal: Signal[W, P], /, *args: P.args, **kwargs: P.kwargs) -> None: ...
+    @overload
+    async def signal(self, signal: str, /, *args: Any) -> None: ...
+    async def signal(self, signal: Any, /, *args: Any, **kwargs: Any) -> None:
+        """Send a signal. Returns when it is durable and the engine has taken it.
+
+        Raises WorkflowClosedError if the workflow has ended.
+        """
+        name, values, _ = bind_message("signal", signal, args, kwargs)
+        await self._requests.signal(self._target, name, values)
+
+    @overload
+    async def query(self: WorkflowHandle[W, Any], query: Query[W, P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    async def query(self, query: str, /, *args: Any, result_type: TypeForm[T]) -> T: ...
+    @overload
+    async def query(self, query: str, /, *args: Any) -> Any: ...
+    async def query(self, query: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Ask the workflow something; it also answers after its end. Sees every message acknowledged before.
+
+        Raises QueryFailedError if the handler raises, QueryRejectedError if there is no such handler.
+        """
+        result_type = kwargs.pop("result_type", Any) if isinstance(query, str) else None
+        name, values, declared = bind_message("query", query, args, kwargs)
+        return await self._requests.query(self._target, name, values, declared if result_type is None else result_type)
+
+    @overload
+    async def update(
+        self: WorkflowHandle[W, Any], update: Update[W, P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+    @overload
+    async def update(self, update: str, /, *args: Any, result_type: TypeForm[T]) -> T: ...
+    @overload
+    async def update(self, update: str, /, *args: Any) -> Any: ...
+    async def update(self, update: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Send an update and return its result."""
+        raise not_available("WorkflowHandle.update", "send a signal, and query what came of it")
+
+    async def result(self) -> R_co:
+        """Wait for the workflow's end, however long it takes, and return its result.
+
+        With `with_options(timeout=...)` waits no longer than that (RequestTimeoutError). Follows continue-as-new.
+        Raises WorkflowFailedError if it failed, was cancelled or terminated, or timed out.
+        """
+        result: R_co = await self._requests.result(self._target, self._result_type)
+        return result
+
+    async def describe(self) -> WorkflowDescription:
+        """Status, pending activities and timers, and what keeps the workflow from going on."""
+        return await self._requests.describe(self._target)
+
+    async def history(self) -> list[HistoryEvent]:
+        """All events of the run so far."""
+        return await self._requests.history(self._target)
+
+    async def cancel(self, reason: str = "") -> None:
+        """Ask the workflow to cancel: its code gets `asyncio.CancelledError`, and may clean up."""
+        await self._requests.cancel(self._target, reason)
+
+    async def terminate(self, reason: str = "") -> None:
+        """End the workflow at once; its code is not asked."""
+        await self._requests.terminate(self._target, reason)
+
+    async def reset(self, event_id: int) -> WorkflowHandle[W_co, R_co]:
+        """Begin a new run from the history before event `event_id`."""
+        raise not_available("WorkflowHandle.reset")
+
+    def __repr__(self) -> str:
+        return f"<workflow handle {self.id!r} run {self.run_id or 'latest'}>"
+
+
+def bind_message(kind: str, message: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[str, list[Any], Any]:
+    """Name, arguments in the order of the parameters, and result type of a message given by its object or its name.
+
+    Raises DefinitionError if it is no message of this kind, or if the arguments do not fit.
+    """
+    if isinstance(message, str):
+        if kwargs:
+            raise DefinitionError(f"{kind} {message!r}: arguments of a message given by name are positional")
+        return message, list(args), Any
+    if getattr(message, "kind", None) != kind:
+        shown = getattr(message, "__qualname__", repr(message))
+        raise DefinitionError(f"{shown} is not a {kind}: pass `Class.method` of one, or its name as a string")
+    return message.name, message.signature.bind(args, kwargs), message.signature.result_type

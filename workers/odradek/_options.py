@@ -1,0 +1,101 @@
+"""Options checked at the call, and turned into what records hold: milliseconds and retry policies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from odradek_schemas import common
+
+from .errors import DefinitionError
+
+if TYPE_CHECKING:
+    from ._types import Duration, RetryPolicy
+
+DEFAULT_START_TO_CLOSE_SECONDS = 600.0
+_TIMEOUTS = (
+    "start_to_close_timeout",
+    "schedule_to_start_timeout",
+    "schedule_to_close_timeout",
+    "heartbeat_timeout",
+)
+ACTIVITY_OPTIONS = frozenset(
+    {"task_queue", *_TIMEOUTS, "retry_policy", "delivery", "summary"},
+)
+_MAXIMUM_SECONDS = 1000 * 365 * 86_400.0
+
+
+def seconds(value: Duration) -> float:
+    """A duration as seconds. Raises DefinitionError for what is not a timedelta or a number, or is negative."""
+    if isinstance(value, timedelta):
+        result = value.total_seconds()
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        result = float(value)
+    else:
+        raise DefinitionError(f"a duration is a timedelta or a number of seconds, not {value!r}")
+    if not (0 <= result <= _MAXIMUM_SECONDS):
+        raise DefinitionError(f"a duration is between 0 and 1000 years, not {value!r}")
+    return result
+
+
+def milliseconds(value: Duration | None) -> int:
+    """A duration as whole milliseconds, rounded up so that a short one is not none; None is 0."""
+    return 0 if value is None else math.ceil(round(seconds(value) * 1000, 6))
+
+
+def check_retry_policy(policy: RetryPolicy) -> None:
+    """Raise DefinitionError (a TypeError) or ValueError if `policy` makes no sense."""
+    initial = seconds(policy.initial_interval)
+    if initial <= 0:
+        raise ValueError("RetryPolicy: initial_interval is more than 0 seconds; use maximum_attempts=1 for no retries")
+    if policy.backoff_coefficient < 1 or not math.isfinite(policy.backoff_coefficient):
+        raise ValueError(f"RetryPolicy: backoff_coefficient is at least 1, not {policy.backoff_coefficient}")
+    if policy.maximum_interval is not None and seconds(policy.maximum_interval) < initial:
+        raise ValueError("RetryPolicy: maximum_interval is not below initial_interval")
+    if policy.maximum_attempts is not None and policy.maximum_attempts < 1:
+        raise ValueError("RetryPolicy: maximum_attempts is at least 1, or None for no limit")
+
+
+def retry_policy_record(policy: RetryPolicy | None) -> common.RetryPolicy | None:
+    """The policy as records hold it."""
+    if policy is None:
+        return None
+    return common.RetryPolicy(
+        initial_interval_ms=max(1, milliseconds(policy.initial_interval)),
+        backoff_coefficient=float(policy.backoff_coefficient),
+        maximum_interval_ms=milliseconds(policy.maximum_interval),
+        maximum_attempts=policy.maximum_attempts or 0,
+        non_retryable_error_types=[
+            kind if isinstance(kind, str) else kind.__name__ for kind in policy.non_retryable_error_types
+        ],
+    )
+
+
+def check_activity_options(options: Mapping[str, Any], what: str) -> None:
+    """Raise DefinitionError for unknown options of activity `what`, or values that make no sense."""
+    check_names(options, ACTIVITY_OPTIONS, what)
+    for name in _TIMEOUTS:
+        value = options.get(name)
+        if value is not None and seconds(value) == 0:
+            raise DefinitionError(f"{what}: {name} is more than 0; None is no timeout")
+    queue = options.get("task_queue")
+    if queue is not None and not (isinstance(queue, str) and queue):
+        raise DefinitionError(f"{what}: task_queue is a name, not {queue!r}")
+    if options.get("delivery", "at_least_once") not in ("at_least_once", "at_most_once"):
+        raise DefinitionError(f"{what}: delivery is 'at_least_once' or 'at_most_once', not {options['delivery']!r}")
+
+
+def check_names(options: Iterable[str], known: Iterable[str], what: str) -> None:
+    """Raise DefinitionError if an option is not among the known ones."""
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise DefinitionError(f"{what}: unknown option {unknown[0]!r}; there are {', '.join(sorted(known))}")
+
+
+def activity_timeouts_ms(options: Mapping[str, Any]) -> dict[str, int]:
+    """The timeouts of a ScheduleActivity command, by field name, with the default of 10 minutes for
+    `start_to_close_timeout`; 0 is none."""
+    merged: dict[str, Any] = {"start_to_close_timeout": DEFAULT_START_TO_CLOSE_SECONDS, **options}
+    return {f"{name}_ms": milliseconds(merged.get(name)) for name in _TIMEOUTS}

@@ -1,0 +1,261 @@
+"""The calls of a client that start workflows, typed by the workflow's arguments.
+
+Written by tools/gen_ladder.py: change that, then run it.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, Unpack, overload
+
+from typing_extensions import TypeForm
+
+from ._handle import WorkflowHandle
+from ._types import (
+    Arg1,
+    Arg2,
+    Arg3,
+    Arg4,
+    Arg5,
+    R,
+    SignalWithStartOptions,
+    StartOptions,
+    TakesFive,
+    TakesFour,
+    TakesMany,
+    TakesOne,
+    TakesThree,
+    TakesTwo,
+    TakesZero,
+    W,
+)
+
+
+class Starting:
+    """Base of Client."""
+
+    @abstractmethod
+    async def _start(self, workflow: Any, args: Sequence[Any], options: dict[str, Any]) -> Any: ...
+
+    @abstractmethod
+    async def _execute(self, workflow: Any, args: Sequence[Any], options: dict[str, Any]) -> Any: ...
+
+    @abstractmethod
+    async def _signal_with_start(self, workflow: Any, args: Sequence[Any], options: dict[str, Any]) -> Any: ...
+
+    @overload
+    async def start(
+        self, workflow: str, /, *args: Any, result_type: TypeForm[R], **options: Unpack[StartOptions]
+    ) -> WorkflowHandle[Any, R]: ...
+    @overload
+    async def start(
+        self, workflow: str, /, *args: Any, **options: Unpack[StartOptions]
+    ) -> WorkflowHandle[Any, Any]: ...
+    @overload
+    async def start(self, workflow: TakesZero[W, R], /, **options: Unpack[StartOptions]) -> WorkflowHandle[W, R]: ...
+    @overload
+    async def start(
+        self, workflow: TakesOne[W, Arg1, R], arg1: Arg1, /, **options: Unpack[StartOptions]
+    ) -> WorkflowHandle[W, R]: ...
+    @overload
+    async def start(
+        self, workflow: TakesTwo[W, Arg1, Arg2, R], arg1: Arg1, arg2: Arg2, /, **options: Unpack[StartOptions]
+    ) -> WorkflowHandle[W, R]: ...
+    @overload
+    async def start(
+        self,
+        workflow: TakesThree[W, Arg1, Arg2, Arg3, R],
+        arg1: Arg1,
+        arg2: Arg2,
+        arg3: Arg3,
+        /,
+        **options: Unpack[StartOptions],
+    ) -> WorkflowHandle[W, R]: ...
+    @overload
+    async def start(
+        self,
+        workflow: TakesFour[W, Arg1, Arg2, Arg3, Arg4, R],
+        arg1: Arg1,
+        arg2: Arg2,
+        arg3: Arg3,
+        arg4: Arg4,
+        /,
+        **options: Unpack[StartOptions],
+    ) -> WorkflowHandle[W, R]: ...
+    @overload
+    async def start(
+        self,
+        workflow: TakesFive[W, Arg1, Arg2, Arg3, Arg4, Arg5, R],
+        arg1: Arg1,
+        arg2: Arg2,
+        arg3: Arg3,
+        arg4: Arg4,
+        arg5: Arg5,
+        /,
+        **options: Unpack[StartOptions],
+    ) -> WorkflowHandle[W, R]: ...
+    @overload  # from six arguments on: not checked, pass a dataclass
+    async def start(
+        self,
+        workflow: TakesMany[W, R],
+        arg1: Any,
+        arg2: Any,
+        arg3: Any,
+        arg4: Any,
+        arg5: Any,
+        arg6: Any,
+        /,
+        *args: Any,
+        **options: Unpack[StartOptions],
+    ) -> WorkflowHandle[W, R]: ...
+    async def start(self, workflow: Any, /, *args: Any, **options: Any) -> Any:
+        """Start a workflow and return its handle.
+
+        `workflow` is a class, a function or the name of a type. Options are those of StartOptions; `id` is required.
+        Raises WorkflowAlreadyStartedError if the ID policies forbid it, DefinitionError for arguments that do not
+        fit, RequestTimeoutError if no engine answers, UnavailableError if the log cannot be reached.
+        """
+        return await self._start(workflow, args, options)
+
+    @overload
+    async def execute(
+        self, workflow: str, /, *args: Any, result_type: TypeForm[R], **options: Unpack[StartOptions]
+    ) -> R: ...
+    @overload
+    async def execute(self, workflow: str, /, *args: Any, **options: Unpack[StartOptions]) -> Any: ...
+    @overload
+    async def execute(self, workflow: TakesZero[W, R], /, **options: Unpack[StartOptions]) -> R: ...
+    @overload
+    async def execute(self, workflow: TakesOne[W, Arg1, R], arg1: Arg1, /, **options: Unpack[StartOptions]) -> R: ...
+    @overload
+    async def execute(
+        self, workflow: TakesTwo[W, Arg1, Arg2, R], arg1: Arg1, arg2: Arg2, /, **options: Unpack[StartOptions]
+    ) -> R: ...
+    @overload
+    async def execute(
+        self,
+        workflow: TakesThree[W, Arg1, Arg2, Arg3, R],
+        arg1: Arg1,
+        arg2: Arg2,
+        arg3: Arg3,
+        /,
+        **options: Unpack[StartOptions],
+    ) -> R: ...
+    @overload
+    async def execute(
+        self,
+        workflow: TakesFour[W, Arg1, Arg2, Arg3, Arg4, R],
+        arg1: Arg1,
+        arg2: Arg2,
+        arg3: Arg3,
+        arg4: Arg4,
+        /,
+        **options: Unpack[StartOptions],
+    ) -> R: ...
+    @overload
+    async def execute(
+        self,
+        workflow: TakesFive[W, Arg1, Arg2, Arg3, Arg4, Arg5, R],
+        arg1: Arg1,
+        arg2: Arg2,
+        arg3: Arg3,
+        arg4: Arg4,
+        arg5: Arg5,
+        /,
+        **options: Unpack[StartOptions],
+    ) -> R: ...
+    @overload  # from six arguments on: not checked, pass a dataclass
+    async def execute(
+        self,
+        workflow: TakesMany[W, R],
+        arg1: Any,
+        arg2: Any,
+        arg3: Any,
+        arg4: Any,
+        arg5: Any,
+        arg6: Any,
+        /,
+        *args: Any,
+        **options: Unpack[StartOptions],
+    ) -> R: ...
+    async def execute(self, workflow: Any, /, *args: Any, **options: Any) -> Any:
+        """Start a workflow and return its result.
+
+        Raises WorkflowFailedError if it fails, is cancelled, is terminated or times out, and what `start` raises.
+        """
+        return await self._execute(workflow, args, options)
+
+    @overload
+    async def signal_with_start(
+        self, workflow: str, /, *args: Any, result_type: TypeForm[R], **options: Unpack[SignalWithStartOptions]
+    ) -> WorkflowHandle[Any, R]: ...
+    @overload
+    async def signal_with_start(
+        self, workflow: str, /, *args: Any, **options: Unpack[SignalWithStartOptions]
+    ) -> WorkflowHandle[Any, Any]: ...
+    @overload
+    async def signal_with_start(
+        self, workflow: TakesZero[W, R], /, **options: Unpack[SignalWithStartOptions]
+    ) -> WorkflowHandle[W, R]: ...
+    @overload
+    async def signal_with_start(
+        self, workflow: TakesOne[W, Arg1, R], arg1: Arg1, /, **options: Unpack[SignalWithStartOptions]
+    ) -> WorkflowHandle[W, R]: ...
+    @overload
+    async def signal_with_start(
+        self, workflow: TakesTwo[W, Arg1, Arg2, R], arg1: Arg1, arg2: Arg2, /, **options: Unpack[SignalWithStartOptions]
+    ) -> WorkflowHandle[W, R]: ...
+    @overload
+    async def signal_with_start(
+        self,
+        workflow: TakesThree[W, Arg1, Arg2, Arg3, R],
+        arg1: Arg1,
+        arg2: Arg2,
+        arg3: Arg3,
+        /,
+        **options: Unpack[SignalWithStartOptions],
+    ) -> WorkflowHandle[W, R]: ...
+    @overload
+    async def signal_with_start(
+        self,
+        workflow: TakesFour[W, Arg1, Arg2, Arg3, Arg4, R],
+        arg1: Arg1,
+        arg2: Arg2,
+        arg3: Arg3,
+        arg4: Arg4,
+        /,
+        **options: Unpack[SignalWithStartOptions],
+    ) -> WorkflowHandle[W, R]: ...
+    @overload
+    async def signal_with_start(
+        self,
+        workflow: TakesFive[W, Arg1, Arg2, Arg3, Arg4, Arg5, R],
+        arg1: Arg1,
+        arg2: Arg2,
+        arg3: Arg3,
+        arg4: Arg4,
+        arg5: Arg5,
+        /,
+        **options: Unpack[SignalWithStartOptions],
+    ) -> WorkflowHandle[W, R]: ...
+    @overload  # from six arguments on: not checked, pass a dataclass
+    async def signal_with_start(
+        self,
+        workflow: TakesMany[W, R],
+        arg1: Any,
+        arg2: Any,
+        arg3: Any,
+        arg4: Any,
+        arg5: Any,
+        arg6: Any,
+        /,
+        *args: Any,
+        **options: Unpack[SignalWithStartOptions],
+    ) -> WorkflowHandle[W, R]: ...
+    async def signal_with_start(self, workflow: Any, /, *args: Any, **options: Any) -> Any:
+        """Signal the workflow of this ID; start it first if it is not running. One step: both happen, or neither.
+
+        `signal` and `signal_args` are the message; the rest is as for `start`.
+        """
+        return await self._signal_with_start(workflow, args, options)

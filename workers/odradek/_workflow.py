@@ -1,0 +1,168 @@
+"""What workflow code may ask and do while it runs. Everything here is deterministic: the same on every replay."""
+
+from __future__ import annotations
+
+import datetime as _dt
+import inspect
+import logging
+import random as _random
+import uuid as _uuid
+from collections.abc import Callable, Mapping
+from typing import Any, Unpack, cast, overload
+
+from typing_extensions import TypeForm
+
+from . import _context
+from ._activity import Activity
+from ._context import WorkflowInfo
+from ._handle import ExternalWorkflowHandle
+from ._options import check_activity_options, seconds
+from ._types import ActivityOptions, Duration, Q, R, T, TakesMany, W
+from .errors import DefinitionError, not_available
+
+
+@overload
+async def execute_activity(
+    activity: str, /, *args: Any, result_type: TypeForm[T], **options: Unpack[ActivityOptions]
+) -> T: ...
+@overload
+async def execute_activity(activity: str, /, *args: Any, **options: Unpack[ActivityOptions]) -> Any: ...
+@overload
+async def execute_activity(activity: Activity[Q, R], /, *args: Q.args, **kwargs: Q.kwargs) -> R: ...
+async def execute_activity(activity: Any, /, *args: Any, **options: Any) -> Any:
+    """Run an activity as a durable step and return its result.
+
+    By name: `options` are those of the activity, `result_type` is what the result is read as (default: plain JSON
+    values). With an activity object, the same as calling it; use `with_options` on it for options. Raises what the
+    activity raises, with ActivityError in the cause chain, and ActivityTimeoutError.
+    """
+    if isinstance(activity, Activity):
+        return await activity(*args, **options)
+    if not isinstance(activity, str):
+        raise DefinitionError(f"execute_activity takes an activity or its name, not {activity!r}")
+    result_type = options.pop("result_type", Any)
+    check_activity_options(options, f"activity {activity}")
+    return await _context.current().execute_activity(
+        activity, args, {}, result_type=result_type, options=cast(ActivityOptions, options)
+    )
+
+
+@overload
+async def wait_condition(fn: Callable[[], bool], /, timeout: Duration | None = None) -> bool: ...
+@overload  # the first value that is not None or falsy, so that the caller need not narrow an attribute
+async def wait_condition(fn: Callable[[], T | None], /, timeout: Duration | None = None) -> T: ...
+async def wait_condition(fn: Any, /, timeout: Duration | None = None) -> Any:
+    """Wait until `fn()` is truthy, and return what it returned. `fn` is called after every event, must be quick
+    and must change nothing.
+
+    `timeout` None: none. Raises TimeoutError when it is over.
+    """
+    if not callable(fn):
+        raise DefinitionError(
+            f"wait_condition takes a function, `lambda: ...`, that it calls again and again, not {fn!r}"
+        )
+    if inspect.iscoroutinefunction(fn) or isinstance(fn, Activity):
+        raise DefinitionError("wait_condition takes a plain function that returns at once, not one that is awaited")
+    context = _context.current()
+    return await context.wait_condition(_checked(fn), None if timeout is None else seconds(timeout))
+
+
+def _checked(fn: Callable[[], Any]) -> Callable[[], Any]:
+    """`fn`, refusing results that are always truthy by mistake: an uncalled function, a coroutine."""
+
+    def condition() -> Any:
+        value = fn()
+        if inspect.iscoroutine(value):
+            value.close()
+            raise DefinitionError("the condition of wait_condition returned a coroutine, which is always true")
+        if inspect.isfunction(value) or inspect.ismethod(value):
+            raise DefinitionError(
+                f"the condition of wait_condition returned {value.__name__!r} uncalled, which is always true; call it"
+            )
+        return value
+
+    return condition
+
+
+def info() -> WorkflowInfo:
+    """About the running workflow. Raises NotInWorkflowError outside of one, as do the functions below."""
+    return _context.current().info()
+
+
+def time() -> float:
+    """Seconds since the Unix epoch, the same on every replay: the time of the last event that the workflow saw."""
+    return _context.current().time()
+
+
+def now() -> _dt.datetime:
+    """`time()` as an aware datetime in UTC."""
+    return _dt.datetime.fromtimestamp(_context.current().time(), _dt.UTC)
+
+
+def random() -> _random.Random:
+    """The run's own random generator, the same on every replay."""
+    return _context.current().random()
+
+
+def uuid4() -> _uuid.UUID:
+    """A random UUID, the same on every replay."""
+    return _uuid.UUID(int=_context.current().random().getrandbits(128), version=4)
+
+
+def memo() -> Mapping[str, Any]:
+    """The memo that the workflow was started with, as plain JSON values."""
+    return _context.current().memo()
+
+
+def all_handlers_finished() -> bool:
+    """Whether no `async` message handler is still running."""
+    return _context.current().all_handlers_finished()
+
+
+async def side_effect(fn: Callable[[], T], /) -> T:
+    """Call `fn` once and record what it returns; replay gives the recorded value."""
+    raise not_available("workflow.side_effect", "use an activity, workflow.random() or workflow.uuid4()")
+
+
+@overload
+def external(workflow_id: str, /, *, run_id: str | None = None) -> ExternalWorkflowHandle[Any]: ...
+@overload
+def external(
+    workflow_id: str, workflow: TakesMany[W, Any], /, *, run_id: str | None = None
+) -> ExternalWorkflowHandle[W]: ...
+def external(workflow_id: str, workflow: Any = None, /, *, run_id: str | None = None) -> Any:
+    """A handle on another workflow, to signal or cancel it."""
+    raise not_available("workflow.external", "signal from an activity, with a Client")
+
+
+def patched(change_id: str, /) -> bool:
+    """Whether this run has the change: True for new runs, False for those that passed here before it."""
+    raise not_available("workflow.patched", "give the changed workflow another name, workflow.define(name=...)")
+
+
+def deprecate_patch(change_id: str, /) -> None:
+    """Say that no run without the change is left."""
+    raise not_available("workflow.deprecate_patch")
+
+
+def upsert_search_attributes(attributes: Mapping[str, Any], /) -> None:
+    """Set search attributes of the running workflow."""
+    raise not_available("workflow.upsert_search_attributes")
+
+
+def _outside_replay(record: logging.LogRecord) -> bool:
+    if not _context.in_workflow():
+        return True
+    context = _context.current()
+    if context.is_replaying():
+        return False
+    about = context.info()
+    record.workflow_id = about.workflow_id
+    record.run_id = about.run_id
+    record.workflow_type = about.workflow_type
+    return True
+
+
+logger: logging.Logger = logging.getLogger("odradek.workflow")
+"""For workflows: silent on replay; its records carry workflow_id, run_id and workflow_type."""
+logger.addFilter(_outside_replay)

@@ -1,0 +1,56 @@
+"""What may be called to define a workflow, and inside one. Only names to use: the code is in private modules."""
+
+from ._children import continue_as_new, execute_child, start_child
+from ._context import WorkflowInfo as Info
+from ._definitions import define
+from ._handlers import Query, Signal, Update, query, signal, update
+from ._workflow import (
+    all_handlers_finished,
+    deprecate_patch,
+    execute_activity,
+    external,
+    info,
+    logger,
+    memo,
+    now,
+    patched,
+    random,
+    side_effect,
+    time,
+    upsert_search_attributes,
+    uuid4,
+    wait_condition,
+)
+
+__all__ = [
+    "Info",
+    "Query",
+    "Signal",
+    "Update",
+    "all_handlers_finished",
+    "continue_as_new",
+    "define",
+    "deprecate_patch",
+    "execute_activity",
+    "execute_child",
+    "external",
+    "info",
+    "logger",
+    "memo",
+    "now",
+    "patched",
+    "query",
+    "random",
+    "side_effect",
+    "signal",
+    "start_child",
+    "time",
+    "update",
+    "upsert_search_attributes",
+    "uuid4",
+    "wait_condition",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
