@@ -81,9 +81,7 @@ class TopicSpec:
 class Producer(Protocol):
     """A session of appends. Order holds within one partition; a retry never makes a duplicate."""
 
-    def send(
-        self, topic: str, partition: int, key: bytes, value: bytes, on_delivery: OnDelivery | None = None
-    ) -> None:
+    def send(self, topic: str, partition: int, key: bytes, value: bytes, on_delivery: OnDelivery | None = None) -> None:
         """Append. Returns at once; never fails for time alone (rule E2). A permanent error (too large, not
         allowed, unknown topic) comes to `on_delivery`. Blocks only while the producer's memory bound is reached."""
         ...
@@ -168,7 +166,9 @@ class Log(Protocol):
         ...
 
     def end_offsets(
-        self, partitions: Iterable[TopicPartition], on_result: Callable[[dict[TopicPartition, int], LogError | None], None]
+        self,
+        partitions: Iterable[TopicPartition],
+        on_result: Callable[[dict[TopicPartition, int], LogError | None], None],
     ) -> None:
         """The same second number for many partitions, without blocking: `on_result` runs once, from any thread."""
         ...
