@@ -1,0 +1,24 @@
+"""The pure core: a deterministic, total fold over one partition of the log.
+
+No clock, no randomness, no I/O: time is the record's own timestamp, and everything done to the world is
+an effect, a value stamped with the position of the record that caused it.
+"""
+
+from .core import Folded, fold
+from .engine_records import VERSION, UnsupportedVersionError
+from .evolve import evolve
+from .state import MemoryStorage, State, Storage, load
+from .step import Effect
+
+__all__ = [
+    "VERSION",
+    "Effect",
+    "Folded",
+    "MemoryStorage",
+    "State",
+    "Storage",
+    "UnsupportedVersionError",
+    "evolve",
+    "fold",
+    "load",
+]

@@ -1,0 +1,360 @@
+"""Deciding on activities: dispatch, start, results, failures, timeouts, loss (rules W5, T5, T7).
+
+An activity is (run, completion that scheduled it, sequence number); records of any other identity are
+late ones of an activity that has ended, and change nothing. A success of any attempt counts, a failure
+only of the current one.
+"""
+
+from __future__ import annotations
+
+from odradek_schemas import decode, history
+from odradek_schemas.commands import ScheduleActivity
+from odradek_schemas.common import Failure, Payload, Position
+from odradek_schemas.records import (
+    ActivityCancelled,
+    ActivityCompleted,
+    ActivityFailed,
+    ActivityHandedBack,
+    ActivityRetryDue,
+    ActivityStarted,
+    ActivityTimedOut,
+    TaskReissued,
+)
+from odradek_schemas.replies import ActivityCancelRequest
+from odradek_schemas.tasks import ActivityTask
+
+from . import events, keys
+from .closing import request_cancel
+from .retry import backoff_ms, refusal
+from .rows import ActivityRow, RunRow
+from .step import Step
+from .tasks import EARLY_MS, wake
+
+MAX_LOSSES = 5
+"""Losses of workers in a row that do not count as a failed attempt (rule T7)."""
+
+
+def schedule(step: Step, run: RunRow, command: ScheduleActivity, scheduled_by: str, session: str) -> None:
+    """A command asks for an activity. An eager one is held by its worker already, if that worker lives (rule T5)."""
+    step.append(
+        run.workflow_id,
+        run.run_id,
+        history.ActivityScheduled(
+            seq=command.seq,
+            scheduled_by=scheduled_by,
+            activity_type=command.activity_type,
+            task_queue=command.task_queue or run.task_queue,
+            input=command.input,
+            headers=command.headers,
+            start_to_close_timeout_ms=command.start_to_close_timeout_ms,
+            schedule_to_start_timeout_ms=command.schedule_to_start_timeout_ms,
+            schedule_to_close_timeout_ms=command.schedule_to_close_timeout_ms,
+            heartbeat_timeout_ms=command.heartbeat_timeout_ms,
+            retry_policy=command.retry_policy,
+            delivery=command.delivery,
+            summary=command.summary,
+        ),
+    )
+    row = step.activity(run, command.seq, scheduled_by)
+    if row is None:
+        raise AssertionError("an activity is open once it is scheduled")
+    if command.eager and step.session(session) is not None:
+        step.apply(events.ActivityTaken(row.workflow_id, row.run_id, row.seq, session, step.now))
+    else:
+        dispatch(step, row, command.input, command.headers)
+
+
+def dispatch(
+    step: Step,
+    row: ActivityRow,
+    input: list[Payload] | None = None,
+    headers: dict[str, Payload] | None = None,
+) -> None:
+    """Emit the task of the current attempt, to any partition of its queue, spread evenly."""
+    if input is None or headers is None:
+        scheduled = _scheduled(step, row)
+        input, headers = scheduled.input, scheduled.headers
+    partition = step.partition
+    target = (partition.partition + row.seq + row.attempt + step.source.offset) % (partition.partitions or 1)
+
+    def make(position: Position) -> ActivityTask:
+        return ActivityTask(
+            position=position,
+            workflow_id=row.workflow_id,
+            run_id=row.run_id,
+            workflow_type=_type_of(step, row),
+            scheduled_by=row.scheduled_by,
+            seq=row.seq,
+            attempt=row.attempt,
+            activity_type=row.activity_type,
+            task_queue=row.task_queue,
+            scheduled_ms=row.scheduled_ms,
+            input=input,
+            headers=headers,
+            start_to_close_timeout_ms=row.start_to_close_timeout_ms,
+            schedule_to_close_timeout_ms=row.schedule_to_close_timeout_ms,
+            heartbeat_timeout_ms=row.heartbeat_timeout_ms,
+            heartbeat_details=row.heartbeat_details,
+            delivery=row.delivery,
+        )
+
+    position = step.effect(
+        step.topics.activity_tasks(row.task_queue), target, row.workflow_id.encode(), make
+    )
+    if position is None:
+        failure = Failure(message="the activity's input is too large for a task record", type="PayloadTooLarge",
+                          kind="server", non_retryable=True)
+        _close_failed(step, row, failure, "non_retryable")
+        return
+    step.apply(
+        events.ActivityDispatched(
+            row.workflow_id, row.run_id, row.seq, row.attempt, position.offset, position.index, step.now
+        )
+    )
+
+
+def _scheduled(step: Step, row: ActivityRow) -> history.ActivityScheduled:
+    """The event that holds the activity's input."""
+    encoded = step.state.get(keys.event(row.workflow_id, row.run_id, row.scheduled_event_id))
+    event = decode(encoded)
+    if not isinstance(event, history.HistoryEvent) or not isinstance(event.attributes, history.ActivityScheduled):
+        raise AssertionError("the event that scheduled an activity is there while the activity is open")
+    return event.attributes
+
+
+def _type_of(step: Step, row: ActivityRow) -> str:
+    run = step.run(row.workflow_id)
+    return run.workflow_type if run is not None else ""
+
+
+def _find(
+    step: Step, record: ActivityStarted | ActivityCompleted | ActivityFailed | ActivityCancelled | ActivityHandedBack
+    | ActivityTimedOut | ActivityRetryDue
+) -> ActivityRow | None:
+    run = step.open_run(record.workflow_id, record.run_id)
+    return None if run is None else step.activity(run, record.seq, record.scheduled_by)
+
+
+# ---------------------------------------------------------------- what workers report
+
+
+def decide_started(step: Step, record: ActivityStarted) -> None:
+    row = _find(step, record)
+    if row is None:
+        _stop_unwanted(step, record)
+        return
+    if record.attempt != row.attempt or row.state != "scheduled":
+        return
+    if step.session(record.session) is None:
+        lose(step, row, [])
+        return
+    step.apply(events.ActivityTaken(row.workflow_id, row.run_id, row.seq, record.session, step.now))
+
+
+def _stop_unwanted(step: Step, record: ActivityStarted) -> None:
+    """A worker starts what has ended (cancelled, closed, timed out): tell it to stop."""
+    session = step.session(record.session)
+    if session is None or session.reply_partition < 0:
+        return
+    step.effect(
+        step.topics.replies,
+        session.reply_partition,
+        session.client_id.encode(),
+        lambda position: ActivityCancelRequest(
+            position=position,
+            client_id=session.client_id,
+            session=session.session,
+            workflow_id=record.workflow_id,
+            run_id=record.run_id,
+            scheduled_by=record.scheduled_by,
+            seq=record.seq,
+            reason="closed",
+        ),
+    )
+
+
+def decide_completed(step: Step, record: ActivityCompleted) -> None:
+    """The first success wins, whichever attempt it is of (rule T7)."""
+    row = _find(step, record)
+    if row is not None:
+        complete(step, row, record.result, record.session, record.attempt)
+        wake(step, row.workflow_id)
+
+
+def complete(step: Step, row: ActivityRow, result: Payload | None, session: str, attempt: int | None = None) -> None:
+    """The activity has its result."""
+    if row.session and row.session != session:
+        request_cancel(step, row, "completed")
+    step.append(
+        row.workflow_id,
+        row.run_id,
+        history.ActivityCompleted(
+            seq=row.seq,
+            scheduled_event_id=row.scheduled_event_id,
+            result=result,
+            attempt=row.attempt if attempt is None else attempt,
+            started_ms=row.started_ms,
+            session=session,
+        ),
+    )
+
+
+def decide_failed(step: Step, record: ActivityFailed) -> None:
+    row = _find(step, record)
+    if row is None or record.attempt != row.attempt or row.state == "backing_off":
+        return
+    fail_attempt(step, row, record.failure, record.next_retry_delay_ms, record.heartbeat_details)
+    wake(step, row.workflow_id)
+
+
+def fail_attempt(
+    step: Step,
+    row: ActivityRow,
+    failure: Failure,
+    next_retry_delay_ms: int = -1,
+    heartbeat_details: list[Payload] | None = None,
+) -> None:
+    """The current attempt failed: another one later, or the activity has failed."""
+    policy = row.retry_policy
+    reason = refusal(policy, failure, row.counted_attempts)
+    delay = next_retry_delay_ms if next_retry_delay_ms >= 0 else backoff_ms(policy, row.counted_attempts)
+    total = row.schedule_to_close_timeout_ms
+    if not reason and total and step.now + delay >= row.scheduled_ms + total:
+        reason = "timeout"
+    if reason:
+        _close_failed(step, row, failure, reason)
+        return
+    step.apply(
+        events.ActivityAttemptFailed(
+            row.workflow_id, row.run_id, row.seq, failure, step.now + delay, heartbeat_details or []
+        )
+    )
+
+
+def _close_failed(step: Step, row: ActivityRow, failure: Failure, reason: str) -> None:
+    if failure.kind == "timeout":
+        ended: history.Attributes = history.ActivityTimedOut(
+            seq=row.seq,
+            scheduled_event_id=row.scheduled_event_id,
+            timeout_type=failure.timeout_type,
+            timeout_ms=_timeout_ms(row, failure.timeout_type),
+            attempt=row.attempt,
+            last_failure=row.last_failure,
+            heartbeat_details=row.heartbeat_details,
+        )
+    else:
+        ended = history.ActivityFailed(
+            seq=row.seq,
+            scheduled_event_id=row.scheduled_event_id,
+            failure=failure,
+            attempt=row.attempt,
+            reason=reason,
+            session=row.session,
+        )
+    step.append(row.workflow_id, row.run_id, ended)
+
+
+def decide_cancelled(step: Step, record: ActivityCancelled) -> None:
+    """The worker stopped the current attempt because it was asked to."""
+    row = _find(step, record)
+    if row is None or record.attempt != row.attempt:
+        return
+    cancelled = history.ActivityCancelled(
+        seq=row.seq, scheduled_event_id=row.scheduled_event_id, details=record.details
+    )
+    step.append(row.workflow_id, row.run_id, cancelled)
+    wake(step, row.workflow_id)
+
+
+def decide_handed_back(step: Step, record: ActivityHandedBack) -> None:
+    """The worker will not finish this attempt: it goes to another, at no cost."""
+    row = _find(step, record)
+    if row is None or record.attempt != row.attempt or row.state == "backing_off":
+        return
+    renew(step, row, False, record.heartbeat_details)
+
+
+# ---------------------------------------------------------------- loss, timeouts, backoff
+
+
+def renew(step: Step, row: ActivityRow, lost: bool, heartbeat_details: list[Payload]) -> None:
+    """Deliver again; this attempt does not count toward the policy's maximum."""
+    step.apply(events.ActivityRenewed(row.workflow_id, row.run_id, row.seq, lost, heartbeat_details))
+    renewed = step.state.row(keys.activity(row.workflow_id, row.run_id, row.seq), ActivityRow)
+    if renewed is None:
+        raise AssertionError("a renewed activity is open")
+    dispatch(step, renewed)
+
+
+def lose(step: Step, row: ActivityRow, heartbeat_details: list[Payload]) -> None:
+    """The worker that ran the attempt is gone (rule T7). At-most-once activities are not delivered twice."""
+    failure = Failure(
+        message=f"the worker that ran attempt {row.attempt} is gone",
+        type="WorkerLost",
+        kind="server",
+        non_retryable=row.delivery == "at_most_once",
+    )
+    if row.delivery != "at_most_once" and row.losses < MAX_LOSSES:
+        renew(step, row, True, heartbeat_details)
+        return
+    fail_attempt(step, row, failure, heartbeat_details=heartbeat_details)
+    wake(step, row.workflow_id)
+
+
+def decide_timed_out(step: Step, record: ActivityTimedOut) -> None:
+    """A timeout struck; of an attempt only if it is the current one, and only if it is really due."""
+    row = _find(step, record)
+    if row is None or record.attempt != row.attempt:
+        return
+    kind = record.timeout_type
+    since = {
+        "schedule_to_close": row.scheduled_ms,
+        "schedule_to_start": row.task_since_ms if row.state == "scheduled" else None,
+        "start_to_close": row.started_ms if row.state == "started" else None,
+        "heartbeat": row.started_ms if row.state == "started" else None,
+    }.get(kind)
+    length = _timeout_ms(row, kind)
+    if since is None or not length or step.now < since + length - EARLY_MS:
+        return
+    failure = Failure(
+        message=f"activity {row.activity_type} reached its {kind}_timeout of {length / 1000:g} s",
+        type="Timeout",
+        kind="timeout",
+        timeout_type=kind,
+        activity_type=row.activity_type,
+        attempt=row.attempt,
+    )
+    if row.state == "started":
+        request_cancel(step, row, "timed_out")
+    if kind in ("schedule_to_close", "schedule_to_start"):
+        _close_failed(step, row, failure, "timeout")
+    else:
+        fail_attempt(step, row, failure, heartbeat_details=record.heartbeat_details)
+    wake(step, row.workflow_id)
+
+
+def _timeout_ms(row: ActivityRow, kind: str) -> int:
+    return {
+        "schedule_to_close": row.schedule_to_close_timeout_ms,
+        "schedule_to_start": row.schedule_to_start_timeout_ms,
+        "start_to_close": row.start_to_close_timeout_ms,
+        "heartbeat": row.heartbeat_timeout_ms,
+    }.get(kind, 0)
+
+
+def decide_retry_due(step: Step, record: ActivityRetryDue) -> None:
+    """The backoff is over: emit the task of the next attempt."""
+    row = _find(step, record)
+    if row is None or row.state != "backing_off" or record.attempt != row.attempt:
+        return
+    if step.now >= row.next_retry_ms - EARLY_MS:
+        dispatch(step, row)
+
+
+def decide_reissued(step: Step, record: TaskReissued, run: RunRow) -> None:
+    """The task of an activity seems to have been skipped (rule T3). Only if it is still the one that is out."""
+    row = step.state.row(keys.activity(run.workflow_id, run.run_id, record.seq), ActivityRow)
+    if row is None or row.state != "scheduled" or row.attempt != record.attempt:
+        return
+    if (row.task_offset, row.task_index) == (record.offset, record.index):
+        dispatch(step, row)

@@ -1,0 +1,77 @@
+"""How a run ends: its closing event names what was never read, and what it left running is told (rule W3)."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+from odradek_schemas import decode, history
+from odradek_schemas.history import HistoryEvent
+from odradek_schemas.replies import ActivityCancelRequest
+
+from . import keys
+from .rows import ActivityRow, RunRow
+from .step import Step
+
+Close: TypeAlias = (
+    history.WorkflowCompleted
+    | history.WorkflowFailed
+    | history.WorkflowCancelled
+    | history.WorkflowTerminated
+    | history.WorkflowTimedOut
+)
+
+
+def close(step: Step, run: RunRow, closing: Close) -> None:
+    """Close a run. Unread signals are listed in the closing event and become dead letters."""
+    unread = unread_inputs(step, run)
+    if run.open_activities:
+        for _, row in list(step.state.scan(keys.of_run(keys.ACTIVITY, run.workflow_id, run.run_id))):
+            request_cancel(step, row, "closed")
+    step.append(
+        run.workflow_id, run.run_id, msgspec.structs.replace(closing, unread=[e.event_id for e, _ in unread])
+    )
+    for event, encoded in unread:
+        if isinstance(event.attributes, history.SignalReceived):
+            reason = f"workflow {run.workflow_id!r} closed before it read the signal {event.attributes.signal!r}"
+            step.dead_letter(reason, encoded, run.workflow_id.encode())
+
+
+def unread_inputs(step: Step, run: RunRow) -> list[tuple[HistoryEvent, bytes]]:
+    """Input events that the code has not been fed, with their bytes. Local results are always fed."""
+    if not run.has_unread:
+        return []
+    start = keys.event(run.workflow_id, run.run_id, run.consumed_through + 1)
+    found: list[tuple[HistoryEvent, bytes]] = []
+    local: set[int] = set()
+    for _, encoded in step.state.scan(keys.of_run(keys.EVENT, run.workflow_id, run.run_id), start=start):
+        event = decode(encoded)
+        if not isinstance(event, HistoryEvent):
+            raise AssertionError("a run's history holds something else than events")
+        if isinstance(event.attributes, history.WorkflowTaskCompleted):
+            local.update(event.attributes.local_events)
+        elif isinstance(event.attributes, history.INPUTS):
+            found.append((event, encoded))
+    return [(event, encoded) for event, encoded in found if event.event_id not in local]
+
+
+def request_cancel(step: Step, row: ActivityRow, reason: str) -> None:
+    """Tell the worker that runs an activity to stop it."""
+    session = step.session(row.session) if row.state == "started" else None
+    if session is None or session.reply_partition < 0:
+        return
+    step.effect(
+        step.topics.replies,
+        session.reply_partition,
+        session.client_id.encode(),
+        lambda position: ActivityCancelRequest(
+            position=position,
+            client_id=session.client_id,
+            session=session.session,
+            workflow_id=row.workflow_id,
+            run_id=row.run_id,
+            scheduled_by=row.scheduled_by,
+            seq=row.seq,
+            reason=reason,
+        ),
+    )

@@ -1,0 +1,196 @@
+"""Deciding on a completed workflow task: optimistic concurrency on the log (rules W1, W6, W7, W9)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from odradek_schemas import InvalidNameError, check_name, commands, history
+from odradek_schemas.common import Failure
+from odradek_schemas.records import LocalResult, WorkflowTaskCompleted
+
+from . import activities, events
+from .closing import close, request_cancel
+from .rows import ActivityRow, RunRow
+from .step import Step
+from .tasks import fail_task, wake
+
+_CLOSING = (commands.CompleteWorkflow, commands.FailWorkflow, commands.CancelledWorkflow)
+
+
+def summarize(command: commands.Command) -> history.CommandSummary:
+    """What replay compares of a command."""
+    name = command.activity_type if isinstance(command, commands.ScheduleActivity) else ""
+    return history.CommandSummary(kind=type(command).__name__, seq=getattr(command, "seq", 0), name=name)
+
+
+def decide_task_completed(step: Step, record: WorkflowTaskCompleted) -> None:
+    """Take the commands, if the code saw the run as it is; else only results of activities that are open."""
+    run = step.open_run(record.workflow_id, record.run_id)
+    if run is None:
+        return
+    if record.base != run.base:
+        _salvage(step, run, record)
+        return
+    if not all(_local_activity(step, run, result) for result in record.local_results):
+        _salvage(step, run, record)
+        step.apply(events.TaskWithdrawn(run.workflow_id, run.run_id))
+        _wake_anyway(step, run)
+        return
+    problem = _problem(run, record)
+    if problem:
+        _salvage(step, run, record)
+        fail_task(step, run, Failure(message=problem, type="InvalidCommands", kind="server"), "invalid")
+        return
+    _accept(step, run, record)
+
+
+def _salvage(step: Step, run: RunRow, record: WorkflowTaskCompleted) -> None:
+    """Results of activities that really were scheduled count, even where the commands do not."""
+    for result in record.local_results:
+        row = _local_activity(step, run, result)
+        if row is not None:
+            _finish(step, row, result, None)
+    wake(step, run.workflow_id)
+
+
+def _wake_anyway(step: Step, run: RunRow) -> None:
+    """A refused completion on the right base must lead to another task (rule W7).
+
+    Its activity's result came by another way, and is unread input; so there is something to wake for.
+    """
+    wake(step, run.workflow_id)
+    now = step.run(run.workflow_id)
+    if now is not None and now.is_open and now.task_offset < 0 and not now.task_retry_ms:
+        failure = Failure(message="a local result was of an activity that had ended", type="StaleResult", kind="server")
+        fail_task(step, now, failure, "refused")
+
+
+def _local_activity(step: Step, run: RunRow, result: LocalResult) -> ActivityRow | None:
+    return step.activity(run, result.seq, result.scheduled_by)
+
+
+def _problem(run: RunRow, record: WorkflowTaskCompleted) -> str:
+    """Why a completion on the right base cannot be taken; empty if it can (rules E6, W2)."""
+    if not run.consumed_through <= record.consumed_through <= run.last_event_id:
+        return f"consumed_through {record.consumed_through} of {run.last_event_id} events"
+    closing = [c for c in record.commands if isinstance(c, _CLOSING)]
+    if len(closing) > 1 or (closing and record.commands[-1] is not closing[0]):
+        return "the command that closes the workflow is the last one"
+    for command in record.commands:
+        if isinstance(command, commands.ScheduleActivity):
+            problem = _activity_problem(command)
+            if problem:
+                return problem
+    return ""
+
+
+def _activity_problem(command: commands.ScheduleActivity) -> str:
+    if not command.activity_type or len(command.activity_type) > 1000:
+        return f"activity_type {command.activity_type[:40]!r}: use 1 to 1000 characters"
+    if command.task_queue:
+        try:
+            check_name("task_queue", command.task_queue)
+        except InvalidNameError as error:
+            return f"activity {command.activity_type}: {error}"
+    return ""
+
+
+def _finish(step: Step, row: ActivityRow, result: LocalResult, time_ms: int | None) -> int:
+    """Append the event of a local result; `time_ms` None: it is ordinary input, of now."""
+    if result.failure is not None:
+        ended: history.Attributes = history.ActivityFailed(
+            seq=row.seq,
+            scheduled_event_id=row.scheduled_event_id,
+            failure=result.failure,
+            attempt=result.attempt,
+            reason="local",
+            session=row.session,
+        )
+    else:
+        ended = history.ActivityCompleted(
+            seq=row.seq,
+            scheduled_event_id=row.scheduled_event_id,
+            result=result.result,
+            attempt=result.attempt,
+            started_ms=row.started_ms,
+            session=row.session,
+        )
+    return step.append(row.workflow_id, row.run_id, ended, time_ms, local=time_ms is not None)
+
+
+def _accept(step: Step, run: RunRow, record: WorkflowTaskCompleted) -> None:
+    local_events = []
+    for result in record.local_results:
+        row = _local_activity(step, run, result)
+        if row is not None:
+            local_events.append(_finish(step, row, result, result.time_ms))
+    step.append(
+        run.workflow_id,
+        run.run_id,
+        history.WorkflowTaskCompleted(
+            id=record.id,
+            base=record.base,
+            consumed_through=record.consumed_through,
+            local_events=local_events,
+            commands=[summarize(c) for c in record.commands],
+            session=record.session,
+        ),
+    )
+    for command in record.commands:
+        now = step.run(run.workflow_id)
+        if now is None:
+            raise AssertionError("a run does not vanish under its commands")
+        _COMMANDS[type(command)](step, now, command, record)
+    wake(step, run.workflow_id)
+
+
+# ---------------------------------------------------------------- the commands; on what has ended, a no-op (rule W9)
+
+
+def _schedule(step: Step, run: RunRow, command: commands.ScheduleActivity, record: WorkflowTaskCompleted) -> None:
+    activities.schedule(step, run, command, record.id, record.session)
+
+
+def _cancel_activity(step: Step, run: RunRow, command: commands.CancelActivity, _: WorkflowTaskCompleted) -> None:
+    row = step.open_activity(run, command.seq)
+    if row is not None:
+        request_cancel(step, row, "cancelled")
+        requested = history.ActivityCancelRequested(seq=row.seq, scheduled_event_id=row.scheduled_event_id)
+        step.append(run.workflow_id, run.run_id, requested)
+
+
+def _start_timer(step: Step, run: RunRow, command: commands.StartTimer, _: WorkflowTaskCompleted) -> None:
+    due = step.now + max(0, command.duration_ms)
+    started = history.TimerStarted(seq=command.seq, due_ms=due, summary=command.summary)
+    step.append(run.workflow_id, run.run_id, started)
+
+
+def _cancel_timer(step: Step, run: RunRow, command: commands.CancelTimer, _: WorkflowTaskCompleted) -> None:
+    row = step.timer(run, command.seq)
+    if row is not None:
+        cancelled = history.TimerCancelled(seq=row.seq, started_event_id=row.started_event_id)
+        step.append(run.workflow_id, run.run_id, cancelled)
+
+
+def _complete(step: Step, run: RunRow, command: commands.CompleteWorkflow, _: WorkflowTaskCompleted) -> None:
+    close(step, run, history.WorkflowCompleted(result=command.result))
+
+
+def _fail(step: Step, run: RunRow, command: commands.FailWorkflow, _: WorkflowTaskCompleted) -> None:
+    close(step, run, history.WorkflowFailed(failure=command.failure))
+
+
+def _cancelled(step: Step, run: RunRow, command: commands.CancelledWorkflow, _: WorkflowTaskCompleted) -> None:
+    close(step, run, history.WorkflowCancelled(failure=command.failure))
+
+
+_COMMANDS: dict[type, Callable[[Step, RunRow, Any, WorkflowTaskCompleted], None]] = {
+    commands.ScheduleActivity: _schedule,
+    commands.CancelActivity: _cancel_activity,
+    commands.StartTimer: _start_timer,
+    commands.CancelTimer: _cancel_timer,
+    commands.CompleteWorkflow: _complete,
+    commands.FailWorkflow: _fail,
+    commands.CancelledWorkflow: _cancelled,
+}

@@ -1,0 +1,230 @@
+"""The fold: `state', effects = fold(state, record)`, for any bytes at all.
+
+What a record means is decided in the modules beside this one; here is what holds for every record: time,
+positions, what must wait, what is forwarded, what becomes a dead letter.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from odradek_schemas import DecodeError, Topics, decode, records
+from odradek_schemas.common import Record
+from odradek_schemas.records import ForwardedRecord
+
+from . import activities, completions, engine_records, events, keys, requests
+from . import tasks as workflow_tasks
+from .engine_records import UnsupportedVersionError
+from .rows import INDEXES, LinkRow, RunRow, WaitingRow
+from .state import State
+from .step import Effect, Source, Step
+
+TRUST_MS = 60_000
+"""Timestamps up to this much above the leader's last known clock are believed; others wait (rule C1)."""
+
+MAX_EXPIRED_ROWS = 100
+"""How many rows past their time one record removes, at most."""
+
+_DECIDE: dict[type, Callable[[Step, Any], None]] = {
+    records.StartWorkflow: requests.decide_request,
+    records.SignalWorkflow: requests.decide_request,
+    records.CancelWorkflow: requests.decide_request,
+    records.TerminateWorkflow: requests.decide_request,
+    records.CompleteActivity: requests.decide_request,
+    records.FailActivity: requests.decide_request,
+    records.WorkflowTaskCompleted: completions.decide_task_completed,
+    records.WorkflowTaskFailed: workflow_tasks.decide_task_failed,
+    records.WorkflowTaskDue: workflow_tasks.decide_task_due,
+    records.ActivityStarted: activities.decide_started,
+    records.ActivityCompleted: activities.decide_completed,
+    records.ActivityFailed: activities.decide_failed,
+    records.ActivityCancelled: activities.decide_cancelled,
+    records.ActivityHandedBack: activities.decide_handed_back,
+    records.ActivityTimedOut: activities.decide_timed_out,
+    records.ActivityRetryDue: activities.decide_retry_due,
+    records.TimerFired: engine_records.decide_fired,
+    records.WorkflowTimedOut: engine_records.decide_workflow_timed_out,
+    records.TaskReissued: engine_records.decide_reissued,
+    records.EffectFailed: engine_records.decide_effect_failed,
+    records.WorkerAlive: engine_records.decide_alive,
+    records.WorkerLost: engine_records.decide_lost,
+    records.WorkerStopped: engine_records.decide_stopped,
+}
+_AT_ONCE: dict[type, Callable[[Step, Any], None]] = {
+    records.LeaderElected: engine_records.decide_leader,
+    records.ClockRead: engine_records.decide_clock,
+    records.EffectsEmitted: engine_records.decide_emitted,
+}
+"""Records that never wait: they are about the partition, not about a workflow."""
+
+
+class Folded(NamedTuple):
+    """What folding one record gave: the events that changed the state, and the effects."""
+
+    record: Record | None
+    events: list[events.Event]
+    effects: list[Effect]
+
+
+def fold(state: State, topics: Topics, offset: int, timestamp_ms: int, key: bytes, value: bytes) -> Folded:
+    """Fold the record at `offset` into `state`, and commit the change.
+
+    Raises UnsupportedVersionError, with the state as it was, where newer code must go on. Nothing else is raised
+    for any `value`; a defect of the fold itself makes the record a dead letter that says so.
+    """
+    source = Source(offset, key, value)
+    try:
+        return _fold(state, topics, source, timestamp_ms)
+    except UnsupportedVersionError:
+        state.rollback()
+        raise
+    except Exception as error:  # total: the partition goes on, and people are told
+        state.rollback()
+        step = Step(state, topics, source, state.partition.time_ms)
+        step.dead_letter(f"defect of the engine, please report it: {type(error).__name__}: {error}")
+        return _finish(step, None)
+
+
+def _fold(state: State, topics: Topics, source: Source, timestamp_ms: int) -> Folded:
+    try:
+        record: Record | None = decode(source.value)
+        reason = ""
+    except DecodeError as error:
+        record, reason = None, str(error)
+    partition = state.partition
+    believed = timestamp_ms <= partition.clock_ms + TRUST_MS
+    now = max(partition.time_ms, timestamp_ms) if believed else partition.time_ms
+    step = Step(state, topics, source, now)
+    at_once = _AT_ONCE.get(type(record))
+    if at_once is not None:
+        _decide_at_once(step, record, at_once)
+    elif partition.waiting or not partition.partitions or not believed:
+        step.apply(events.RecordHeld(source.offset, timestamp_ms, source.key, source.value))
+    elif record is None:
+        step.dead_letter(reason)
+    else:
+        _dispatch(step, record)
+    _remove_expired(step)
+    return _finish(step, record)
+
+
+def _finish(step: Step, record: Record | None) -> Folded:
+    step.publish_history()
+    source = step.source
+    step.apply(events.RecordFolded(source.offset + 1, step.now, zlib.crc32(source.value)))
+    step.state.commit()
+    return Folded(record, step.events, step.effects)
+
+
+def _decide_at_once(step: Step, record: Record | None, decide: Callable[[Step, Any], None]) -> None:
+    """Fold a record of the partition itself, then what waited for it."""
+    epoch = getattr(record, "epoch", step.partition.epoch)
+    if epoch == step.partition.epoch:
+        decide(step, record)
+    partition = step.partition
+    if not partition.waiting or not partition.partitions:
+        return
+    own = step.source
+    for key, row in list(step.state.scan(keys.WAITING)):
+        if row.timestamp_ms > partition.clock_ms + TRUST_MS:
+            row = WaitingRow(timestamp_ms=step.now, key=row.key, value=row.value)
+        step.apply(events.RecordReleased(keys.number_in(key)))
+        step.now = max(step.now, row.timestamp_ms)
+        step.source = Source(own.offset, row.key, row.value)
+        try:
+            _dispatch(step, decode(row.value))
+        except DecodeError as error:
+            step.dead_letter(str(error))
+    step.source = own
+
+
+def _dispatch(step: Step, record: Record) -> None:
+    """Decide on a record about a workflow or a worker: here, or in the partition where it belongs."""
+    if isinstance(record, ForwardedRecord):
+        _take_message(step, record)
+        return
+    decide = _DECIDE.get(type(record))
+    if decide is None:
+        step.dead_letter(f"{type(record).__name__} is no record of the topic {step.topics.events}")
+        return
+    workflow_id = getattr(record, "workflow_id", None)
+    epoch = getattr(record, "epoch", None)
+    if epoch is not None and epoch != step.partition.epoch:
+        return
+    if workflow_id is not None and not step.hops:
+        home = step.home(workflow_id)
+        if home != step.partition.partition:
+            _forward(step, home)
+            return
+    decide(step, record)
+
+
+def _forward(step: Step, home: int) -> None:
+    """Another partitioner put this record here; send it to where it belongs, once (rule N1)."""
+    source = step.source
+    sent = step.effect(
+        step.topics.events,
+        home,
+        source.key,
+        lambda position: ForwardedRecord(position=position, key=source.key, value=source.value),
+    )
+    if sent is None:
+        step.dead_letter("the record is in the wrong partition, and too large to be forwarded")
+
+
+def _take_message(step: Step, record: ForwardedRecord) -> None:
+    """Take the next link of a chain; drop what was taken before; leave what would make a gap (rule E1)."""
+    position = record.position
+    here = (position.offset, position.index)
+    row = step.state.row(keys.source(position.partition), LinkRow)
+    last = (row.offset, row.index) if row is not None else (-1, 0)
+    if here <= last or (position.previous_offset, position.previous_index) > last:
+        return
+    step.apply(events.MessageTaken(position.partition, position.offset, position.index))
+    step.source = Source(step.source.offset, record.key, record.value)
+    step.hops = 1
+    try:
+        inner = decode(record.value)
+    except DecodeError as error:
+        step.dead_letter(str(error))
+        return
+    if isinstance(inner, ForwardedRecord):
+        step.dead_letter("a forwarded record is never forwarded again")
+    else:
+        _dispatch(step, inner)
+
+
+def _remove_expired(step: Step) -> None:
+    """Forget answered requests after their deadline, and closed runs after their retention."""
+    room = MAX_EXPIRED_ROWS
+    end = keys.EXPIRY + keys.number(step.now)
+    skip = len(keys.EXPIRY) + 8
+    for entry, _ in list(step.state.scan(keys.EXPIRY, end=end)):
+        if room <= 0:
+            return
+        key = entry[skip:]
+        room -= 1
+        if key[:1] == keys.REQUEST:
+            step.apply(events.RowExpired(key))
+        else:
+            room -= _remove_run(step, key, room)
+
+
+def _remove_run(step: Step, key: bytes, room: int) -> int:
+    """Remove up to `room` events of a closed run, then the run itself; say how many rows that were."""
+    row = step.state.row(key, RunRow)
+    if row is None:
+        raise AssertionError("the expiry index follows from the rows")
+    removed = 0
+    for event_key, _ in step.state.scan(keys.of_run(keys.EVENT, row.workflow_id, row.run_id)):
+        if removed >= room:
+            return removed
+        step.apply(events.RowExpired(event_key))
+        removed += 1
+    step.apply(events.RowExpired(key))
+    return removed + 1
+
+
+__all__ = ["INDEXES", "Folded", "fold"]

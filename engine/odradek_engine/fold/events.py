@@ -1,0 +1,210 @@
+"""The events that change state. `evolve` applies them; nothing else changes a row.
+
+Numbered events are part of a run's history (`Appended`); the others are internal: an attempt's failure,
+a mark, a session. History does not show them.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from odradek_schemas.common import Failure, Payload
+from odradek_schemas.history import Attributes
+from odradek_schemas.records import WorkerAlive
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Base of all state changes."""
+
+
+# ---------------------------------------------------------------- the partition
+
+
+class RecordFolded(Event, frozen=True):
+    """The record before `position` is folded; `time_ms` is fold time now, `checksum` the record's."""
+
+    position: int
+    time_ms: int
+    checksum: int
+
+
+class LeaderChanged(Event, frozen=True):
+    epoch: int
+    version: int
+    member: str
+    nonce: str
+    partitions: int
+    clock_ms: int
+    closed_retention_ms: int
+
+
+class ClockAdvanced(Event, frozen=True):
+    clock_ms: int
+
+
+class RecordHeld(Event, frozen=True):
+    """A record waits: for the partition count, or for a clock that believes its timestamp."""
+
+    offset: int
+    timestamp_ms: int
+    key: bytes
+    value: bytes
+
+
+class RecordReleased(Event, frozen=True):
+    offset: int
+
+
+class EffectStaged(Event, frozen=True):
+    topic: str
+    partition: int
+    offset: int
+    index: int
+    key: bytes
+    value: bytes
+
+
+class EffectsLeft(Event, frozen=True):
+    """All effects of one output up to (offset, index) have left."""
+
+    topic: str
+    partition: int
+    offset: int
+    index: int
+
+
+class EffectReplaced(Event, frozen=True):
+    """An effect that cannot be delivered gives its place in the chain to another."""
+
+    topic: str
+    partition: int
+    offset: int
+    index: int
+    value: bytes
+
+
+class MessageTaken(Event, frozen=True):
+    """The next link of the chain from another partition."""
+
+    source: int
+    offset: int
+    index: int
+
+
+class RowExpired(Event, frozen=True):
+    """A remembered request, or a part of a closed run, is past its time."""
+
+    key: bytes
+
+
+class SessionBegan(Event, frozen=True):
+    alive: WorkerAlive
+    time_ms: int
+
+
+class SessionOver(Event, frozen=True):
+    session: str
+
+
+class RequestAnswered(Event, frozen=True):
+    workflow_id: str
+    request_id: str
+    outcome: str
+    run_id: str
+    message: str
+    expire_ms: int
+
+
+# ---------------------------------------------------------------- a run
+
+
+class Appended(Event, frozen=True):
+    """A history event of a run, `encoded` as it is stored and sent."""
+
+    workflow_id: str
+    run_id: str
+    event_id: int
+    time_ms: int
+    attributes: Attributes
+    encoded: bytes
+    local: bool = False
+
+
+class TaskOut(Event, frozen=True):
+    """A workflow task was emitted at (offset, index)."""
+
+    workflow_id: str
+    run_id: str
+    offset: int
+    index: int
+    time_ms: int
+
+
+class TaskWithdrawn(Event, frozen=True):
+    """The workflow task that was out is so no longer; another will be."""
+
+    workflow_id: str
+    run_id: str
+
+
+class TaskAttemptFailed(Event, frozen=True):
+    """The code could not advance; try again at `retry_ms` (0: at once)."""
+
+    workflow_id: str
+    run_id: str
+    failure: Failure
+    cause: str
+    retry_ms: int
+
+
+class TaskDelayed(Event, frozen=True):
+    """No workflow task before `until_ms` (a start delay); 0: the delay is over."""
+
+    workflow_id: str
+    run_id: str
+    until_ms: int
+
+
+# ---------------------------------------------------------------- an activity
+
+
+class ActivityDispatched(Event, frozen=True):
+    """The task of attempt `attempt` was emitted at (offset, index)."""
+
+    workflow_id: str
+    run_id: str
+    seq: int
+    attempt: int
+    offset: int
+    index: int
+    time_ms: int
+
+
+class ActivityTaken(Event, frozen=True):
+    """A live session runs the attempt."""
+
+    workflow_id: str
+    run_id: str
+    seq: int
+    session: str
+    time_ms: int
+
+
+class ActivityRenewed(Event, frozen=True):
+    """The delivery is lost with its worker, or handed back; the next attempt does not count."""
+
+    workflow_id: str
+    run_id: str
+    seq: int
+    lost: bool
+    heartbeat_details: list[Payload]
+
+
+class ActivityAttemptFailed(Event, frozen=True):
+    """The attempt failed; the next one comes at `retry_ms`."""
+
+    workflow_id: str
+    run_id: str
+    seq: int
+    failure: Failure
+    retry_ms: int
+    heartbeat_details: list[Payload]

@@ -1,0 +1,387 @@
+"""`evolve(state, event)`: how each event changes the rows. No decision is made here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from odradek_schemas import history
+from odradek_schemas.common import RetryPolicy
+
+from . import events, keys
+from .rows import (
+    ActivityRow,
+    LinkRow,
+    OutboxRow,
+    RequestRow,
+    RunRow,
+    SessionRow,
+    TimerRow,
+    WaitingRow,
+)
+from .state import State
+
+replace = msgspec.structs.replace
+
+
+def evolve(state: State, event: events.Event) -> None:
+    """Apply one event."""
+    _APPLY[type(event)](state, event)
+
+
+# ---------------------------------------------------------------- the partition
+
+
+def _partition(state: State, **changes: Any) -> None:
+    state.put(keys.PARTITION, replace(state.partition, **changes))
+
+
+def _record_folded(state: State, e: events.RecordFolded) -> None:
+    _partition(state, position=e.position, time_ms=e.time_ms, checksum=e.checksum)
+
+
+def _leader_changed(state: State, e: events.LeaderChanged) -> None:
+    _partition(
+        state,
+        epoch=e.epoch,
+        version=e.version,
+        member=e.member,
+        nonce=e.nonce,
+        partitions=e.partitions,
+        clock_ms=e.clock_ms,
+        closed_retention_ms=e.closed_retention_ms,
+    )
+
+
+def _clock_advanced(state: State, e: events.ClockAdvanced) -> None:
+    _partition(state, clock_ms=e.clock_ms)
+
+
+def _record_held(state: State, e: events.RecordHeld) -> None:
+    state.put(keys.waiting(e.offset), WaitingRow(timestamp_ms=e.timestamp_ms, key=e.key, value=e.value))
+    _partition(state, waiting=state.partition.waiting + 1)
+
+
+def _record_released(state: State, e: events.RecordReleased) -> None:
+    state.delete(keys.waiting(e.offset))
+    _partition(state, waiting=state.partition.waiting - 1)
+
+
+def _effect_staged(state: State, e: events.EffectStaged) -> None:
+    row = OutboxRow(topic=e.topic, partition=e.partition, offset=e.offset, index=e.index, key=e.key, value=e.value)
+    state.put(keys.outbox(e.topic, e.partition, e.offset, e.index), row)
+    state.put(keys.tail(e.topic, e.partition), LinkRow(offset=e.offset, index=e.index))
+
+
+def _effects_left(state: State, e: events.EffectsLeft) -> None:
+    end = keys.outbox(e.topic, e.partition, e.offset, e.index + 1)
+    for key, _ in list(state.scan(keys.outbox_of(e.topic, e.partition), end=end)):
+        state.delete(key)
+
+
+def _effect_replaced(state: State, e: events.EffectReplaced) -> None:
+    key = keys.outbox(e.topic, e.partition, e.offset, e.index)
+    state.put(key, replace(state.get(key), value=e.value))
+
+
+def _message_taken(state: State, e: events.MessageTaken) -> None:
+    state.put(keys.source(e.source), LinkRow(offset=e.offset, index=e.index))
+
+
+def _row_expired(state: State, e: events.RowExpired) -> None:
+    state.delete(e.key)
+
+
+def _session_began(state: State, e: events.SessionBegan) -> None:
+    alive = e.alive
+    row = SessionRow(
+        session=alive.session,
+        identity=alive.identity,
+        client_id=alive.client_id,
+        reply_partition=alive.reply_partition,
+        build_id=alive.build_id,
+        since_ms=e.time_ms,
+    )
+    state.put(keys.session(alive.session), row)
+
+
+def _session_over(state: State, e: events.SessionOver) -> None:
+    state.delete(keys.session(e.session))
+
+
+def _request_answered(state: State, e: events.RequestAnswered) -> None:
+    row = RequestRow(outcome=e.outcome, run_id=e.run_id, message=e.message, expire_ms=e.expire_ms)
+    state.put(keys.request(e.workflow_id, e.request_id), row)
+
+
+# ---------------------------------------------------------------- a run
+
+
+def _run(state: State, workflow_id: str) -> RunRow:
+    row: RunRow = state.get(keys.current(workflow_id))
+    return row
+
+
+def _change_run(state: State, workflow_id: str, **changes: Any) -> None:
+    state.put(keys.current(workflow_id), replace(_run(state, workflow_id), **changes))
+
+
+def _task_out(state: State, e: events.TaskOut) -> None:
+    _change_run(
+        state, e.workflow_id, task_offset=e.offset, task_index=e.index, task_since_ms=e.time_ms, task_retry_ms=0
+    )
+
+
+def _task_withdrawn(state: State, e: events.TaskWithdrawn) -> None:
+    _change_run(state, e.workflow_id, task_offset=-1)
+
+
+def _task_attempt_failed(state: State, e: events.TaskAttemptFailed) -> None:
+    _change_run(
+        state,
+        e.workflow_id,
+        task_offset=-1,
+        task_attempt=_run(state, e.workflow_id).task_attempt + 1,
+        task_retry_ms=e.retry_ms,
+        task_failure=e.failure,
+        task_failure_cause=e.cause,
+    )
+
+
+def _task_delayed(state: State, e: events.TaskDelayed) -> None:
+    _change_run(state, e.workflow_id, task_retry_ms=e.until_ms)
+
+
+def _appended(state: State, e: events.Appended) -> None:
+    """Store the event, count it, and apply what its kind means."""
+    attributes = e.attributes
+    if type(attributes) is history.WorkflowStarted:
+        _started(state, e, attributes)
+    state.put(keys.event(e.workflow_id, e.run_id, e.event_id), e.encoded)
+    run = _run(state, e.workflow_id)
+    is_input = isinstance(attributes, history.INPUTS) and not e.local
+    counted = {
+        "last_event_id": e.event_id,
+        "last_event_ms": e.time_ms,
+        "history_size": run.history_size + len(e.encoded),
+    }
+    if is_input:
+        counted["last_input_id"] = e.event_id
+    apply = _HISTORY.get(type(attributes))
+    changes = apply(state, run, e, attributes) if apply else {}
+    state.put(keys.current(e.workflow_id), replace(run, **counted, **changes))
+
+
+def _started(state: State, e: events.Appended, started: history.WorkflowStarted) -> None:
+    """A new run takes the workflow ID; an earlier one moves aside."""
+    key = keys.current(e.workflow_id)
+    old: RunRow | None = state.get(key)
+    if old is not None:
+        state.delete(key)
+        state.put(keys.earlier(old.workflow_id, old.run_id), replace(old, next_run_id=e.run_id))
+    _partition(state, open_workflows=state.partition.open_workflows + 1)
+    row = RunRow(
+        workflow_id=e.workflow_id,
+        run_id=e.run_id,
+        first_run_id=started.first_run_id or e.run_id,
+        workflow_type=started.workflow_type,
+        task_queue=started.task_queue,
+        base=e.run_id,
+        start_ms=e.time_ms,
+        execution_deadline_ms=e.time_ms + started.execution_timeout_ms if started.execution_timeout_ms else 0,
+        run_deadline_ms=e.time_ms + started.run_timeout_ms if started.run_timeout_ms else 0,
+        memo=started.memo,
+        search_attributes=started.search_attributes,
+    )
+    state.put(key, row)
+
+
+_Changes = dict[str, Any]
+
+
+def _task_completed(state: State, run: RunRow, e: events.Appended, a: history.WorkflowTaskCompleted) -> _Changes:
+    return {
+        "base": a.id,
+        "consumed_through": a.consumed_through,
+        "task_offset": -1,
+        "task_attempt": 1,
+        "task_retry_ms": 0,
+        "task_failure": None,
+        "task_failure_cause": "",
+    }
+
+
+def _cancel_requested(state: State, run: RunRow, e: events.Appended, a: history.WorkflowCancelRequested) -> _Changes:
+    return {"cancel_requested": True}
+
+
+def _activity_scheduled(state: State, run: RunRow, e: events.Appended, a: history.ActivityScheduled) -> _Changes:
+    row = ActivityRow(
+        workflow_id=e.workflow_id,
+        run_id=e.run_id,
+        seq=a.seq,
+        scheduled_by=a.scheduled_by,
+        scheduled_event_id=e.event_id,
+        scheduled_ms=e.time_ms,
+        activity_type=a.activity_type,
+        task_queue=a.task_queue,
+        task_since_ms=e.time_ms,
+        start_to_close_timeout_ms=a.start_to_close_timeout_ms,
+        schedule_to_start_timeout_ms=a.schedule_to_start_timeout_ms,
+        schedule_to_close_timeout_ms=a.schedule_to_close_timeout_ms,
+        heartbeat_timeout_ms=a.heartbeat_timeout_ms,
+        retry_policy=a.retry_policy or RetryPolicy(),
+        delivery=a.delivery,
+    )
+    state.put(keys.activity(e.workflow_id, e.run_id, a.seq), row)
+    return {"open_activities": run.open_activities + 1}
+
+
+def _activity_ended(state: State, run: RunRow, e: events.Appended, a: Any) -> _Changes:
+    key = keys.activity(e.workflow_id, e.run_id, a.seq)
+    if state.get(key) is None:
+        return {}
+    state.delete(key)
+    return {"open_activities": run.open_activities - 1}
+
+
+def _timer_started(state: State, run: RunRow, e: events.Appended, a: history.TimerStarted) -> _Changes:
+    row = TimerRow(
+        workflow_id=e.workflow_id,
+        run_id=e.run_id,
+        seq=a.seq,
+        due_ms=a.due_ms,
+        started_event_id=e.event_id,
+        summary=a.summary,
+    )
+    state.put(keys.timer(e.workflow_id, e.run_id, a.seq), row)
+    return {"open_timers": run.open_timers + 1}
+
+
+def _timer_ended(state: State, run: RunRow, e: events.Appended, a: Any) -> _Changes:
+    state.delete(keys.timer(e.workflow_id, e.run_id, a.seq))
+    return {"open_timers": run.open_timers - 1}
+
+
+def _closed(state: State, run: RunRow, e: events.Appended, a: Any) -> _Changes:
+    """What was open of the run is gone with it."""
+    for table, count in ((keys.ACTIVITY, run.open_activities), (keys.TIMER, run.open_timers)):
+        if count:
+            for key, _ in list(state.scan(keys.of_run(table, e.workflow_id, e.run_id))):
+                state.delete(key)
+    partition = state.partition
+    _partition(state, open_workflows=partition.open_workflows - 1)
+    return {
+        "status": STATUS[type(a)],
+        "close_ms": e.time_ms,
+        "expire_ms": e.time_ms + partition.closed_retention_ms,
+        "task_offset": -1,
+        "task_retry_ms": 0,
+        "open_activities": 0,
+        "open_timers": 0,
+    }
+
+
+STATUS: dict[type, str] = {
+    history.WorkflowCompleted: "completed",
+    history.WorkflowFailed: "failed",
+    history.WorkflowCancelled: "cancelled",
+    history.WorkflowTerminated: "terminated",
+    history.WorkflowTimedOut: "timed_out",
+}
+"""The status that each closing event gives to its run."""
+
+_HISTORY: dict[type, Callable[[State, RunRow, events.Appended, Any], _Changes]] = {
+    history.WorkflowTaskCompleted: _task_completed,
+    history.WorkflowCancelRequested: _cancel_requested,
+    history.ActivityScheduled: _activity_scheduled,
+    history.ActivityCompleted: _activity_ended,
+    history.ActivityFailed: _activity_ended,
+    history.ActivityTimedOut: _activity_ended,
+    history.ActivityCancelled: _activity_ended,
+    history.ActivityCancelRequested: _activity_ended,
+    history.TimerStarted: _timer_started,
+    history.TimerFired: _timer_ended,
+    history.TimerCancelled: _timer_ended,
+    **dict.fromkeys(history.CLOSES, _closed),
+}
+
+
+# ---------------------------------------------------------------- an activity
+
+
+def _change_activity(rows: State, e: Any, **changes: Any) -> None:
+    key = keys.activity(e.workflow_id, e.run_id, e.seq)
+    rows.put(key, replace(rows.get(key), **changes))
+
+
+def _activity_dispatched(state: State, e: events.ActivityDispatched) -> None:
+    _change_activity(
+        state,
+        e,
+        state="scheduled",
+        attempt=e.attempt,
+        session="",
+        task_offset=e.offset,
+        task_index=e.index,
+        task_since_ms=e.time_ms,
+        next_retry_ms=0,
+    )
+
+
+def _activity_taken(state: State, e: events.ActivityTaken) -> None:
+    _change_activity(state, e, state="started", session=e.session, started_ms=e.time_ms)
+
+
+def _activity_renewed(state: State, e: events.ActivityRenewed) -> None:
+    row: ActivityRow = state.get(keys.activity(e.workflow_id, e.run_id, e.seq))
+    _change_activity(
+        state,
+        e,
+        attempt=row.attempt + 1,
+        uncounted=row.uncounted + 1,
+        losses=row.losses + 1 if e.lost else row.losses,
+        heartbeat_details=e.heartbeat_details or row.heartbeat_details,
+    )
+
+
+def _activity_attempt_failed(state: State, e: events.ActivityAttemptFailed) -> None:
+    row: ActivityRow = state.get(keys.activity(e.workflow_id, e.run_id, e.seq))
+    _change_activity(
+        state,
+        e,
+        state="backing_off",
+        attempt=row.attempt + 1,
+        losses=0,
+        session="",
+        next_retry_ms=e.retry_ms,
+        last_failure=e.failure,
+        heartbeat_details=e.heartbeat_details or row.heartbeat_details,
+    )
+
+
+_APPLY: dict[type, Callable[[State, Any], None]] = {
+    events.RecordFolded: _record_folded,
+    events.LeaderChanged: _leader_changed,
+    events.ClockAdvanced: _clock_advanced,
+    events.RecordHeld: _record_held,
+    events.RecordReleased: _record_released,
+    events.EffectStaged: _effect_staged,
+    events.EffectsLeft: _effects_left,
+    events.EffectReplaced: _effect_replaced,
+    events.MessageTaken: _message_taken,
+    events.RowExpired: _row_expired,
+    events.SessionBegan: _session_began,
+    events.SessionOver: _session_over,
+    events.RequestAnswered: _request_answered,
+    events.Appended: _appended,
+    events.TaskOut: _task_out,
+    events.TaskWithdrawn: _task_withdrawn,
+    events.TaskAttemptFailed: _task_attempt_failed,
+    events.TaskDelayed: _task_delayed,
+    events.ActivityDispatched: _activity_dispatched,
+    events.ActivityTaken: _activity_taken,
+    events.ActivityRenewed: _activity_renewed,
+    events.ActivityAttemptFailed: _activity_attempt_failed,
+}

@@ -1,0 +1,107 @@
+"""Keys of the state's rows: bytes whose order is the order in which rows are scanned.
+
+The first byte is the table. Texts end in a zero byte (IDs that contain one are refused), numbers are
+big endian.
+"""
+
+from __future__ import annotations
+
+PARTITION = b"p"
+SESSION, HELD, CURRENT, EARLIER = b"s", b"h", b"w", b"o"
+ACTIVITY, TIMER, EVENT = b"a", b"t", b"e"
+REQUEST, EXPIRY, DUE, OUT = b"r", b"x", b"d", b"i"
+OUTBOX, TAIL, SOURCE, WAITING = b"q", b"n", b"m", b"u"
+
+
+def number(value: int) -> bytes:
+    """Eight bytes that sort as the number does; from -1 on."""
+    return (value + 1).to_bytes(8, "big")
+
+
+def number_in(key: bytes) -> int:
+    """The number right behind a key's table."""
+    return int.from_bytes(key[1:9], "big") - 1
+
+
+def text(value: str) -> bytes:
+    return value.encode() + b"\0"
+
+
+def session(session_id: str) -> bytes:
+    return SESSION + text(session_id)
+
+
+def current(workflow_id: str) -> bytes:
+    """The row of a workflow ID's newest run."""
+    return CURRENT + text(workflow_id)
+
+
+def earlier(workflow_id: str, run_id: str) -> bytes:
+    """The row of an earlier run."""
+    return EARLIER + text(workflow_id) + text(run_id)
+
+
+def of_run(table: bytes, workflow_id: str, run_id: str) -> bytes:
+    """What the keys of a run's activities, timers or events start with."""
+    return table + text(workflow_id) + text(run_id)
+
+
+def activity(workflow_id: str, run_id: str, seq: int) -> bytes:
+    return of_run(ACTIVITY, workflow_id, run_id) + number(seq)
+
+
+def timer(workflow_id: str, run_id: str, seq: int) -> bytes:
+    return of_run(TIMER, workflow_id, run_id) + number(seq)
+
+
+def event(workflow_id: str, run_id: str, event_id: int) -> bytes:
+    return of_run(EVENT, workflow_id, run_id) + number(event_id)
+
+
+def request(workflow_id: str, request_id: str) -> bytes:
+    return REQUEST + text(workflow_id) + text(request_id)
+
+
+def expiry(at_ms: int, key: bytes) -> bytes:
+    """An entry of the expiry index: the row `key` may go after `at_ms`."""
+    return EXPIRY + number(at_ms) + key
+
+
+def due(at_ms: int, kind: bytes, key: bytes) -> bytes:
+    """An entry of the due index: `kind` happens to the row `key` at `at_ms`."""
+    return DUE + number(at_ms) + kind + key
+
+
+def out(since_ms: int, key: bytes) -> bytes:
+    """An entry of the index of tasks that are out: the row `key` waits for an answer since `since_ms`."""
+    return OUT + number(since_ms) + key
+
+
+def held(session_id: str, key: bytes) -> bytes:
+    """An entry of the index of what a session runs."""
+    return HELD + text(session_id) + key
+
+
+def outbox(topic: str, partition: int, offset: int, index: int) -> bytes:
+    return outbox_of(topic, partition) + number(offset) + number(index)
+
+
+def outbox_of(topic: str, partition: int) -> bytes:
+    return OUTBOX + text(topic) + number(partition)
+
+
+def tail(topic: str, partition: int) -> bytes:
+    return TAIL + text(topic) + number(partition)
+
+
+def source(partition: int) -> bytes:
+    return SOURCE + number(partition)
+
+
+def waiting(offset: int) -> bytes:
+    return WAITING + number(offset)
+
+
+def after(prefix: bytes) -> bytes:
+    """The first key above all that start with `prefix`."""
+    return prefix[:-1] + bytes([prefix[-1] + 1]) if prefix[-1] < 255 else after(prefix[:-1])

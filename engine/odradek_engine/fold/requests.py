@@ -1,0 +1,252 @@
+"""Deciding on requests: start, signal, cancel, terminate, completion by task token (rules Q1, Q2).
+
+A request with an ID is answered once; a repeated one gets the stored answer again, until its deadline
+has passed. After that it is `expired`, which means that its outcome is unknown.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+from odradek_schemas import InvalidNameError, check_name, parse_task_token
+from odradek_schemas.history import SignalReceived, WorkflowCancelRequested, WorkflowStarted, WorkflowTerminated
+from odradek_schemas.records import (
+    CancelWorkflow,
+    CompleteActivity,
+    FailActivity,
+    SignalWorkflow,
+    StartWorkflow,
+    TerminateWorkflow,
+)
+
+from . import activities, events, keys
+from .closing import close
+from .rows import RequestRow, RunRow
+from .step import KEEP_REQUEST_MS, Step
+from .tasks import wake
+
+AnyRequest: TypeAlias = (
+    StartWorkflow | SignalWorkflow | CancelWorkflow | TerminateWorkflow | CompleteActivity | FailActivity
+)
+
+MAX_ID_BYTES = 1000
+
+
+class Outcome(NamedTuple):
+    """What a request came to. `accepted`: it changed something, or needed not to."""
+
+    outcome: str
+    run_id: str = ""
+    message: str = ""
+    accepted: bool = True
+
+
+def decide_request(step: Step, record: AnyRequest) -> None:
+    """Answer a request: from memory if it was seen, as expired if it is late, else by doing it."""
+    problem = _problem(record)
+    if problem:
+        step.dead_letter(problem)
+        step.reply(record.request, "invalid", message=problem)
+        return
+    request = record.request
+    if request is None:
+        _report(step, _do(step, record))
+        return
+    known = step.state.row(keys.request(record.workflow_id, request.request_id), RequestRow)
+    if known is not None and known.expire_ms >= step.now:
+        step.reply(request, known.outcome, known.run_id, known.message)
+        return
+    if request.deadline_ms and request.deadline_ms < step.now:
+        step.reply(request, "expired", message="the request arrived after its deadline; its outcome is unknown")
+        return
+    done = _do(step, record)
+    expire = request.deadline_ms or step.now + KEEP_REQUEST_MS
+    step.apply(
+        events.RequestAnswered(
+            record.workflow_id, request.request_id, done.outcome, done.run_id, done.message, expire
+        )
+    )
+    step.reply(request, done.outcome, done.run_id, done.message)
+    if request.reply_partition < 0:
+        _report(step, done)
+
+
+def _report(step: Step, done: Outcome) -> None:
+    """Nobody waits for an answer: what was refused goes to the dead letters, so that people can see it."""
+    if not done.accepted:
+        step.dead_letter(f"{done.outcome}: {done.message}")
+
+
+def _do(step: Step, record: AnyRequest) -> Outcome:
+    if isinstance(record, StartWorkflow):
+        return _start(step, record)
+    if isinstance(record, SignalWorkflow):
+        return _signal(step, record)
+    if isinstance(record, CancelWorkflow):
+        return _cancel(step, record)
+    if isinstance(record, TerminateWorkflow):
+        return _terminate(step, record)
+    return _finish_activity(step, record)
+
+
+# ---------------------------------------------------------------- checks of what users chose (rule E6)
+
+
+def _problem(record: AnyRequest) -> str:
+    """What is wrong with the names and values of a request; empty if nothing."""
+    try:
+        _check_id("workflow_id", record.workflow_id)
+        if record.request is not None:
+            _check_id("request_id", record.request.request_id)
+        if isinstance(record, StartWorkflow):
+            _check_start(record)
+        elif isinstance(record, SignalWorkflow):
+            _check_id("signal", record.signal)
+        elif isinstance(record, (CompleteActivity, FailActivity)):
+            parse_task_token(record.task_token)
+    except ValueError as error:
+        return f"{type(record).__name__}: {error}"
+    return ""
+
+
+def _check_id(field: str, value: str) -> None:
+    if not value or len(value.encode()) > MAX_ID_BYTES or "\0" in value:
+        raise ValueError(f"{field} {value[:40]!r}: use 1 to {MAX_ID_BYTES} bytes of text without a zero byte")
+
+
+def _check_start(record: StartWorkflow) -> None:
+    _check_id("workflow_type", record.workflow_type)
+    try:
+        check_name("task_queue", record.task_queue)
+    except InvalidNameError as error:
+        raise ValueError(str(error)) from error
+    for field, value, allowed in (
+        ("id_conflict_policy", record.id_conflict_policy, ("fail", "use_existing", "terminate_existing")),
+        ("id_reuse_policy", record.id_reuse_policy, ("allow", "allow_if_failed", "reject")),
+    ):
+        if value not in allowed:
+            raise ValueError(f"{field} {value!r}: use one of {', '.join(allowed)}")
+    for field in ("execution_timeout_ms", "run_timeout_ms", "task_timeout_ms", "start_delay_ms"):
+        if getattr(record, field) < 0:
+            raise ValueError(f"{field} is below 0")
+
+
+# ---------------------------------------------------------------- the requests
+
+
+def _start(step: Step, record: StartWorkflow) -> Outcome:
+    run = step.run(record.workflow_id)
+    if run is not None and run.is_open:
+        if record.id_conflict_policy == "fail":
+            if record.signal:
+                return _signal_open(step, record, run, "existing")
+            message = f"workflow {record.workflow_id!r} is already open"
+            return Outcome("already_started", run.run_id, message, accepted=False)
+        if record.id_conflict_policy == "use_existing":
+            if record.signal:
+                return _signal_open(step, record, run, "existing")
+            return Outcome("existing", run.run_id)
+        close(step, run, WorkflowTerminated(reason="terminated by a start with id_conflict_policy terminate_existing"))
+    elif run is not None:
+        refused = record.id_reuse_policy == "reject" or (
+            record.id_reuse_policy == "allow_if_failed" and run.status == "completed"
+        )
+        if refused:
+            message = f"workflow {record.workflow_id!r} has closed as {run.status}, and id_reuse_policy forbids another"
+            return Outcome("reuse_rejected", run.run_id, message, accepted=False)
+    run_id = step.new_run_id(record.workflow_id)
+    step.append(
+        record.workflow_id,
+        run_id,
+        WorkflowStarted(
+            workflow_type=record.workflow_type,
+            task_queue=record.task_queue,
+            input=record.input,
+            headers=record.headers,
+            first_run_id=run_id,
+            execution_timeout_ms=record.execution_timeout_ms,
+            run_timeout_ms=record.run_timeout_ms,
+            task_timeout_ms=record.task_timeout_ms,
+            retry_policy=record.retry_policy,
+            memo=record.memo,
+            search_attributes=record.search_attributes,
+            request_id=record.request.request_id if record.request else "",
+        ),
+    )
+    if record.start_delay_ms:
+        step.apply(events.TaskDelayed(record.workflow_id, run_id, step.now + record.start_delay_ms))
+    if record.signal:
+        _append_start_signal(step, record, run_id)
+    wake(step, record.workflow_id)
+    return Outcome("started", run_id)
+
+
+def _append_start_signal(step: Step, record: StartWorkflow, run_id: str) -> None:
+    request_id = record.request.request_id if record.request else ""
+    signal = SignalReceived(signal=record.signal, input=record.signal_input, request_id=request_id)
+    step.append(record.workflow_id, run_id, signal)
+
+
+def _signal_open(step: Step, record: StartWorkflow, run: RunRow, outcome: str) -> Outcome:
+    _append_start_signal(step, record, run.run_id)
+    wake(step, record.workflow_id)
+    return Outcome(outcome, run.run_id)
+
+
+def _not_open(step: Step, record: AnyRequest) -> Outcome:
+    run = step.run(record.workflow_id)
+    if run is None:
+        return Outcome("not_found", message=f"there is no workflow {record.workflow_id!r}", accepted=False)
+    message = f"workflow {record.workflow_id!r} has no open run"
+    if run.is_open:
+        message = f"the open run of workflow {record.workflow_id!r} is {run.run_id}, another than asked for"
+    return Outcome("closed", run.run_id, message, accepted=False)
+
+
+def _signal(step: Step, record: SignalWorkflow) -> Outcome:
+    run = step.open_run(record.workflow_id, record.run_id)
+    if run is None:
+        return _not_open(step, record)
+    request_id = record.request.request_id if record.request else ""
+    step.append(
+        run.workflow_id,
+        run.run_id,
+        SignalReceived(signal=record.signal, input=record.input, headers=record.headers, request_id=request_id),
+    )
+    wake(step, run.workflow_id)
+    return Outcome("ok", run.run_id)
+
+
+def _cancel(step: Step, record: CancelWorkflow) -> Outcome:
+    run = step.open_run(record.workflow_id, record.run_id)
+    if run is None:
+        return _not_open(step, record)
+    if not run.cancel_requested:
+        request_id = record.request.request_id if record.request else ""
+        requested = WorkflowCancelRequested(reason=record.reason, request_id=request_id)
+        step.append(run.workflow_id, run.run_id, requested)
+        wake(step, run.workflow_id)
+    return Outcome("ok", run.run_id)
+
+
+def _terminate(step: Step, record: TerminateWorkflow) -> Outcome:
+    run = step.open_run(record.workflow_id, record.run_id)
+    if run is None:
+        return _not_open(step, record)
+    close(step, run, WorkflowTerminated(reason=record.reason))
+    return Outcome("ok", run.run_id)
+
+
+def _finish_activity(step: Step, record: CompleteActivity | FailActivity) -> Outcome:
+    """Completion by task token: of whichever attempt is open, by whoever has the token."""
+    identity = parse_task_token(record.task_token)
+    run = step.open_run(identity.workflow_id, identity.run_id)
+    row = step.activity(run, identity.seq, identity.scheduled_by) if run is not None else None
+    if run is None or row is None or identity.workflow_id != record.workflow_id:
+        return Outcome("not_found", message="the activity of this task token is not open any more", accepted=False)
+    if isinstance(record, CompleteActivity):
+        activities.complete(step, row, record.result, session="")
+    else:
+        activities.fail_attempt(step, row, record.failure)
+    wake(step, run.workflow_id)
+    return Outcome("ok", run.run_id)

@@ -1,0 +1,234 @@
+"""The rows of a partition's state, and the index entries that follow from them.
+
+Rows are immutable; a change is a new row. Indexes are pure functions of rows, so that no caller has to
+keep them in step.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from odradek_schemas.common import Failure, Payload, RetryPolicy
+
+from . import keys
+
+
+class Row(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """Base of all rows; written as arrays, so a new field goes last and needs a default."""
+
+    def indexes(self, key: bytes) -> tuple[bytes, ...]:
+        """Keys of the index entries that stand for this row."""
+        return ()
+
+
+class PartitionRow(Row, frozen=True):
+    """What the fold knows of the partition as a whole. `position`: the next offset to fold."""
+
+    partition: int
+    position: int = 0
+    time_ms: int = 0
+    checksum: int = 0
+    version: int = 1
+    epoch: int = -1
+    member: str = ""
+    nonce: str = ""
+    partitions: int = 0
+    clock_ms: int = 0
+    closed_retention_ms: int = 0
+    waiting: int = 0
+    open_workflows: int = 0
+
+
+class SessionRow(Row, frozen=True):
+    """A live worker session."""
+
+    session: str
+    identity: str = ""
+    client_id: str = ""
+    reply_partition: int = -1
+    build_id: str = ""
+    since_ms: int = 0
+
+
+class RunRow(Row, frozen=True):
+    """One run. `task_offset` -1: no workflow task is out. Times of 0: none."""
+
+    workflow_id: str
+    run_id: str
+    first_run_id: str
+    workflow_type: str
+    task_queue: str
+    base: str
+    status: str = "running"
+    start_ms: int = 0
+    close_ms: int = 0
+    expire_ms: int = 0
+    last_event_id: int = 0
+    last_input_id: int = 0
+    consumed_through: int = 0
+    history_size: int = 0
+    task_offset: int = -1
+    task_index: int = 0
+    task_since_ms: int = 0
+    task_attempt: int = 1
+    task_retry_ms: int = 0
+    task_failure: Failure | None = None
+    task_failure_cause: str = ""
+    cancel_requested: bool = False
+    open_activities: int = 0
+    open_timers: int = 0
+    execution_deadline_ms: int = 0
+    run_deadline_ms: int = 0
+    search_attributes: dict[str, Payload] = {}
+    memo: dict[str, Payload] = {}
+    next_run_id: str = ""
+    last_event_ms: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        return self.status == "running"
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether there is input that the code has not seen."""
+        return self.last_input_id > self.consumed_through
+
+    def indexes(self, key: bytes) -> tuple[bytes, ...]:
+        if not self.is_open:
+            return (keys.expiry(self.expire_ms, key),)
+        found = []
+        if self.execution_deadline_ms:
+            found.append(keys.due(self.execution_deadline_ms, b"E", key))
+        if self.run_deadline_ms:
+            found.append(keys.due(self.run_deadline_ms, b"R", key))
+        if self.task_retry_ms:
+            found.append(keys.due(self.task_retry_ms, b"W", key))
+        if self.task_offset >= 0:
+            found.append(keys.out(self.task_since_ms, key))
+        return tuple(found)
+
+
+class ActivityRow(Row, frozen=True):
+    """An open activity. state: scheduled (its task is out), started, backing_off.
+
+    `attempt` counts deliveries; `uncounted` of them were lost with their workers and do not count toward
+    the retry policy; `losses` of them in a row (rule T7).
+    """
+
+    workflow_id: str
+    run_id: str
+    seq: int
+    scheduled_by: str
+    scheduled_event_id: int
+    scheduled_ms: int
+    activity_type: str
+    task_queue: str
+    state: str = "scheduled"
+    attempt: int = 1
+    uncounted: int = 0
+    losses: int = 0
+    session: str = ""
+    started_ms: int = 0
+    next_retry_ms: int = 0
+    task_offset: int = -1
+    task_index: int = 0
+    task_since_ms: int = 0
+    start_to_close_timeout_ms: int = 0
+    schedule_to_start_timeout_ms: int = 0
+    schedule_to_close_timeout_ms: int = 0
+    heartbeat_timeout_ms: int = 0
+    retry_policy: RetryPolicy = RetryPolicy()
+    delivery: str = "at_least_once"
+    last_failure: Failure | None = None
+    heartbeat_details: list[Payload] = []
+
+    @property
+    def counted_attempts(self) -> int:
+        return self.attempt - self.uncounted
+
+    def indexes(self, key: bytes) -> tuple[bytes, ...]:
+        found = []
+        if self.schedule_to_close_timeout_ms:
+            found.append(keys.due(self.scheduled_ms + self.schedule_to_close_timeout_ms, b"C", key))
+        if self.state == "scheduled":
+            if self.schedule_to_start_timeout_ms:
+                found.append(keys.due(self.task_since_ms + self.schedule_to_start_timeout_ms, b"S", key))
+            found.append(keys.out(self.task_since_ms, key))
+        elif self.state == "started":
+            if self.start_to_close_timeout_ms:
+                found.append(keys.due(self.started_ms + self.start_to_close_timeout_ms, b"T", key))
+            if self.heartbeat_timeout_ms:
+                found.append(keys.due(self.started_ms + self.heartbeat_timeout_ms, b"H", key))
+            found.append(keys.held(self.session, key))
+        else:
+            found.append(keys.due(self.next_retry_ms, b"B", key))
+        return tuple(found)
+
+
+class TimerRow(Row, frozen=True):
+    """A timer of workflow code that has not fired."""
+
+    workflow_id: str
+    run_id: str
+    seq: int
+    due_ms: int
+    started_event_id: int
+    summary: str = ""
+
+    def indexes(self, key: bytes) -> tuple[bytes, ...]:
+        return (keys.due(self.due_ms, b"F", key),)
+
+
+class RequestRow(Row, frozen=True):
+    """A request's stored answer, until `expire_ms` (rule Q1)."""
+
+    outcome: str
+    run_id: str
+    message: str
+    expire_ms: int
+
+    def indexes(self, key: bytes) -> tuple[bytes, ...]:
+        return (keys.expiry(self.expire_ms, key),)
+
+
+class OutboxRow(Row, frozen=True):
+    """An effect that may not have left yet."""
+
+    topic: str
+    partition: int
+    offset: int
+    index: int
+    key: bytes
+    value: bytes
+
+
+class LinkRow(Row, frozen=True):
+    """A position in a chain of effects: the last one sent to an output, or taken from a source."""
+
+    offset: int
+    index: int
+
+
+class WaitingRow(Row, frozen=True):
+    """A record that cannot be folded yet (rules C1, N1)."""
+
+    timestamp_ms: int
+    key: bytes
+    value: bytes
+
+
+TABLES: dict[bytes, type[Row]] = {
+    keys.PARTITION: PartitionRow,
+    keys.SESSION: SessionRow,
+    keys.CURRENT: RunRow,
+    keys.EARLIER: RunRow,
+    keys.ACTIVITY: ActivityRow,
+    keys.TIMER: TimerRow,
+    keys.REQUEST: RequestRow,
+    keys.OUTBOX: OutboxRow,
+    keys.TAIL: LinkRow,
+    keys.SOURCE: LinkRow,
+    keys.WAITING: WaitingRow,
+}
+"""Tables of rows by the first byte of their keys. Events hold bytes; indexes hold nothing."""
+
+INDEXES = (keys.HELD, keys.EXPIRY, keys.DUE, keys.OUT)

@@ -1,0 +1,198 @@
+"""The state of one partition: rows in an ordered key-value storage, changed step by step.
+
+A step's changes become visible together or not at all. What the storage holds is the state as of some
+position; changes since then are kept here until `flush`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from . import keys
+from .rows import INDEXES, TABLES, PartitionRow, Row
+
+R = TypeVar("R", bound=Row)
+
+_encode = msgspec.msgpack.Encoder().encode
+_decoders = {table: msgspec.msgpack.Decoder(cls) for table, cls in TABLES.items()}
+
+
+class Storage(Protocol):
+    """An ordered map of bytes to bytes."""
+
+    def get(self, key: bytes) -> bytes | None: ...
+
+    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Entries with start <= key < end, in the order of their keys."""
+        ...
+
+    def write(self, changes: Iterable[tuple[bytes, bytes | None]]) -> None:
+        """Apply all changes, or none; a value of None deletes."""
+        ...
+
+
+class MemoryStorage:
+    """A storage for tests and small comparisons."""
+
+    def __init__(self) -> None:
+        self.entries: dict[bytes, bytes] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        return self.entries.get(key)
+
+    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        for key in sorted(k for k in self.entries if start <= k < end):
+            yield key, self.entries[key]
+
+    def write(self, changes: Iterable[tuple[bytes, bytes | None]]) -> None:
+        for key, value in changes:
+            if value is None:
+                self.entries.pop(key, None)
+            else:
+                self.entries[key] = value
+
+
+def _to_bytes(key: bytes, row: Any) -> bytes:
+    return row if type(row) is bytes else _encode(row)
+
+
+def _from_bytes(key: bytes, value: bytes) -> Any:
+    decoder = _decoders.get(key[:1])
+    return value if decoder is None else decoder.decode(value)
+
+
+class State:
+    """The rows of one partition. `cache_rows` bounds how many decoded rows are kept beside the storage."""
+
+    def __init__(self, storage: Storage, partition: int = 0, cache_rows: int = 20_000) -> None:
+        self.storage = storage
+        self._step: dict[bytes, Any] = {}
+        self._changed: dict[bytes, Any] = {}
+        self._cache: OrderedDict[bytes, Any] = OrderedDict()
+        self._cache_rows = cache_rows
+        self._empty = PartitionRow(partition=partition)
+        self.earliest_due_ms = 0
+        """No entry of the due index is below this, as far as is known; who scans the index raises it."""
+
+    # ------------------------------------------------------------ reading
+
+    def get(self, key: bytes) -> Any:
+        """The row at `key`, or None."""
+        for layer in (self._step, self._changed, self._cache):
+            if key in layer:
+                return layer[key]
+        value = self.storage.get(key)
+        if value is None:
+            return None
+        row = _from_bytes(key, value)
+        self._remember(key, row)
+        return row
+
+    def row(self, key: bytes, kind: type[R]) -> R | None:
+        """The row at `key`, for type checkers."""
+        found: R | None = self.get(key)
+        return found
+
+    @property
+    def partition(self) -> PartitionRow:
+        return self.row(keys.PARTITION, PartitionRow) or self._empty
+
+    def scan(self, prefix: bytes, start: bytes | None = None, end: bytes | None = None) -> Iterator[tuple[bytes, Any]]:
+        """Rows whose keys begin with `prefix` (from `start` on, below `end`), in order, as of this call."""
+        first = start or prefix
+        last = end or keys.after(prefix)
+        changes = {k: v for k, v in self._changed.items() if first <= k < last}
+        changes.update((k, v) for k, v in self._step.items() if first <= k < last)
+        pending = sorted(changes)
+        at = 0
+        for key, value in self.storage.scan(first, last):
+            while at < len(pending) and pending[at] < key:
+                if changes[pending[at]] is not None:
+                    yield pending[at], changes[pending[at]]
+                at += 1
+            if at < len(pending) and pending[at] == key:
+                if changes[key] is not None:
+                    yield key, changes[key]
+                at += 1
+            else:
+                yield key, _from_bytes(key, value)
+        for key in pending[at:]:
+            if changes[key] is not None:
+                yield key, changes[key]
+
+    # ------------------------------------------------------------ changing
+
+    def put(self, key: bytes, row: Any) -> None:
+        """Set a row, and bring the index entries that follow from it in step."""
+        if isinstance(row, Row):
+            self._index(key, row)
+        self._step[key] = row
+
+    def delete(self, key: bytes) -> None:
+        self._index(key, None)
+        self._step[key] = None
+
+    def _index(self, key: bytes, row: Row | None) -> None:
+        old = self.get(key)
+        before = old.indexes(key) if isinstance(old, Row) else ()
+        after = row.indexes(key) if row is not None else ()
+        if before == after:
+            return
+        for entry in before:
+            if entry not in after:
+                self._step[entry] = None
+        for entry in after:
+            if entry not in before:
+                self._step[entry] = b""
+                if entry[:1] == keys.DUE:
+                    self.earliest_due_ms = min(self.earliest_due_ms, keys.number_in(entry))
+
+    def commit(self) -> None:
+        """Make the step's changes part of the state."""
+        self._changed.update(self._step)
+        self._step = {}
+
+    def rollback(self) -> None:
+        """Forget the step's changes."""
+        self._step = {}
+
+    @property
+    def unflushed(self) -> int:
+        """How many rows changed since the last flush."""
+        return len(self._changed)
+
+    def flush(self) -> None:
+        """Write all changes to the storage, at once."""
+        changed, self._changed = self._changed, {}
+        self.storage.write((k, None if v is None else _to_bytes(k, v)) for k, v in changed.items())
+        for key, row in changed.items():
+            if row is None:
+                self._cache.pop(key, None)
+            elif key[:1] in TABLES:
+                self._remember(key, row)
+
+    def _remember(self, key: bytes, row: Any) -> None:
+        self._cache[key] = row
+        self._cache.move_to_end(key)
+        while len(self._cache) > self._cache_rows:
+            self._cache.popitem(last=False)
+
+    # ------------------------------------------------------------ comparing
+
+    def dump(self) -> dict[bytes, bytes]:
+        """All rows as bytes, in the order of their keys."""
+        return {k: _to_bytes(k, row) for k, row in self.scan(b"\x01", b"\x01", b"\xff")}
+
+
+def load(dump: dict[bytes, bytes], partition: int = 0) -> State:
+    """A state in memory that holds what `dump` gave."""
+    storage = MemoryStorage()
+    storage.entries = dict(dump)
+    return State(storage, partition)
+
+
+__all__ = ["INDEXES", "MemoryStorage", "State", "Storage", "load"]

@@ -1,0 +1,235 @@
+"""One step of the fold: what deciding on one record may read, and how it says what follows.
+
+A decision emits events, which are applied at once, and effects, which get their positions in the order
+in which they are made. Everything is derived from the state and the record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+from odradek_schemas import Topics, encode, partition_of
+from odradek_schemas.common import Position, Record, Request
+from odradek_schemas.history import Attributes, HistoryEvent
+from odradek_schemas.replies import RequestReply
+from odradek_schemas.tasks import DeadLetter, HistoryBatch
+
+from . import events, keys
+from .evolve import evolve
+from .rows import ActivityRow, LinkRow, PartitionRow, RunRow, SessionRow, TimerRow
+from .state import State
+
+MAX_EFFECT_BYTES = 1_000_000
+"""Larger effects are not made: a broker with default settings would refuse them."""
+
+KEEP_REQUEST_MS = 24 * 3600 * 1000
+"""How long a request without a deadline is remembered (rule Q1)."""
+
+_START = LinkRow(offset=-1, index=0)
+
+
+class Effect(msgspec.Struct, frozen=True):
+    """What the engine does to the world: a record in a topic, made by the fold at (offset, index)."""
+
+    topic: str
+    partition: int
+    offset: int
+    index: int
+    key: bytes
+    value: bytes
+
+
+class Source(NamedTuple):
+    """The record being folded, as it lies in the log."""
+
+    offset: int
+    key: bytes
+    value: bytes
+
+
+class Step:
+    """Deciding on one record. `now` is fold time in ms."""
+
+    def __init__(self, state: State, topics: Topics, source: Source, now: int) -> None:
+        self.state = state
+        self.topics = topics
+        self.source = source
+        self.now = now
+        self.hops = 0
+        self.events: list[events.Event] = []
+        self.effects: list[Effect] = []
+        self._index = 0
+        self._batches: dict[tuple[str, str], list[bytes]] = {}
+
+    # ------------------------------------------------------------ reading
+
+    @property
+    def partition(self) -> PartitionRow:
+        return self.state.partition
+
+    def run(self, workflow_id: str) -> RunRow | None:
+        """The newest run of a workflow ID."""
+        return self.state.row(keys.current(workflow_id), RunRow)
+
+    def open_run(self, workflow_id: str, run_id: str) -> RunRow | None:
+        """The open run, if it is the one meant; `run_id` empty means whichever is open (rule R1)."""
+        run = self.run(workflow_id)
+        if run is None or not run.is_open or (run_id and run.run_id != run_id):
+            return None
+        return run
+
+    def activity(self, run: RunRow, seq: int, scheduled_by: str) -> ActivityRow | None:
+        """The open activity of that identity (rule W5)."""
+        row = self.state.row(keys.activity(run.workflow_id, run.run_id, seq), ActivityRow)
+        return row if row is not None and row.scheduled_by == scheduled_by else None
+
+    def open_activity(self, run: RunRow, seq: int) -> ActivityRow | None:
+        """The open activity that the run's own code calls `seq`."""
+        return self.state.row(keys.activity(run.workflow_id, run.run_id, seq), ActivityRow)
+
+    def timer(self, run: RunRow, seq: int) -> TimerRow | None:
+        return self.state.row(keys.timer(run.workflow_id, run.run_id, seq), TimerRow)
+
+    def session(self, session_id: str) -> SessionRow | None:
+        """A live session (rule T5)."""
+        return self.state.row(keys.session(session_id), SessionRow)
+
+    # ------------------------------------------------------------ changing
+
+    def apply(self, event: events.Event) -> None:
+        """Record a change of state, and make it."""
+        self.events.append(event)
+        evolve(self.state, event)
+
+    def append(
+        self, workflow_id: str, run_id: str, attributes: Attributes, time_ms: int | None = None, local: bool = False
+    ) -> int:
+        """Append a history event to a run; return its ID. Times of a run never go back (rule C1)."""
+        run = self.run(workflow_id)
+        same = run is not None and run.run_id == run_id
+        last_id, last_ms = (run.last_event_id, run.last_event_ms) if run is not None and same else (0, 0)
+        event = HistoryEvent(
+            event_id=last_id + 1,
+            time_ms=max(self.now if time_ms is None else time_ms, last_ms),
+            attributes=attributes,
+        )
+        encoded = encode(event)
+        self.apply(
+            events.Appended(workflow_id, run_id, event.event_id, event.time_ms, attributes, encoded, local)
+        )
+        self._batches.setdefault((workflow_id, run_id), []).append(encoded)
+        return event.event_id
+
+    def new_run_id(self, workflow_id: str) -> str:
+        """A run ID that no other run has, in this log or another: made of where and when the run began."""
+        parts = f"{self.partition.partition}/{self.source.offset}/{self._index}/{self.now}/{workflow_id}"
+        self._index += 1
+        h = hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()
+        return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+
+    # ------------------------------------------------------------ effects
+
+    def effect(
+        self, topic: str, partition: int, key: bytes, make: Callable[[Position], Record]
+    ) -> Position | None:
+        """Stage an effect as the next link of its chain (rules E1, E4). None: too large, nothing is staged."""
+        last = self.state.row(keys.tail(topic, partition), LinkRow) or _START
+        position = Position(
+            partition=self.partition.partition,
+            offset=self.source.offset,
+            index=self._index,
+            previous_offset=last.offset,
+            previous_index=last.index,
+        )
+        value = encode(make(position))
+        if len(value) > MAX_EFFECT_BYTES:
+            return None
+        self._index += 1
+        self.apply(events.EffectStaged(topic, partition, position.offset, position.index, key, value))
+        self.effects.append(Effect(topic, partition, position.offset, position.index, key, value))
+        return position
+
+    def reply(self, request: Request | None, outcome: str, run_id: str = "", message: str = "") -> None:
+        """Answer a request, if somebody waits for it."""
+        if request is None or request.reply_partition < 0:
+            return
+        self.effect(
+            self.topics.replies,
+            request.reply_partition,
+            request.client_id.encode(),
+            lambda position: RequestReply(
+                position=position,
+                client_id=request.client_id,
+                request_id=request.request_id,
+                outcome=outcome,
+                run_id=run_id,
+                message=message,
+            ),
+        )
+
+    def dead_letter(self, reason: str, value: bytes | None = None, key: bytes | None = None) -> None:
+        """Put a record aside for people, with the reason. A very large one loses its end."""
+        source = self.source
+        room = MAX_EFFECT_BYTES - 100_000
+        self.effect(
+            self.topics.dead_letters,
+            self.partition.partition,
+            source.key[:10_000] if key is None else key,
+            lambda position: DeadLetter(
+                position=position,
+                reason=reason[:10_000],
+                topic=self.topics.events,
+                partition=self.partition.partition,
+                offset=source.offset,
+                key=source.key[:10_000],
+                value=(source.value if value is None else value)[:room],
+            ),
+        )
+
+    def publish_history(self) -> None:
+        """At the end of a step: this step's history events, for the public stream."""
+        for (workflow_id, run_id), encoded in self._batches.items():
+            run = self.run(workflow_id)
+            if run is None or run.run_id != run_id:
+                run = self.state.row(keys.earlier(workflow_id, run_id), RunRow)
+            if run is None:
+                raise AssertionError(f"events of {workflow_id}/{run_id}, which has no run")
+            for batch in _split(encoded):
+                self._publish(run, batch)
+
+    def _publish(self, run: RunRow, batch: list[bytes]) -> None:
+        made = self.effect(
+            self.topics.history,
+            self.partition.partition,
+            run.workflow_id.encode(),
+            lambda position: HistoryBatch(
+                position=position,
+                workflow_id=run.workflow_id,
+                run_id=run.run_id,
+                workflow_type=run.workflow_type,
+                task_queue=run.task_queue,
+                events=batch,
+            ),
+        )
+        if made is None:
+            self.dead_letter(f"a history event of {run.workflow_id!r} is too large to be published", batch[0])
+
+    def home(self, workflow_id: str) -> int:
+        """The partition that a workflow ID belongs to."""
+        return partition_of(workflow_id.encode(), self.partition.partitions)
+
+
+def _split(encoded: list[bytes]) -> list[list[bytes]]:
+    """Batches that stay well under the limit of an effect, if their events do."""
+    batches: list[list[bytes]] = [[]]
+    size = 0
+    for event in encoded:
+        if batches[-1] and size + len(event) > MAX_EFFECT_BYTES // 2:
+            batches.append([])
+            size = 0
+        batches[-1].append(event)
+        size += len(event)
+    return batches

@@ -1,0 +1,89 @@
+"""Workflow tasks: telling a worker that there is something to read, once at a time (rule 7 of the design).
+
+An open run that has unread input has a task out, or waits for a moment to retry; never neither.
+"""
+
+from __future__ import annotations
+
+from odradek_schemas.common import Failure
+from odradek_schemas.records import TaskReissued, WorkflowTaskDue, WorkflowTaskFailed
+from odradek_schemas.tasks import WorkflowTask
+
+from . import events, keys
+from .rows import RunRow
+from .step import Step
+
+MAX_TASK_EVENT_BYTES = 256_000
+"""New events beyond this are not put into a task; the worker fetches them."""
+
+TASK_RETRY_INITIAL_MS, TASK_RETRY_MAXIMUM_MS = 1_000, 60_000
+
+
+def wake(step: Step, workflow_id: str) -> None:
+    """Emit a workflow task if the run has unread input and none is out."""
+    run = step.run(workflow_id)
+    if run is None or not run.is_open or run.task_offset >= 0 or run.task_retry_ms or not run.has_unread:
+        return
+    new: list[bytes] | None = []
+    size = 0
+    start = keys.event(run.workflow_id, run.run_id, run.consumed_through + 1)
+    for _, encoded in step.state.scan(keys.of_run(keys.EVENT, run.workflow_id, run.run_id), start=start):
+        size += len(encoded)
+        if size > MAX_TASK_EVENT_BYTES:
+            new = None
+            break
+        new.append(encoded)  # type: ignore[union-attr]  # None only after the break
+    position = step.effect(
+        step.topics.workflow_tasks(run.task_queue),
+        step.partition.partition,
+        run.workflow_id.encode(),
+        lambda position: WorkflowTask(
+            position=position,
+            workflow_id=run.workflow_id,
+            run_id=run.run_id,
+            workflow_type=run.workflow_type,
+            base=run.base,
+            consumed_through=run.consumed_through,
+            last_event_id=run.last_event_id,
+            events=new or [],
+            complete=new is not None,
+            attempt=run.task_attempt,
+        ),
+    )
+    if position is None:
+        raise AssertionError("a workflow task cannot be larger than its limits")
+    step.apply(events.TaskOut(run.workflow_id, run.run_id, position.offset, position.index, step.now))
+
+
+def fail_task(step: Step, run: RunRow, failure: Failure, cause: str) -> None:
+    """The code could not advance: note why, and try again after a backoff."""
+    delay = min(TASK_RETRY_MAXIMUM_MS, TASK_RETRY_INITIAL_MS << min(run.task_attempt - 1, 16))
+    step.apply(events.TaskAttemptFailed(run.workflow_id, run.run_id, failure, cause, step.now + delay))
+
+
+def decide_task_failed(step: Step, record: WorkflowTaskFailed) -> None:
+    """A worker could not advance the run. Late and repeated reports change nothing."""
+    run = step.open_run(record.workflow_id, record.run_id)
+    if run is not None and run.base == record.base and run.task_offset >= 0:
+        fail_task(step, run, record.failure, record.cause)
+
+
+def decide_task_due(step: Step, record: WorkflowTaskDue) -> None:
+    """The delay before a workflow task is over."""
+    run = step.open_run(record.workflow_id, record.run_id)
+    if run is None or run.base != record.base or run.task_attempt != record.attempt:
+        return
+    if run.task_retry_ms and step.now >= run.task_retry_ms - EARLY_MS:
+        step.apply(events.TaskDelayed(run.workflow_id, run.run_id, 0))
+        wake(step, run.workflow_id)
+
+
+def decide_reissued(step: Step, record: TaskReissued, run: RunRow) -> None:
+    """The workflow task seems to have been skipped (rule T3). Only if it is still the one that is out."""
+    if run.base == record.base and (run.task_offset, run.task_index) == (record.offset, record.index):
+        step.apply(events.TaskWithdrawn(run.workflow_id, run.run_id))
+        wake(step, run.workflow_id)
+
+
+EARLY_MS = 1_000
+"""How much before its due time a record of the leader may be stamped and still count (rule C1)."""
