@@ -1,0 +1,11 @@
+"""Odradek's engine: the fold, and the stream processors around it.
+
+    from odradek_engine import Engine
+    async with Engine("kafka://localhost:9092", namespace="default", data_dir="./state"): ...
+"""
+
+from .engine import Engine, ensure_topics
+from .processor import Counters, Processor, Settings, StaleStateError
+from .store import StoreError
+
+__all__ = ["Counters", "Engine", "Processor", "Settings", "StaleStateError", "StoreError", "ensure_topics"]

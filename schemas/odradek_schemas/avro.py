@@ -33,7 +33,8 @@ def full_name(cls: type[Record]) -> str:
 
 def schema_of(cls: type[Record]) -> dict[str, Any]:
     """The Avro schema of a record class, complete in itself: nested types are defined where first used."""
-    return _record(cls, set())
+    schema: dict[str, Any] = _record(cls, set())
+    return schema
 
 
 def fingerprint_of(schema: Any) -> bytes:

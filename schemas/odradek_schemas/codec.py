@@ -10,7 +10,7 @@ import json
 import types
 import typing
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import fastavro
 import msgspec
 
-from . import commands, common, ephemeral, history, records, replies, tasks
+from . import common, ephemeral, history, records, replies, tasks
 from .avro import MARKER, fingerprint_of, full_name, schema_of
 from .common import Record
 from .handwritten import from_json
@@ -37,9 +37,9 @@ def record_classes() -> list[type[Record]]:
     classes: list[type[Record]] = []
     for module in (records, ephemeral, tasks, replies):
         for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, Record) and value.__module__ == module.__name__:
-                if value not in nested:
-                    classes.append(value)
+            ours = isinstance(value, type) and issubclass(value, Record) and value.__module__ == module.__name__
+            if ours and value not in nested:
+                classes.append(value)
     return [*classes, history.HistoryEvent]
 
 
@@ -53,18 +53,25 @@ def _wrapper(hint: Any) -> _Wrapper | None:
     Avro finds the branch by the name at once; without it, it would try them one by one.
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is list:
-        inner = _wrapper(arguments[0])
-        return None if inner is None else lambda values: [inner(v) for v in values]
-    if origin is dict:
-        inner = _wrapper(arguments[1])
-        return None if inner is None else lambda values: {k: inner(v) for k, v in values.items()}
+    if origin in (list, dict):
+        inner = _wrapper(arguments[-1])
+        if inner is None:
+            return None
+        return partial(_wrap_list if origin is list else _wrap_map, inner)
     if origin in (types.UnionType, typing.Union):
         members = {full_name(a): a for a in arguments if isinstance(a, type) and issubclass(a, Record)}
         return _union_wrapper(members) if members else None
     if isinstance(hint, type) and issubclass(hint, Record):
         return _record_wrapper(hint)
     return None
+
+
+def _wrap_list(inner: _Wrapper, values: list[Any]) -> list[Any]:
+    return [inner(v) for v in values]
+
+
+def _wrap_map(inner: _Wrapper, values: dict[str, Any]) -> dict[str, Any]:
+    return {k: inner(v) for k, v in values.items()}
 
 
 def _union_wrapper(members: dict[str, type[Record]]) -> _Wrapper:
@@ -125,7 +132,7 @@ class _Format:
         )
         if self.named:
             value = _with_tags(value)
-        return typing.cast(Record, msgspec.convert(value, self.cls))
+        return msgspec.convert(value, self.cls)
 
 
 def _with_tags(value: Any) -> Any:
@@ -244,4 +251,4 @@ def _readable_bytes(value: bytes) -> Any:
         return {"hex": value.hex()}
 
 
-__all__ = ["DecodeError", "commands", "decode", "encode", "record_classes", "to_json"]
+__all__ = ["DecodeError", "decode", "encode", "record_classes", "to_json"]

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from .common import Failure, Payload, Record, RetryPolicy
 
 
-class ScheduleActivity(Record, tag="odradek.command.ScheduleActivity", tag_field="-type"):
+class ScheduleActivity(Record, frozen=True, tag="odradek.command.ScheduleActivity", tag_field="-type"):
     """Run an activity. Timeouts of 0 are none. `eager`: the worker that sends this runs it itself."""
 
     seq: int
@@ -29,13 +29,13 @@ class ScheduleActivity(Record, tag="odradek.command.ScheduleActivity", tag_field
     eager: bool = False
 
 
-class CancelActivity(Record, tag="odradek.command.CancelActivity", tag_field="-type"):
+class CancelActivity(Record, frozen=True, tag="odradek.command.CancelActivity", tag_field="-type"):
     """Ask for the cancellation of an activity. Nothing happens if it has ended."""
 
     seq: int
 
 
-class StartTimer(Record, tag="odradek.command.StartTimer", tag_field="-type"):
+class StartTimer(Record, frozen=True, tag="odradek.command.StartTimer", tag_field="-type"):
     """Wake the workflow after `duration_ms`, counted from when the command is folded."""
 
     seq: int
@@ -43,25 +43,25 @@ class StartTimer(Record, tag="odradek.command.StartTimer", tag_field="-type"):
     summary: str = ""
 
 
-class CancelTimer(Record, tag="odradek.command.CancelTimer", tag_field="-type"):
+class CancelTimer(Record, frozen=True, tag="odradek.command.CancelTimer", tag_field="-type"):
     """Forget a timer. Nothing happens if it has fired."""
 
     seq: int
 
 
-class CompleteWorkflow(Record, tag="odradek.command.CompleteWorkflow", tag_field="-type"):
+class CompleteWorkflow(Record, frozen=True, tag="odradek.command.CompleteWorkflow", tag_field="-type"):
     """Close the run with a result."""
 
     result: Payload | None = None
 
 
-class FailWorkflow(Record, tag="odradek.command.FailWorkflow", tag_field="-type"):
+class FailWorkflow(Record, frozen=True, tag="odradek.command.FailWorkflow", tag_field="-type"):
     """Close the run with a failure."""
 
     failure: Failure
 
 
-class CancelledWorkflow(Record, tag="odradek.command.CancelledWorkflow", tag_field="-type"):
+class CancelledWorkflow(Record, frozen=True, tag="odradek.command.CancelledWorkflow", tag_field="-type"):
     """Close the run as cancelled, after a request to cancel."""
 
     failure: Failure | None = None

@@ -14,14 +14,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """
 
 
-class Payload(Record):
+class Payload(Record, frozen=True):
     """One value of the user's: bytes, and what is needed to read them (`encoding` at least)."""
 
     metadata: dict[str, bytes] = {}
     data: bytes = b""
 
 
-class Failure(Record):
+class Failure(Record, frozen=True):
     """An error as data. `kind` says what it is an instance of; `cause` is the chain behind it.
 
     kind: application, activity, timeout, cancelled, terminated, child, bug, server.
@@ -40,7 +40,7 @@ class Failure(Record):
     cause: Failure | None = None
 
 
-class RetryPolicy(Record):
+class RetryPolicy(Record, frozen=True):
     """How failed attempts are repeated. 0 as `maximum_interval_ms`: 100 times the initial one; as
     `maximum_attempts`: without limit."""
 
@@ -51,7 +51,7 @@ class RetryPolicy(Record):
     non_retryable_error_types: list[str] = []
 
 
-class Position(Record):
+class Position(Record, frozen=True):
     """Where an effect comes from, and its predecessor in the chain of its source and output partition.
 
     An effect is the `index`-th made by the record at `offset` of partition `partition` of `events`.
@@ -65,7 +65,7 @@ class Position(Record):
     previous_index: int = 0
 
 
-class Request(Record):
+class Request(Record, frozen=True):
     """Who asks, and until when the answer matters.
 
     A repeated `request_id` gets the stored answer again. `deadline_ms` 0: no deadline.

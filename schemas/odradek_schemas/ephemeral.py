@@ -8,7 +8,7 @@ from __future__ import annotations
 from .common import Payload, Record, Request
 
 
-class QueryWorkflow(Record):
+class QueryWorkflow(Record, frozen=True):
     workflow_id: str
     query: str
     request: Request
@@ -18,7 +18,7 @@ class QueryWorkflow(Record):
     barrier: int = -1
 
 
-class AwaitResult(Record):
+class AwaitResult(Record, frozen=True):
     """Answered when the run closes, and before that with status `running` once it is known."""
 
     workflow_id: str
@@ -27,14 +27,14 @@ class AwaitResult(Record):
     barrier: int = -1
 
 
-class DescribeWorkflow(Record):
+class DescribeWorkflow(Record, frozen=True):
     workflow_id: str
     request: Request
     run_id: str = ""
     barrier: int = -1
 
 
-class FetchHistory(Record):
+class FetchHistory(Record, frozen=True):
     workflow_id: str
     request: Request
     run_id: str = ""
@@ -42,7 +42,7 @@ class FetchHistory(Record):
     barrier: int = -1
 
 
-class WorkerHeartbeat(Record):
+class WorkerHeartbeat(Record, frozen=True):
     """A worker session lives, and polls these queues."""
 
     session: str
@@ -52,7 +52,7 @@ class WorkerHeartbeat(Record):
     lost_after_ms: int = 10_000
 
 
-class ActivityHeartbeat(Record):
+class ActivityHeartbeat(Record, frozen=True):
     workflow_id: str
     run_id: str
     scheduled_by: str

@@ -64,12 +64,13 @@ def _mapping(value: dict[str, Any], name: str) -> dict[str, Payload]:
     return {k: json_payload(v) for k, v in mapping.items()}
 
 
-def _take(value: dict[str, Any], *names: str) -> dict[str, Any]:
+def _take(value: dict[str, Any], *names: str) -> dict[str, Any]:  # the types are checked at the end
     return {n: value.pop(n) for n in names if n in value}
 
 
-def _milliseconds(value: dict[str, Any], *names: str) -> dict[str, int]:
-    return {f"{n}_ms": round(value.pop(n) * 1000) for n in names if value.get(n) is not None or value.pop(n, None)}
+def _milliseconds(value: dict[str, Any], *names: str) -> dict[str, Any]:
+    seconds = {n: value.pop(n) for n in names if n in value}
+    return {f"{n}_ms": round(s * 1000) for n, s in seconds.items() if s is not None}
 
 
 def _policy(value: dict[str, Any]) -> RetryPolicy | None:

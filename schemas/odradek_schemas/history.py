@@ -11,7 +11,7 @@ from typing import TypeAlias
 from .common import Failure, Payload, Record, RetryPolicy
 
 
-class WorkflowStarted(Record, tag="odradek.history.WorkflowStarted", tag_field="-type"):
+class WorkflowStarted(Record, frozen=True, tag="odradek.history.WorkflowStarted", tag_field="-type"):
     """Event 1 of every run."""
 
     workflow_type: str
@@ -30,19 +30,19 @@ class WorkflowStarted(Record, tag="odradek.history.WorkflowStarted", tag_field="
     request_id: str = ""
 
 
-class SignalReceived(Record, tag="odradek.history.SignalReceived", tag_field="-type"):
+class SignalReceived(Record, frozen=True, tag="odradek.history.SignalReceived", tag_field="-type"):
     signal: str
     input: list[Payload] = []
     headers: dict[str, Payload] = {}
     request_id: str = ""
 
 
-class WorkflowCancelRequested(Record, tag="odradek.history.WorkflowCancelRequested", tag_field="-type"):
+class WorkflowCancelRequested(Record, frozen=True, tag="odradek.history.WorkflowCancelRequested", tag_field="-type"):
     reason: str = ""
     request_id: str = ""
 
 
-class CommandSummary(Record):
+class CommandSummary(Record, frozen=True):
     """What replay compares of a command: its kind, its number and its name."""
 
     kind: str
@@ -50,7 +50,7 @@ class CommandSummary(Record):
     name: str = ""
 
 
-class WorkflowTaskCompleted(Record, tag="odradek.history.WorkflowTaskCompleted", tag_field="-type"):
+class WorkflowTaskCompleted(Record, frozen=True, tag="odradek.history.WorkflowTaskCompleted", tag_field="-type"):
     """The code has seen everything up to `consumed_through`, then the events `local_events`, and gave `commands`."""
 
     id: str
@@ -61,7 +61,7 @@ class WorkflowTaskCompleted(Record, tag="odradek.history.WorkflowTaskCompleted",
     session: str = ""
 
 
-class ActivityScheduled(Record, tag="odradek.history.ActivityScheduled", tag_field="-type"):
+class ActivityScheduled(Record, frozen=True, tag="odradek.history.ActivityScheduled", tag_field="-type"):
     seq: int
     scheduled_by: str
     activity_type: str
@@ -77,7 +77,7 @@ class ActivityScheduled(Record, tag="odradek.history.ActivityScheduled", tag_fie
     summary: str = ""
 
 
-class ActivityCompleted(Record, tag="odradek.history.ActivityCompleted", tag_field="-type"):
+class ActivityCompleted(Record, frozen=True, tag="odradek.history.ActivityCompleted", tag_field="-type"):
     seq: int
     scheduled_event_id: int
     result: Payload | None = None
@@ -86,7 +86,7 @@ class ActivityCompleted(Record, tag="odradek.history.ActivityCompleted", tag_fie
     session: str = ""
 
 
-class ActivityFailed(Record, tag="odradek.history.ActivityFailed", tag_field="-type"):
+class ActivityFailed(Record, frozen=True, tag="odradek.history.ActivityFailed", tag_field="-type"):
     """The last attempt failed. reason: non_retryable, maximum_attempts, timeout, lost."""
 
     seq: int
@@ -97,7 +97,7 @@ class ActivityFailed(Record, tag="odradek.history.ActivityFailed", tag_field="-t
     session: str = ""
 
 
-class ActivityTimedOut(Record, tag="odradek.history.ActivityTimedOut", tag_field="-type"):
+class ActivityTimedOut(Record, frozen=True, tag="odradek.history.ActivityTimedOut", tag_field="-type"):
     """timeout_type: start_to_close, schedule_to_start, schedule_to_close, heartbeat."""
 
     seq: int
@@ -109,56 +109,56 @@ class ActivityTimedOut(Record, tag="odradek.history.ActivityTimedOut", tag_field
     heartbeat_details: list[Payload] = []
 
 
-class ActivityCancelRequested(Record, tag="odradek.history.ActivityCancelRequested", tag_field="-type"):
+class ActivityCancelRequested(Record, frozen=True, tag="odradek.history.ActivityCancelRequested", tag_field="-type"):
     seq: int
     scheduled_event_id: int
 
 
-class ActivityCancelled(Record, tag="odradek.history.ActivityCancelled", tag_field="-type"):
+class ActivityCancelled(Record, frozen=True, tag="odradek.history.ActivityCancelled", tag_field="-type"):
     seq: int
     scheduled_event_id: int
     details: list[Payload] = []
 
 
-class TimerStarted(Record, tag="odradek.history.TimerStarted", tag_field="-type"):
+class TimerStarted(Record, frozen=True, tag="odradek.history.TimerStarted", tag_field="-type"):
     seq: int
     due_ms: int
     summary: str = ""
 
 
-class TimerFired(Record, tag="odradek.history.TimerFired", tag_field="-type"):
+class TimerFired(Record, frozen=True, tag="odradek.history.TimerFired", tag_field="-type"):
     seq: int
     started_event_id: int
 
 
-class TimerCancelled(Record, tag="odradek.history.TimerCancelled", tag_field="-type"):
+class TimerCancelled(Record, frozen=True, tag="odradek.history.TimerCancelled", tag_field="-type"):
     seq: int
     started_event_id: int
 
 
-class WorkflowCompleted(Record, tag="odradek.history.WorkflowCompleted", tag_field="-type"):
+class WorkflowCompleted(Record, frozen=True, tag="odradek.history.WorkflowCompleted", tag_field="-type"):
     """`unread`: IDs of events that the code never saw."""
 
     result: Payload | None = None
     unread: list[int] = []
 
 
-class WorkflowFailed(Record, tag="odradek.history.WorkflowFailed", tag_field="-type"):
+class WorkflowFailed(Record, frozen=True, tag="odradek.history.WorkflowFailed", tag_field="-type"):
     failure: Failure
     unread: list[int] = []
 
 
-class WorkflowCancelled(Record, tag="odradek.history.WorkflowCancelled", tag_field="-type"):
+class WorkflowCancelled(Record, frozen=True, tag="odradek.history.WorkflowCancelled", tag_field="-type"):
     failure: Failure | None = None
     unread: list[int] = []
 
 
-class WorkflowTerminated(Record, tag="odradek.history.WorkflowTerminated", tag_field="-type"):
+class WorkflowTerminated(Record, frozen=True, tag="odradek.history.WorkflowTerminated", tag_field="-type"):
     reason: str = ""
     unread: list[int] = []
 
 
-class WorkflowTimedOut(Record, tag="odradek.history.WorkflowTimedOut", tag_field="-type"):
+class WorkflowTimedOut(Record, frozen=True, tag="odradek.history.WorkflowTimedOut", tag_field="-type"):
     """timeout_type: execution, run."""
 
     timeout_type: str
@@ -199,7 +199,7 @@ INPUTS = (
 CLOSES = (WorkflowCompleted, WorkflowFailed, WorkflowCancelled, WorkflowTerminated, WorkflowTimedOut)
 
 
-class HistoryEvent(Record):
+class HistoryEvent(Record, frozen=True):
     """One numbered event of a run. IDs count from 1 without gaps; times never go back."""
 
     event_id: int

@@ -10,7 +10,7 @@ from .common import Failure, Payload, Position, Record, Request, RetryPolicy
 # ---------------------------------------------------------------- by clients, and any service
 
 
-class StartWorkflow(Record):
+class StartWorkflow(Record, frozen=True):
     """Begin a run, unless the policies forbid it. With `signal`: and signal it, or the one that is open.
 
     id_conflict_policy (a run is open): fail, use_existing, terminate_existing.
@@ -36,7 +36,7 @@ class StartWorkflow(Record):
     signal_input: list[Payload] = []
 
 
-class SignalWorkflow(Record):
+class SignalWorkflow(Record, frozen=True):
     """`run_id` empty: the run that is open."""
 
     workflow_id: str
@@ -47,21 +47,21 @@ class SignalWorkflow(Record):
     request: Request | None = None
 
 
-class CancelWorkflow(Record):
+class CancelWorkflow(Record, frozen=True):
     workflow_id: str
     run_id: str = ""
     reason: str = ""
     request: Request | None = None
 
 
-class TerminateWorkflow(Record):
+class TerminateWorkflow(Record, frozen=True):
     workflow_id: str
     run_id: str = ""
     reason: str = ""
     request: Request | None = None
 
 
-class CompleteActivity(Record):
+class CompleteActivity(Record, frozen=True):
     """Completion from anywhere by task token."""
 
     workflow_id: str
@@ -70,7 +70,7 @@ class CompleteActivity(Record):
     request: Request | None = None
 
 
-class FailActivity(Record):
+class FailActivity(Record, frozen=True):
     workflow_id: str
     task_token: bytes
     failure: Failure
@@ -80,7 +80,7 @@ class FailActivity(Record):
 # ---------------------------------------------------------------- by workers
 
 
-class WorkerAlive(Record):
+class WorkerAlive(Record, frozen=True):
     """A worker session begins on this partition. A session ends once, for good (rules T5, T6)."""
 
     session: str
@@ -90,13 +90,13 @@ class WorkerAlive(Record):
     build_id: str = ""
 
 
-class WorkerStopped(Record):
+class WorkerStopped(Record, frozen=True):
     """The worker itself ends its session: what it still holds goes to others at once."""
 
     session: str
 
 
-class LocalResult(Record):
+class LocalResult(Record, frozen=True):
     """The result of an activity that the worker ran itself. `time_ms`: the workflow's time when it was fed."""
 
     seq: int
@@ -107,7 +107,7 @@ class LocalResult(Record):
     failure: Failure | None = None
 
 
-class WorkflowTaskCompleted(Record):
+class WorkflowTaskCompleted(Record, frozen=True):
     """The workflow code advanced: it has seen events up to `consumed_through`, and gives `commands`.
 
     Taken only if `base` is the ID of the run's last accepted completion (at first the run ID). `id` is
@@ -124,7 +124,7 @@ class WorkflowTaskCompleted(Record):
     local_results: list[LocalResult] = []
 
 
-class WorkflowTaskFailed(Record):
+class WorkflowTaskFailed(Record, frozen=True):
     """The workflow code could not advance. cause: bug, non_determinism, blocked, unknown_type."""
 
     workflow_id: str
@@ -135,7 +135,7 @@ class WorkflowTaskFailed(Record):
     session: str = ""
 
 
-class ActivityStarted(Record):
+class ActivityStarted(Record, frozen=True):
     workflow_id: str
     run_id: str
     seq: int
@@ -144,7 +144,7 @@ class ActivityStarted(Record):
     session: str
 
 
-class ActivityCompleted(Record):
+class ActivityCompleted(Record, frozen=True):
     workflow_id: str
     run_id: str
     seq: int
@@ -154,7 +154,7 @@ class ActivityCompleted(Record):
     result: Payload | None = None
 
 
-class ActivityFailed(Record):
+class ActivityFailed(Record, frozen=True):
     """`next_retry_delay_ms` -1: as the retry policy says."""
 
     workflow_id: str
@@ -168,7 +168,7 @@ class ActivityFailed(Record):
     heartbeat_details: list[Payload] = []
 
 
-class ActivityCancelled(Record):
+class ActivityCancelled(Record, frozen=True):
     workflow_id: str
     run_id: str
     seq: int
@@ -178,7 +178,7 @@ class ActivityCancelled(Record):
     details: list[Payload] = []
 
 
-class ActivityHandedBack(Record):
+class ActivityHandedBack(Record, frozen=True):
     """A worker that shuts down, or is full, gives an attempt back; it is delivered again, at no cost."""
 
     workflow_id: str
@@ -193,7 +193,7 @@ class ActivityHandedBack(Record):
 # ---------------------------------------------------------------- by the engine
 
 
-class LeaderElected(Record):
+class LeaderElected(Record, frozen=True):
     """A processor takes the partition; the offset of this record is its epoch. `version`: of the fold.
 
     `partitions`: how many partitions the namespace has; the first one in the log holds (rule N1).
@@ -209,7 +209,7 @@ class LeaderElected(Record):
     closed_retention_ms: int = 30 * 24 * 3600 * 1000
 
 
-class Mark(Record):
+class Mark(Record, frozen=True):
     """All effects up to (offset, index) for one output partition have left."""
 
     topic: str
@@ -218,20 +218,20 @@ class Mark(Record):
     index: int
 
 
-class ClockRead(Record):
+class ClockRead(Record, frozen=True):
     """The leader's clock, written when records wait for it (rule C1)."""
 
     clock_ms: int
     epoch: int
 
 
-class EffectsEmitted(Record):
+class EffectsEmitted(Record, frozen=True):
     """Effects that left, per output partition: marks only grow, and need no epoch (rule E5)."""
 
     marks: list[Mark] = []
 
 
-class EffectFailed(Record):
+class EffectFailed(Record, frozen=True):
     """The effect at (offset, index) can never be delivered (rule E6)."""
 
     topic: str
@@ -242,14 +242,14 @@ class EffectFailed(Record):
     epoch: int
 
 
-class TimerFired(Record):
+class TimerFired(Record, frozen=True):
     workflow_id: str
     run_id: str
     seq: int
     epoch: int
 
 
-class ActivityTimedOut(Record):
+class ActivityTimedOut(Record, frozen=True):
     workflow_id: str
     run_id: str
     seq: int
@@ -260,7 +260,7 @@ class ActivityTimedOut(Record):
     heartbeat_details: list[Payload] = []
 
 
-class ActivityRetryDue(Record):
+class ActivityRetryDue(Record, frozen=True):
     """The backoff before attempt `attempt` is over."""
 
     workflow_id: str
@@ -271,7 +271,7 @@ class ActivityRetryDue(Record):
     epoch: int
 
 
-class WorkflowTaskDue(Record):
+class WorkflowTaskDue(Record, frozen=True):
     """The start delay, or the backoff after failed workflow task `attempt`, is over."""
 
     workflow_id: str
@@ -281,7 +281,7 @@ class WorkflowTaskDue(Record):
     epoch: int
 
 
-class WorkflowTimedOut(Record):
+class WorkflowTimedOut(Record, frozen=True):
     """timeout_type: execution, run."""
 
     workflow_id: str
@@ -290,7 +290,7 @@ class WorkflowTimedOut(Record):
     epoch: int
 
 
-class TaskReissued(Record):
+class TaskReissued(Record, frozen=True):
     """A task that is out unanswered for too long is emitted again (rule T3).
 
     `seq` 0: the workflow task on `base`; else the activity's attempt. (offset, index) say which emission.
@@ -306,7 +306,7 @@ class TaskReissued(Record):
     attempt: int = 0
 
 
-class HeldDetails(Record):
+class HeldDetails(Record, frozen=True):
     """The last heartbeat details of one activity of a lost worker."""
 
     workflow_id: str
@@ -315,13 +315,13 @@ class HeldDetails(Record):
     details: list[Payload] = []
 
 
-class WorkerLost(Record):
+class WorkerLost(Record, frozen=True):
     session: str
     epoch: int
     heartbeat_details: list[HeldDetails] = []
 
 
-class ForwardedRecord(Record):
+class ForwardedRecord(Record, frozen=True):
     """A record that another partition sends here, in its own encoding. It is never forwarded again (rule N1)."""
 
     position: Position

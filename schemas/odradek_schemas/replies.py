@@ -5,7 +5,7 @@ from __future__ import annotations
 from .common import Failure, Payload, Position, Record
 
 
-class RequestReply(Record):
+class RequestReply(Record, frozen=True):
     """The outcome of a request that went through the log.
 
     outcome: ok, started, existing (the open run is used), already_started, reuse_rejected, not_found,
@@ -20,7 +20,7 @@ class RequestReply(Record):
     message: str = ""
 
 
-class WorkflowResult(Record):
+class WorkflowResult(Record, frozen=True):
     """status: running (ask again), completed, failed, cancelled, terminated, timed_out, continued_as_new, not_found."""
 
     client_id: str
@@ -33,7 +33,7 @@ class WorkflowResult(Record):
     failure: Failure | None = None
 
 
-class QueryResult(Record):
+class QueryResult(Record, frozen=True):
     """status: answered, failed (the handler raised), not_found, rejected (see `failure`)."""
 
     client_id: str
@@ -43,7 +43,7 @@ class QueryResult(Record):
     failure: Failure | None = None
 
 
-class HistoryPage(Record):
+class HistoryPage(Record, frozen=True):
     """Events from the asked one on. `next_event_id` 0: this is the last page.
 
     `base` and `consumed_through` belong to the state that the pages show; a page with another `base` than
@@ -63,7 +63,7 @@ class HistoryPage(Record):
     events: list[bytes] = []
 
 
-class PendingActivity(Record):
+class PendingActivity(Record, frozen=True):
     """state: scheduled, started, backing_off, cancel_requested."""
 
     seq: int
@@ -82,13 +82,13 @@ class PendingActivity(Record):
     task_token: bytes = b""
 
 
-class PendingTimer(Record):
+class PendingTimer(Record, frozen=True):
     seq: int
     due_ms: int
     summary: str = ""
 
 
-class WorkflowDescription(Record):
+class WorkflowDescription(Record, frozen=True):
     """`workers`: how many live workers poll the workflow's queue; 0 means that nobody will advance it.
 
     `missing_queues`: queues with waiting tasks that no live worker polls.
@@ -120,7 +120,7 @@ class WorkflowDescription(Record):
     now_ms: int = 0
 
 
-class SessionEnded(Record):
+class SessionEnded(Record, frozen=True):
     """To a worker: its session is over on this partition; it begins a new one (rule T6)."""
 
     position: Position
@@ -129,7 +129,7 @@ class SessionEnded(Record):
     partition: int
 
 
-class ActivityCancelRequest(Record):
+class ActivityCancelRequest(Record, frozen=True):
     """To a worker: an activity that it runs is to be cancelled. reason: cancelled, closed, timed_out."""
 
     position: Position

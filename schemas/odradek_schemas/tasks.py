@@ -5,7 +5,7 @@ from __future__ import annotations
 from .common import Payload, Position, Record, Request
 
 
-class WorkflowTask(Record):
+class WorkflowTask(Record, frozen=True):
     """There are events up to `last_event_id`: advance the workflow and answer on `base`.
 
     `events`: the events after `consumed_through`, each a `HistoryEvent` in single-object encoding;
@@ -25,7 +25,7 @@ class WorkflowTask(Record):
     attempt: int = 1
 
 
-class QueryTask(Record):
+class QueryTask(Record, frozen=True):
     """Answer a query from the state at `base`, to the asking client. Not part of any chain."""
 
     workflow_id: str
@@ -39,7 +39,7 @@ class QueryTask(Record):
     headers: dict[str, Payload] = {}
 
 
-class ActivityTask(Record):
+class ActivityTask(Record, frozen=True):
     """Run one attempt of an activity. Its identity is (run_id, scheduled_by, seq) (rule W5)."""
 
     position: Position
@@ -61,13 +61,13 @@ class ActivityTask(Record):
     delivery: str = "at_least_once"
 
 
-class VoidEffect(Record):
+class VoidEffect(Record, frozen=True):
     """Stands in a chain for an effect that could not be delivered (rule E6). Receivers pass over it."""
 
     position: Position
 
 
-class HistoryBatch(Record):
+class HistoryBatch(Record, frozen=True):
     """New events of one run, for the `history` topic: each a `HistoryEvent` in single-object encoding."""
 
     position: Position
@@ -78,7 +78,7 @@ class HistoryBatch(Record):
     events: list[bytes] = []
 
 
-class DeadLetter(Record):
+class DeadLetter(Record, frozen=True):
     """A record that could not be understood, or a message that nobody will read, and why."""
 
     position: Position

@@ -4,6 +4,7 @@ No clock, no randomness, no I/O: time is the record's own timestamp, and everyth
 an effect, a value stamped with the position of the record that caused it.
 """
 
+from . import events, keys, rows
 from .core import Folded, fold
 from .engine_records import VERSION, UnsupportedVersionError
 from .evolve import evolve
@@ -18,7 +19,10 @@ __all__ = [
     "State",
     "Storage",
     "UnsupportedVersionError",
+    "events",
     "evolve",
     "fold",
+    "keys",
     "load",
+    "rows",
 ]

@@ -1,0 +1,148 @@
+"""What reads are answered with: functions of the state alone."""
+
+from __future__ import annotations
+
+from odradek_schemas import decode, history
+from odradek_schemas.common import Failure
+from odradek_schemas.identity import task_token
+from odradek_schemas.replies import (
+    HistoryPage,
+    PendingActivity,
+    PendingTimer,
+    WorkflowDescription,
+    WorkflowResult,
+)
+
+from .fold import State, keys
+from .fold.rows import ActivityRow, RunRow, SessionRow
+from .sessions import Sessions
+
+MAX_PAGE_BYTES = 500_000
+MAX_PENDING = 500
+"""A description lists at most so many activities and timers, each."""
+
+
+def find_run(state: State, workflow_id: str, run_id: str) -> RunRow | None:
+    """A run by its ID, or the newest one of the workflow ID."""
+    run = state.row(keys.current(workflow_id), RunRow)
+    if run is None or not run_id or run.run_id == run_id:
+        return run
+    return state.row(keys.earlier(workflow_id, run_id), RunRow)
+
+
+def result(state: State, run: RunRow, client_id: str, request_id: str) -> WorkflowResult:
+    """The outcome of a closed run."""
+    encoded = state.get(keys.event(run.workflow_id, run.run_id, run.last_event_id))
+    event = decode(encoded) if encoded is not None else None
+    closing = event.attributes if isinstance(event, history.HistoryEvent) else None
+    failure = getattr(closing, "failure", None)
+    if isinstance(closing, history.WorkflowTerminated):
+        failure = Failure(message=closing.reason or "terminated", type="Terminated", kind="terminated")
+    elif isinstance(closing, history.WorkflowTimedOut):
+        kind = closing.timeout_type
+        message = f"the workflow reached its {kind}_timeout"
+        failure = Failure(message=message, type="Timeout", kind="timeout", timeout_type=kind)
+    return WorkflowResult(
+        client_id=client_id,
+        request_id=request_id,
+        status=run.status,
+        run_id=run.run_id,
+        workflow_type=run.workflow_type,
+        next_run_id=run.next_run_id,
+        result=closing.result if isinstance(closing, history.WorkflowCompleted) else None,
+        failure=failure,
+    )
+
+
+def history_page(state: State, run: RunRow, from_event_id: int, client_id: str, request_id: str) -> HistoryPage:
+    """Events from `from_event_id` on, as many as fit into a page."""
+    start = keys.event(run.workflow_id, run.run_id, max(1, from_event_id))
+    events: list[bytes] = []
+    size = 0
+    following = 0
+    for key, encoded in state.scan(keys.of_run(keys.EVENT, run.workflow_id, run.run_id), start=start):
+        if events and size + len(encoded) > MAX_PAGE_BYTES:
+            following = int.from_bytes(key[-8:], "big") - 1
+            break
+        events.append(encoded)
+        size += len(encoded)
+    return HistoryPage(
+        client_id=client_id,
+        request_id=request_id,
+        found=True,
+        run_id=run.run_id,
+        workflow_type=run.workflow_type,
+        status=run.status,
+        base=run.base,
+        consumed_through=run.consumed_through,
+        last_event_id=run.last_event_id,
+        next_event_id=following,
+        events=events,
+    )
+
+
+def describe(
+    state: State, sessions: Sessions, run: RunRow, now_ms: int, client_id: str, request_id: str
+) -> WorkflowDescription:
+    """What an on-call engineer wants to see of a run."""
+    activities: list[PendingActivity] = []
+    missing: list[str] = []
+    for _, row in state.scan(keys.of_run(keys.ACTIVITY, run.workflow_id, run.run_id)):
+        if len(activities) < MAX_PENDING:
+            activities.append(_pending(state, sessions, row))
+        if row.state == "scheduled" and not sessions.activity_pollers(row.task_queue):
+            missing.append(row.task_queue)
+    timers: list[PendingTimer] = []
+    for _, timer in state.scan(keys.of_run(keys.TIMER, run.workflow_id, run.run_id)):
+        if len(timers) < MAX_PENDING:
+            timers.append(PendingTimer(seq=timer.seq, due_ms=timer.due_ms, summary=timer.summary))
+    pollers = sessions.pollers(run.task_queue)
+    if run.is_open and not pollers:
+        missing.insert(0, run.task_queue)
+    return WorkflowDescription(
+        client_id=client_id,
+        request_id=request_id,
+        found=True,
+        workflow_id=run.workflow_id,
+        run_id=run.run_id,
+        first_run_id=run.first_run_id,
+        workflow_type=run.workflow_type,
+        task_queue=run.task_queue,
+        status=run.status,
+        start_ms=run.start_ms,
+        close_ms=run.close_ms,
+        history_length=run.last_event_id,
+        history_size=run.history_size,
+        task_attempt=run.task_attempt,
+        task_failure=run.task_failure,
+        task_failure_cause=run.task_failure_cause,
+        task_retry_ms=run.task_retry_ms,
+        workers=pollers,
+        missing_queues=sorted(set(missing)),
+        memo=run.memo,
+        search_attributes=run.search_attributes,
+        pending_activities=activities,
+        pending_timers=timers,
+        now_ms=now_ms,
+    )
+
+
+def _pending(state: State, sessions: Sessions, row: ActivityRow) -> PendingActivity:
+    session = state.row(keys.session(row.session), SessionRow) if row.session else None
+    _, details = sessions.last_heartbeat(row)
+    return PendingActivity(
+        seq=row.seq,
+        activity_type=row.activity_type,
+        task_queue=row.task_queue,
+        state=row.state,
+        attempt=row.attempt,
+        maximum_attempts=row.retry_policy.maximum_attempts,
+        scheduled_ms=row.scheduled_ms,
+        started_ms=row.started_ms,
+        next_retry_ms=row.next_retry_ms,
+        session=row.session,
+        identity=session.identity if session is not None else "",
+        last_failure=row.last_failure,
+        heartbeat_details=details,
+        task_token=task_token(row.workflow_id, row.run_id, row.scheduled_by, row.seq),
+    )

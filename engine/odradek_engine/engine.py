@@ -1,0 +1,366 @@
+"""The engine: stream processors for the partitions that the group gives to this process.
+
+One thread folds and emits; a second one takes in reads and heartbeats; they take turns by a lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from odradek_log import Committed, Consumer, Log, LogError, Producer, TopicPartition, TopicSpec, open_log
+from odradek_schemas import Topics
+
+from .clock import Clock, Randomness, SystemClock, SystemRandomness
+from .fold import State, UnsupportedVersionError
+from .processor import Counters, Processor, Settings, StaleStateError
+from .store import RocksStorage, StoreError
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_PARTITIONS = 16
+HOUR_MS = 3_600_000
+TASK_RETENTION_MS = 7 * 24 * HOUR_MS
+PERSIST_EVERY_S = 30.0
+READ_BACK_RECORDS = 1_000
+"""How many of the last reads a new leader looks at; older ones were asked again, or nobody waits."""
+
+
+def topic_specs(topics: Topics, partitions: int) -> list[TopicSpec]:
+    """The topics of a namespace, but for those of task queues."""
+    return [
+        TopicSpec(topics.events, partitions),
+        TopicSpec(topics.history, partitions),
+        TopicSpec(topics.dead_letters, partitions),
+        TopicSpec(topics.ephemeral, partitions, HOUR_MS, durable=False),
+        TopicSpec(topics.replies, partitions, HOUR_MS, durable=False),
+    ]
+
+
+def ensure_topics(log: Log, topics: Topics, partitions: int = DEFAULT_PARTITIONS) -> int:
+    """Make what is missing of a namespace's topics; return how many partitions it has."""
+    found = log.partitions(topics.events)
+    count = found or partitions
+    log.create_topics(topic_specs(topics, count))
+    return log.partitions(topics.events)
+
+
+class Engine:
+    """An engine process, or one inside a program.
+
+    `target`: the log's address; or `log`: one that is open already (it stays open). `data_dir`: where the state is
+    kept, for as long as it likes; deleted, it is rebuilt from the log. `partitions`: of a namespace that is new.
+
+        async with Engine("kafka://localhost:9092", namespace="default", data_dir="./state"): ...
+
+    Raises LogError if the log cannot be reached.
+    """
+
+    def __init__(
+        self,
+        target: str | None = None,
+        *,
+        log: Log | None = None,
+        namespace: str = "default",
+        data_dir: str | Path = "./odradek-state",
+        partitions: int = DEFAULT_PARTITIONS,
+        settings: Settings | None = None,
+        log_settings: Mapping[str, Any] | None = None,
+        clock: Clock | None = None,
+        randomness: Randomness | None = None,
+    ) -> None:
+        if (target is None) == (log is None):
+            raise ValueError("give the engine either the address of a log, or an open log")
+        self.topics = Topics(namespace)
+        self._target = target
+        self._given_log = log
+        self._log_settings = dict(log_settings or {})
+        self._folder = Path(data_dir) / namespace
+        self._new_partitions = partitions
+        self._settings = settings or Settings()
+        self._clock = clock or SystemClock()
+        self._randomness = randomness or SystemRandomness()
+        self.member = self._randomness.token()
+        self._lock = threading.RLock()
+        self._stopping = threading.Event()
+        self._processors: dict[int, Processor] = {}
+        self._threads: list[threading.Thread] = []
+        self._known_topics: set[str] = set()
+        self._failure: BaseException | None = None
+        self._reads_wanted: list[int] = []
+        self._reads_changed = False
+        self._failed = threading.Event()
+
+    # ------------------------------------------------------------ life
+
+    def start(self) -> None:
+        """Begin to process. Returns at once; partitions come from the group a moment later."""
+        self._log = self._given_log or open_log(self._target or "", **self._log_settings)
+        self._partitions = ensure_topics(self._log, self.topics, self._new_partitions)
+        self._producer = self._log.producer()
+        self._consumer = self._log.consumer()
+        self._reader = self._log.consumer()
+        for name, run in (("odradek-fold", self._fold_forever), ("odradek-reads", self._read_forever)):
+            thread = threading.Thread(target=self._guard, args=(run,), name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def stop(self) -> None:
+        """Hand the partitions over, put the state on disk, and stop."""
+        self._stopping.set()
+        self._consumer.wake()
+        self._reader.wake()
+        for thread in self._threads:
+            thread.join()
+        self._producer.flush(5.0)
+        self._producer.close()
+        if self._given_log is None:
+            self._log.close()
+
+    async def __aenter__(self) -> Self:
+        await asyncio.to_thread(self.start)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.stop)
+
+    def wait_failed(self, timeout: float | None = None) -> BaseException | None:
+        """Wait until the engine cannot go on, and return why; None when `timeout` (s) is over first."""
+        self._failed.wait(timeout)
+        return self._failure
+
+    def counters(self) -> dict[int, Counters]:
+        """What each processor has done, by partition."""
+        with self._lock:
+            return {p: processor.counters for p, processor in self._processors.items()}
+
+    @property
+    def leading(self) -> list[int]:
+        """The partitions that this engine leads now."""
+        with self._lock:
+            return sorted(p for p, processor in self._processors.items() if processor.leadership.leading)
+
+    def _guard(self, run: Any) -> None:
+        try:
+            run()
+        except BaseException as error:  # the thread ends; whoever waits for the engine is told
+            known = isinstance(error, (UnsupportedVersionError, LogError, StoreError))
+            logger.critical("the engine cannot go on: %s", error, exc_info=not known)
+            self._failure = error
+            self._failed.set()
+            self._stopping.set()
+
+    # ------------------------------------------------------------ the folding thread
+
+    def _fold_forever(self) -> None:
+        consumer = self._consumer
+        consumer.subscribe(
+            f"{self.topics.prefix}engine", [self.topics.events], self._on_assigned, self._on_revoked
+        )
+        persist_at = self._clock.monotonic() + PERSIST_EVERY_S
+        try:
+            while not self._stopping.is_set():
+                self._step(consumer, self._wait_s())
+                if self._clock.monotonic() >= persist_at:
+                    self._persist()
+                    persist_at = self._clock.monotonic() + PERSIST_EVERY_S
+        finally:
+            consumer.close()
+            with self._lock:
+                self._release(list(self._processors))
+
+    def _step(self, consumer: Consumer, timeout: float) -> None:
+        """One poll: fold what came, then do what time asks for."""
+        records = consumer.poll(timeout)
+        with self._lock:
+            touched: dict[int, Processor] = {}
+            rebuilding: set[int] = set()
+            for record in records:
+                processor = self._processors.get(record.partition)
+                if processor is None or record.partition in rebuilding:
+                    continue
+                touched[record.partition] = processor
+                try:
+                    processor.handle(record)
+                except StaleStateError as error:
+                    self._rebuild(consumer, record.partition, error)
+                    touched.pop(record.partition)
+                    rebuilding.add(record.partition)
+                else:
+                    processor.maybe_flush()
+            for processor in touched.values():
+                processor.after_batch()
+            for processor in self._processors.values():
+                processor.tick()
+        while any(p.overloaded for p in list(self._processors.values())) and not self._stopping.is_set():
+            self._producer.flush(0.05)
+            with self._lock:
+                for processor in self._processors.values():
+                    processor.tick()
+
+    def _wait_s(self) -> float:
+        with self._lock:
+            return min((p.wait_s() for p in self._processors.values()), default=1.0)
+
+    def _persist(self) -> None:
+        for storage in list(self._storages().values()):
+            storage.persist()
+
+    def _storages(self) -> dict[int, RocksStorage]:
+        with self._lock:
+            return {
+                p: processor.state.storage
+                for p, processor in self._processors.items()
+                if isinstance(processor.state.storage, RocksStorage)
+            }
+
+    # ------------------------------------------------------------ assignment
+
+    def _on_assigned(self, gained: dict[TopicPartition, Committed | None]) -> dict[TopicPartition, int]:
+        with self._lock:
+            starts = {}
+            for tp in gained:
+                processor = self._open(tp.partition)
+                self._processors[tp.partition] = processor
+                starts[tp] = processor.start_offset
+            self._assign_reads()
+            for tp in gained:
+                self._processors[tp.partition].gain()
+            logger.info("partitions gained: %s", sorted(tp.partition for tp in gained))
+            return starts
+
+    def _on_revoked(self, lost: list[TopicPartition]) -> None:
+        with self._lock:
+            self._release([tp.partition for tp in lost])
+            self._assign_reads()
+            logger.info("partitions handed over: %s", sorted(tp.partition for tp in lost))
+
+    def _release(self, partitions: list[int]) -> None:
+        for partition in partitions:
+            processor = self._processors.pop(partition, None)
+            if processor is not None:
+                processor.release()
+                processor.state.flush()
+                storage = processor.state.storage
+                if isinstance(storage, RocksStorage):
+                    storage.close()
+
+    def _open(self, partition: int) -> Processor:
+        """A processor on the stored state; on an empty one where the stored state cannot be of this log (L3)."""
+        folder = self._folder / str(partition)
+        state = State(RocksStorage(folder), partition)
+        first, end = self._log.offsets(TopicPartition(self.topics.events, partition))
+        if state.partition.position > end:
+            logger.error(
+                "ALARM: the state of partition %d is at offset %d, the log ends at %d: it is discarded and rebuilt",
+                partition,
+                state.partition.position,
+                end,
+            )
+            state = self._empty(state, partition)
+        if first > state.partition.position:
+            raise StoreError(
+                f"partition {partition} of {self.topics.events} begins at offset {first}, the state in {folder} "
+                f"ends at {state.partition.position}: records in between are gone. Put back a newer copy of the state"
+            )
+        return self._processor(partition, state)
+
+    def _empty(self, state: State, partition: int) -> State:
+        storage = state.storage
+        if isinstance(storage, RocksStorage):
+            storage.destroy()
+            shutil.rmtree(storage.folder, ignore_errors=True)
+        return State(RocksStorage(self._folder / str(partition)), partition)
+
+    def _processor(self, partition: int, state: State) -> Processor:
+        return Processor(
+            partition=partition,
+            partitions=self._partitions,
+            topics=self.topics,
+            member=self.member,
+            state=state,
+            producer=self._producer,
+            clock=self._clock,
+            randomness=self._randomness,
+            settings=self._settings,
+            prepare=self._prepare,
+            find_end=self._find_end,
+        )
+
+    def _rebuild(self, consumer: Consumer, partition: int, error: StaleStateError) -> None:
+        """Discard a state that is not of this log, and fold from the beginning before leading (rule L3)."""
+        logger.error("ALARM: %s. The state is discarded and rebuilt", error)
+        old = self._processors[partition]
+        old.release()
+        processor = self._processor(partition, self._empty(old.state, partition))
+        processor.counters = old.counters
+        processor.counters.rebuilds += 1
+        self._processors[partition] = processor
+        consumer.seek(TopicPartition(self.topics.events, partition), 0)
+        processor.gain()
+
+    def _prepare(self, topic: str) -> None:
+        """Make a topic on first use."""
+        if topic not in self._known_topics:
+            durable = topic in (self.topics.events, self.topics.history, self.topics.dead_letters)
+            if not durable and not self._log.partitions(topic):
+                self._log.create_topics([TopicSpec(topic, self._partitions, TASK_RETENTION_MS, durable=False)])
+            self._known_topics.add(topic)
+
+    def _find_end(self, tp: TopicPartition, found: Any) -> None:
+        def answer(ends: dict[TopicPartition, int], error: LogError | None) -> None:
+            found(None if error is not None else ends[tp])
+            self._consumer.wake()
+
+        self._log.end_offsets([tp], answer)
+
+    # ------------------------------------------------------------ reads and heartbeats
+
+    def _assign_reads(self) -> None:
+        """Read `ephemeral` of the partitions that we hold, from a little before its end."""
+        self._reads_wanted = sorted(self._processors)
+        self._reads_changed = True
+        self._reader.wake()
+
+    def _read_forever(self) -> None:
+        positions: dict[TopicPartition, int] = {}
+        try:
+            while not self._stopping.is_set():
+                if self._reads_changed:
+                    positions = self._reassign(positions)
+                records = self._reader.poll(1.0)
+                if not records:
+                    continue
+                with self._lock:
+                    for record in records:
+                        positions[TopicPartition(record.topic, record.partition)] = record.offset + 1
+                        processor = self._processors.get(record.partition)
+                        if processor is not None:
+                            processor.handle_ephemeral(record.value)
+        finally:
+            self._reader.close()
+
+    def _reassign(self, positions: dict[TopicPartition, int]) -> dict[TopicPartition, int]:
+        with self._lock:
+            self._reads_changed = False
+            wanted = [TopicPartition(self.topics.ephemeral, p) for p in self._reads_wanted]
+        starts = {}
+        for tp in wanted:
+            if tp not in positions:
+                first, end = self._log.offsets(tp)
+                starts[tp] = max(first, end - READ_BACK_RECORDS)
+            else:
+                starts[tp] = positions[tp]
+        self._reader.assign(starts)
+        return starts
+
+
+__all__ = ["Engine", "Producer", "ensure_topics", "topic_specs"]

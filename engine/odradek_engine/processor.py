@@ -1,0 +1,369 @@
+"""The stream processor of one partition: folds its records, and, while it leads, acts on what follows.
+
+Synchronous and single-threaded, with time, randomness, log and storage given from outside: a simulation runs
+this very class.
+"""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import odradek_log
+from odradek_log import LogError, Producer, TopicPartition
+from odradek_schemas import DecodeError, Topics, decode, encode, ephemeral, history
+from odradek_schemas.common import Record, Request
+from odradek_schemas.records import ClockRead, EffectFailed, LeaderElected
+from odradek_schemas.tasks import QueryTask
+
+from .clock import Clock, Randomness
+from .due import DueRecords
+from .emission import Emitter, Output, Place
+from .fold import VERSION, Effect, Folded, State, events, fold, keys
+from .leadership import Leadership
+from .reads import Reads
+from .sessions import Sessions
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How an engine behaves. Times in seconds.
+
+    mark_interval: how often `EffectsEmitted` is appended at most. reissue_after: when a task that nobody answered
+    is emitted again. lost_after: for workers not heard of yet. closed_retention: how long closed workflows stay
+    readable. clock_tolerance: how far records' timestamps may be from the leader's clock without an alarm.
+    """
+
+    mark_interval: float = 0.5
+    reissue_after: float = 600.0
+    lost_after: float = 10.0
+    closed_retention: float = 30 * 24 * 3600
+    clock_tolerance: float = 5.0
+    max_in_flight: int = 20_000
+    max_in_flight_bytes: int = 64 * 1024 * 1024
+    flush_rows: int = 512
+
+
+@dataclass
+class Counters:
+    """What a processor has done and seen, for metrics."""
+
+    folded: int = 0
+    emitted: int = 0
+    dead_letters: int = 0
+    elections: int = 0
+    clock_alarms: int = 0
+    rebuilds: int = 0
+    appended: dict[str, int] = field(default_factory=dict)
+
+
+class StaleStateError(Exception):
+    """The stored state does not belong to this log (rule L3)."""
+
+
+class Processor:
+    """One partition. `member` names this engine; `partitions` is the namespace's partition count.
+
+    `prepare(topic)` makes a task queue's topic on first use; `find_end(tp, callback)` asks the log for the end of a
+    partition (None: it could not be asked).
+    """
+
+    def __init__(
+        self,
+        *,
+        partition: int,
+        partitions: int,
+        topics: Topics,
+        member: str,
+        state: State,
+        producer: Producer,
+        clock: Clock,
+        randomness: Randomness,
+        settings: Settings,
+        prepare: Callable[[str], None],
+        find_end: Callable[[TopicPartition, Callable[[int | None], None]], None],
+    ) -> None:
+        self.partition = partition
+        self.state = state
+        self.counters = Counters()
+        self._topics = topics
+        self._producer = producer
+        self._clock = clock
+        self._settings = settings
+        self._prepare = prepare
+        self._find_end = find_end
+        self._partitions = partitions
+        self._here = TopicPartition(topics.events, partition)
+        self._failures: deque[Callable[[], None]] = deque()
+        self.leadership = Leadership(member, self._election, self._append_election, clock, randomness)
+        self._check_at = state.partition.position - 1
+        self._mark_at = 0.0
+        self._second_at = 0.0
+        self._clock_asked_at = 0.0
+        self._begin_term()
+
+    def _begin_term(self) -> None:
+        """Forget what was known as leader; the state has everything that matters."""
+        self.emitter = Emitter(self._producer, self._outbox, self._report_failed, self._prepare)
+        self.sessions = Sessions(self.state, self._clock, self._settings.lost_after)
+        self.due = DueRecords(
+            self.state, self.sessions.last_heartbeat, round(self._settings.reissue_after * 1000)
+        )
+        self.reads = Reads(
+            self.state, self.sessions, self._clock, self._reply, self._dispatch_query, self._find_own_end
+        )
+
+    # ------------------------------------------------------------ assignment
+
+    @property
+    def start_offset(self) -> int:
+        """Where to read from: the last folded record, to see that it is still what was folded, then what follows."""
+        return max(0, self._check_at) if self._check_at >= 0 else self.state.partition.position
+
+    def gain(self) -> None:
+        """The partition is ours to lead."""
+        self.leadership.gain()
+        self.counters.elections += 1
+
+    def release(self) -> None:
+        """The partition is no longer ours; say what left, so that the next leader need not repeat it."""
+        if self.leadership.leading:
+            self.emitter.drain()
+            self._append_marks()
+        self.leadership.resign()
+
+    # ------------------------------------------------------------ folding
+
+    def handle(self, record: odradek_log.Record) -> None:
+        """Fold one record of `events`. Raises UnsupportedVersionError and StaleStateError; see there."""
+        position = self.state.partition.position
+        if record.offset < position:
+            self._check(record)
+            return
+        if record.offset > position:
+            raise StaleStateError(
+                f"{self._here.topic} partition {self.partition}: the state ends at offset {position}, the log goes on "
+                f"at {record.offset}. Records in between are gone; restore them or start from a newer state"
+            )
+        folded = fold(self.state, self._topics, record.offset, record.timestamp_ms, record.key, record.value)
+        self.counters.folded += 1
+        if isinstance(folded.record, LeaderElected):
+            self._observe(folded.record)
+        elif self.leadership.leading:
+            for effect in folded.effects:
+                self._emit(effect)
+        if self.leadership.leading:
+            self._notify(folded)
+            self._watch_clock(record)
+
+    def _check(self, record: odradek_log.Record) -> None:
+        """The record before the first one to fold: its hash tells whether this is the log that was folded (L3)."""
+        if record.offset == self._check_at and zlib.crc32(record.value) != self.state.partition.checksum:
+            raise StaleStateError(
+                f"{self._here.topic} partition {self.partition}: the record at offset {record.offset} is not the one "
+                "that the stored state was made of"
+            )
+
+    def _observe(self, elected: LeaderElected) -> None:
+        now = self.state.partition
+        accepted = (now.member, now.nonce) == (elected.member, elected.nonce)
+        was_leading = self.leadership.leading
+        if self.leadership.observe(elected, accepted):
+            logger.info("leading partition %d from offset %d", self.partition, now.epoch)
+            self._begin_term()
+            for _, row in list(self.state.scan(keys.OUTBOX)):
+                self._emit(Effect(row.topic, row.partition, row.offset, row.index, row.key, row.value))
+        elif was_leading and not self.leadership.leading:
+            logger.info("deposed on partition %d by %s", self.partition, elected.member)
+
+    def _emit(self, effect: Effect) -> None:
+        if effect.topic == self._topics.dead_letters:
+            self.counters.dead_letters += 1
+        self.counters.emitted += 1
+        self.emitter.emit(effect)
+
+    def _notify(self, folded: Folded) -> None:
+        """Tell reads which runs closed or advanced, and emission which effects were replaced."""
+        for event in folded.events:
+            if type(event) is events.Appended:
+                kind = type(event.attributes)
+                if kind is history.WorkflowTaskCompleted or kind in history.CLOSES:
+                    self.reads.closed_or_advanced(event.workflow_id)
+            elif type(event) is events.TaskAttemptFailed:
+                self.reads.closed_or_advanced(event.workflow_id)
+            elif type(event) is events.EffectReplaced:
+                self.emitter.restart((event.topic, event.partition))
+
+    def _watch_clock(self, record: odradek_log.Record) -> None:
+        """Write our clock where records wait for one; raise an alarm where clocks disagree (C1, C2)."""
+        now = self._clock.now_ms()
+        if abs(record.timestamp_ms - now) > self._settings.clock_tolerance * 1000 and record.timestamp_ms > now:
+            self.counters.clock_alarms += 1
+            logger.error(
+                "clocks disagree: a record of partition %d is stamped %.1f s ahead of this engine's clock",
+                self.partition,
+                (record.timestamp_ms - now) / 1000,
+            )
+        if self.state.partition.waiting:
+            self._ask_clock()
+
+    def _ask_clock(self) -> None:
+        """Let the waiting records go on: append our clock, once in a while until that is folded."""
+        now = self._clock.monotonic()
+        if now >= self._clock_asked_at:
+            self._clock_asked_at = now + 1.0
+            self._append(ClockRead(clock_ms=self._clock.now_ms(), epoch=self.state.partition.epoch))
+
+    def after_batch(self) -> None:
+        """After the records of one poll: answer reads, and put the state behind them on disk."""
+        if self.leadership.leading:
+            self.emitter.drain()
+            self.reads.advance()
+        if self.state.unflushed:
+            self.state.flush()
+
+    def maybe_flush(self) -> None:
+        """Inside a long batch: keep the changes in memory few."""
+        if self.state.unflushed >= self._settings.flush_rows:
+            self.state.flush()
+
+    # ------------------------------------------------------------ time
+
+    def tick(self) -> None:
+        """Do what time asks for."""
+        while self._failures:
+            self._failures.popleft()()
+        self.leadership.tick()
+        if not self.leadership.leading:
+            return
+        self.emitter.drain()
+        self.reads.advance()
+        now = self._clock.monotonic()
+        for record in self.due.take(self._clock.now_ms()):
+            self._append(record)
+        if now >= self._mark_at:
+            self._mark_at = now + self._settings.mark_interval
+            self._append_marks()
+        if now >= self._second_at:
+            self._second_at = now + 1.0
+            for verdict in self.sessions.lost():
+                self._append(verdict)
+            for record in self.due.reissues(self._clock.now_ms()):
+                self._append(record)
+            self.reads.expire()
+            if self.state.partition.waiting:
+                self._ask_clock()
+
+    def wait_s(self) -> float:
+        """How long it is until `tick` has something to do, at most a second."""
+        if not self.leadership.leading:
+            at = self.leadership.next_tick()
+            return 1.0 if at is None else max(0.0, min(1.0, at - self._clock.monotonic()))
+        return max(0.0, min(1.0, (self.due.next_ms() - self._clock.now_ms()) / 1000, self._until_marks()))
+
+    def _until_marks(self) -> float:
+        return self._mark_at - self._clock.monotonic() if self.emitter.in_flight else self._settings.mark_interval
+
+    @property
+    def overloaded(self) -> bool:
+        """Too many effects are unacknowledged: fold no further until some are (rule E6)."""
+        return (
+            self.emitter.in_flight > self._settings.max_in_flight
+            or self.emitter.in_flight_bytes > self._settings.max_in_flight_bytes
+        )
+
+    # ------------------------------------------------------------ reads and heartbeats
+
+    def handle_ephemeral(self, value: bytes) -> None:
+        """A record of `ephemeral`. What cannot be read there is nobody's: a line in the log file, no more."""
+        if not self.leadership.leading:
+            return
+        try:
+            record = decode(value)
+        except DecodeError as error:
+            logger.warning("a record of %s was not understood: %s", self._topics.ephemeral, error)
+            return
+        if isinstance(record, ephemeral.WorkerHeartbeat):
+            self.sessions.heard(record)
+        elif isinstance(record, ephemeral.ActivityHeartbeat):
+            self.sessions.heard_activity(record)
+        elif isinstance(
+            record,
+            (ephemeral.AwaitResult, ephemeral.QueryWorkflow, ephemeral.DescribeWorkflow, ephemeral.FetchHistory),
+        ):
+            self.reads.ask(record)
+        else:
+            logger.warning("%s is no record of %s", type(record).__name__, self._topics.ephemeral)
+
+    def _reply(self, request: Request, record: Record) -> None:
+        if request.reply_partition >= 0:
+            self._producer.send(
+                self._topics.replies, request.reply_partition, request.client_id.encode(), encode(record)
+            )
+
+    def _dispatch_query(self, queue: str, task: QueryTask) -> None:
+        topic = self._topics.workflow_tasks(queue)
+        self._prepare(topic)
+        self._producer.send(topic, self.partition, task.workflow_id.encode(), encode(task))
+
+    def _find_own_end(self, found: Callable[[int | None], None]) -> None:
+        self._find_end(self._here, found)
+
+    # ------------------------------------------------------------ appending
+
+    def _append(self, record: Record, failed: Callable[[], None] | None = None) -> None:
+        name = type(record).__name__
+        self.counters.appended[name] = self.counters.appended.get(name, 0) + 1
+
+        def delivered(offset: int, error: LogError | None) -> None:
+            if error is not None:
+                logger.warning("could not append %s to partition %d: %s", name, self.partition, error)
+                if failed is not None:
+                    self._failures.append(failed)
+
+        self._producer.send(self._here.topic, self.partition, b"", encode(record), delivered)
+
+    def _election(self, nonce: str) -> LeaderElected:
+        return LeaderElected(
+            member=self.leadership.member,
+            nonce=nonce,
+            clock_ms=self._clock.now_ms(),
+            version=max(VERSION, self.state.partition.version),
+            partitions=self._partitions,
+            closed_retention_ms=round(self._settings.closed_retention * 1000),
+        )
+
+    def _append_election(self, record: LeaderElected, failed: Callable[[], None]) -> None:
+        self._append(record, failed)
+
+    def _append_marks(self) -> None:
+        marks = self.emitter.marks()
+        if marks is not None:
+            emitter = self.emitter
+            self._append(marks, lambda: emitter.unmarked(marks))
+
+    def _outbox(self, output: Output) -> list[Effect]:
+        return [
+            Effect(row.topic, row.partition, row.offset, row.index, row.key, row.value)
+            for _, row in self.state.scan(keys.outbox_of(*output))
+        ]
+
+    def _report_failed(self, output: Output, place: Place, error: LogError) -> None:
+        emitter = self.emitter
+        record = EffectFailed(
+            topic=output[0],
+            partition=output[1],
+            offset=place[0],
+            index=place[1],
+            reason=str(error),
+            epoch=self.state.partition.epoch,
+        )
+        self._append(record, lambda: emitter.unreported(output, place))
+
+
+__all__ = ["Counters", "Processor", "Settings", "StaleStateError"]

@@ -1,0 +1,215 @@
+"""Reads: queries, results, descriptions, history. They change nothing, so they stay out of the log of events.
+
+A read waits until the fold has passed its barrier, so that it sees every message acknowledged before it. What is
+waiting here is only in memory: a client that gets no answer asks again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import TypeAlias
+
+from odradek_schemas.common import Failure, Record, Request
+from odradek_schemas.ephemeral import AwaitResult, DescribeWorkflow, FetchHistory, QueryWorkflow
+from odradek_schemas.replies import HistoryPage, QueryResult, WorkflowDescription, WorkflowResult
+from odradek_schemas.tasks import QueryTask
+
+from . import answers
+from .clock import Clock
+from .fold import State
+from .fold.rows import RunRow
+from .sessions import Sessions
+
+Read: TypeAlias = QueryWorkflow | AwaitResult | DescribeWorkflow | FetchHistory
+
+WAIT_MS = 60_000
+"""How long a read without a deadline waits here; clients ask again long before."""
+
+MAX_WAITING = 100_000
+"""More reads than this are dropped; their clients ask again."""
+
+
+class Reads:
+    """The reads of one partition, while it is led.
+
+    `reply(request, record)` and `dispatch(queue, task)` send; `find_end(callback)` asks the log for its end.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        sessions: Sessions,
+        clock: Clock,
+        reply: Callable[[Request, Record], None],
+        dispatch: Callable[[str, QueryTask], None],
+        find_end: Callable[[Callable[[int | None], None]], None],
+    ) -> None:
+        self._state = state
+        self._sessions = sessions
+        self._clock = clock
+        self._reply = reply
+        self._dispatch = dispatch
+        self._find_end = find_end
+        self._unbarred: list[Read] = []
+        self._asking: list[Read] | None = None
+        self._found: list[tuple[int | None, list[Read]]] = []
+        self._barred: list[tuple[int, Read]] = []
+        self._results: defaultdict[str, list[tuple[int, AwaitResult]]] = defaultdict(list)
+        self._queries: defaultdict[str, list[tuple[int, int, QueryWorkflow]]] = defaultdict(list)
+        self._waiting = 0
+
+    def ask(self, read: Read) -> None:
+        """A read arrived. It is answered at once where its barrier is passed already."""
+        deadline = read.request.deadline_ms
+        if (deadline and deadline < self._clock.now_ms()) or self._waiting >= MAX_WAITING:
+            return
+        if read.barrier < 0:
+            self._unbarred.append(read)
+            self._find_barrier()
+        elif read.barrier <= self._state.partition.position:
+            self._answer(read)
+        else:
+            self._barred.append((read.barrier, read))
+
+    def _find_barrier(self) -> None:
+        """One question to the log at a time, for all reads that came meanwhile."""
+        if self._asking is not None or not self._unbarred:
+            return
+        asking, self._unbarred = self._unbarred, []
+        self._asking = asking
+        self._find_end(lambda end: self._found.append((end, asking)))
+
+    def advance(self) -> None:
+        """Answer what can be answered now. Call it after folding, and now and then."""
+        while self._found:
+            end, reads = self._found.pop(0)
+            self._asking = None
+            if end is not None:
+                self._barred.extend((end, read) for read in reads)
+            self._find_barrier()
+        if self._barred:
+            position = self._state.partition.position
+            ready = [read for barrier, read in self._barred if barrier <= position]
+            self._barred = [(barrier, read) for barrier, read in self._barred if barrier > position]
+            for read in ready:
+                self._answer(read)
+
+    def closed_or_advanced(self, workflow_id: str) -> None:
+        """A run of this workflow closed, or its code advanced: somebody may wait for that."""
+        if workflow_id in self._results:
+            for expires, awaiting in self._take_results(workflow_id):
+                self._await(awaiting, expires)
+        if workflow_id in self._queries:
+            waiting = self._queries.pop(workflow_id)
+            self._waiting -= len(waiting)
+            for expires, target, read in waiting:
+                self._query(read, target, expires)
+
+    def _take_results(self, workflow_id: str) -> list[tuple[int, AwaitResult]]:
+        waiting = self._results.pop(workflow_id)
+        self._waiting -= len(waiting)
+        return waiting
+
+    def expire(self) -> None:
+        """Forget reads whose clients have stopped waiting. Call it about once a second."""
+        now = self._clock.now_ms()
+        self._barred = [(b, r) for b, r in self._barred if not 0 < r.request.deadline_ms < now]
+        for results in list(self._results):
+            kept = [(at, r) for at, r in self._results[results] if at >= now]
+            self._waiting -= len(self._results[results]) - len(kept)
+            if kept:
+                self._results[results] = kept
+            else:
+                del self._results[results]
+        for queries in list(self._queries):
+            for expires, target, read in self._queries.pop(queries):
+                self._waiting -= 1
+                if expires >= now:
+                    self._query(read, target, expires)
+
+    # ------------------------------------------------------------ answering
+
+    def _answer(self, read: Read) -> None:
+        expires = read.request.deadline_ms or self._clock.now_ms() + WAIT_MS
+        if isinstance(read, AwaitResult):
+            self._await(read, expires)
+        elif isinstance(read, QueryWorkflow):
+            run = answers.find_run(self._state, read.workflow_id, read.run_id)
+            self._query(read, run.last_input_id if run is not None else 0, expires)
+        elif isinstance(read, DescribeWorkflow):
+            self._describe(read)
+        else:
+            self._history(read)
+
+    def _await(self, read: AwaitResult, expires: int) -> None:
+        request = read.request
+        run = answers.find_run(self._state, read.workflow_id, read.run_id)
+        if run is None:
+            missing = WorkflowResult(client_id=request.client_id, request_id=request.request_id, status="not_found")
+            self._reply(request, missing)
+        elif run.is_open:
+            self._results[read.workflow_id].append((expires, read))
+            self._waiting += 1
+        else:
+            self._reply(request, answers.result(self._state, run, request.client_id, request.request_id))
+
+    def _describe(self, read: DescribeWorkflow) -> None:
+        request = read.request
+        run = answers.find_run(self._state, read.workflow_id, read.run_id)
+        if run is None:
+            missing = WorkflowDescription(client_id=request.client_id, request_id=request.request_id, found=False)
+            self._reply(request, missing)
+            return
+        now = self._clock.now_ms()
+        described = answers.describe(self._state, self._sessions, run, now, request.client_id, request.request_id)
+        self._reply(request, described)
+
+    def _history(self, read: FetchHistory) -> None:
+        request = read.request
+        run = answers.find_run(self._state, read.workflow_id, read.run_id)
+        if run is None:
+            missing = HistoryPage(client_id=request.client_id, request_id=request.request_id, found=False)
+            self._reply(request, missing)
+            return
+        page = answers.history_page(self._state, run, read.from_event_id, request.client_id, request.request_id)
+        self._reply(request, page)
+
+    def _query(self, read: QueryWorkflow, target: int, expires: int) -> None:
+        """Have a worker answer, once the code has read everything up to event `target`."""
+        run = answers.find_run(self._state, read.workflow_id, read.run_id)
+        refusal = self._query_refusal(run)
+        if run is None or refusal is not None:
+            self._reply_query(read, "not_found" if run is None else "rejected", refusal)
+        elif run.is_open and run.consumed_through < target:
+            self._queries[read.workflow_id].append((expires, target, read))
+            self._waiting += 1
+        else:
+            self._dispatch(
+                run.task_queue,
+                QueryTask(
+                    workflow_id=run.workflow_id,
+                    run_id=run.run_id,
+                    workflow_type=run.workflow_type,
+                    base=run.base,
+                    offset=self._state.partition.position,
+                    query=read.query,
+                    request=read.request,
+                    input=read.input,
+                    headers=read.headers,
+                ),
+            )
+
+    def _query_refusal(self, run: RunRow | None) -> Failure | None:
+        """Why a query cannot be answered now."""
+        if run is None or not run.is_open or run.task_failure is None:
+            return None
+        message = f"the workflow's code cannot advance ({run.task_failure_cause}): {run.task_failure.message}"
+        return Failure(message=message, type="WorkflowTaskFailed", kind="server", cause=run.task_failure)
+
+    def _reply_query(self, read: QueryWorkflow, status: str, failure: Failure | None) -> None:
+        request = read.request
+        answer = QueryResult(
+            client_id=request.client_id, request_id=request.request_id, status=status, failure=failure
+        )
+        self._reply(request, answer)

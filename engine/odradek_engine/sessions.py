@@ -1,0 +1,127 @@
+"""Which workers live: heartbeats that the leader hears, and what follows when they stop (rules T5, T6).
+
+Heartbeats are not in the log; only the verdict `WorkerLost` is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from odradek_schemas.common import Payload
+from odradek_schemas.ephemeral import ActivityHeartbeat, WorkerHeartbeat
+from odradek_schemas.records import HeldDetails, WorkerLost
+
+from .clock import Clock
+from .fold import State, keys
+from .fold.rows import ActivityRow
+
+STALL_S = 2.0
+"""A leader that did not run for this long cannot judge who was silent meanwhile."""
+
+REPEAT_S = 5.0
+FORGET_S = 60.0
+
+
+@dataclass(slots=True)
+class _Worker:
+    heard_at: float
+    lost_after_s: float
+    workflow_queues: tuple[str, ...] = ()
+    activity_queues: tuple[str, ...] = ()
+    verdict_at: float = 0.0
+
+
+@dataclass(slots=True)
+class _Running:
+    attempt: int
+    at_ms: int
+    details: list[Payload]
+
+
+class Sessions:
+    """What a leader has heard of workers since it leads. `lost_after_s`: for those it has not heard of yet."""
+
+    def __init__(self, state: State, clock: Clock, lost_after_s: float) -> None:
+        self._state = state
+        self._clock = clock
+        self._lost_after_s = lost_after_s
+        self._workers: dict[str, _Worker] = {}
+        self._running: dict[tuple[str, str, int], _Running] = {}
+        self._began_ms = clock.now_ms()
+        self._ticked_at = clock.monotonic()
+
+    def heard(self, heartbeat: WorkerHeartbeat) -> None:
+        self._workers[heartbeat.session] = _Worker(
+            self._clock.monotonic(),
+            heartbeat.lost_after_ms / 1000,
+            tuple(heartbeat.workflow_queues),
+            tuple(heartbeat.activity_queues),
+        )
+
+    def heard_activity(self, heartbeat: ActivityHeartbeat) -> None:
+        """An activity is alive. Those of other attempts than the current one do not count."""
+        row = self._state.row(keys.activity(heartbeat.workflow_id, heartbeat.run_id, heartbeat.seq), ActivityRow)
+        if row is None or row.scheduled_by != heartbeat.scheduled_by or row.attempt != heartbeat.attempt:
+            return
+        self._running[heartbeat.workflow_id, heartbeat.run_id, heartbeat.seq] = _Running(
+            heartbeat.attempt, self._clock.now_ms(), heartbeat.details
+        )
+
+    def last_heartbeat(self, row: ActivityRow) -> tuple[int, list[Payload]]:
+        """The last sign of life of a running activity, in ms, with its details."""
+        known = self._running.get((row.workflow_id, row.run_id, row.seq))
+        if known is None or known.attempt != row.attempt:
+            return max(row.started_ms, self._began_ms), row.heartbeat_details
+        return max(known.at_ms, row.started_ms), known.details
+
+    def pollers(self, queue: str) -> int:
+        """How many live workers take workflow tasks of a queue."""
+        return sum(queue in w.workflow_queues for w in self._alive())
+
+    def activity_pollers(self, queue: str) -> int:
+        """How many live workers take activity tasks of a queue."""
+        return sum(queue in w.activity_queues for w in self._alive())
+
+    def _alive(self) -> Iterator[_Worker]:
+        now = self._clock.monotonic()
+        return (w for w in self._workers.values() if now - w.heard_at <= w.lost_after_s)
+
+    def lost(self) -> Iterator[WorkerLost]:
+        """Verdicts about sessions of this partition that are silent for too long. Call it about once a second."""
+        now = self._clock.monotonic()
+        stalled = now - self._ticked_at > STALL_S
+        self._ticked_at = now
+        sessions = [row for _, row in self._state.scan(keys.SESSION)]
+        for row in sessions:
+            worker = self._workers.setdefault(row.session, _Worker(now, self._lost_after_s))
+            if stalled:
+                worker.heard_at = now
+            if now - worker.heard_at > worker.lost_after_s and now - worker.verdict_at > REPEAT_S:
+                worker.verdict_at = now
+                yield self._verdict(row.session)
+        known = {row.session for row in sessions}
+        for session, worker in list(self._workers.items()):
+            if session not in known and now - worker.heard_at > FORGET_S:
+                del self._workers[session]
+        self._forget_activities()
+
+    def _verdict(self, session: str) -> WorkerLost:
+        details = []
+        prefix = keys.held(session, b"")
+        for entry, _ in self._state.scan(prefix):
+            row = self._state.row(entry[len(prefix) :], ActivityRow)
+            if row is not None and self.last_heartbeat(row)[1]:
+                last = self.last_heartbeat(row)[1]
+                details.append(
+                    HeldDetails(workflow_id=row.workflow_id, run_id=row.run_id, seq=row.seq, details=last)
+                )
+        return WorkerLost(session=session, epoch=self._state.partition.epoch, heartbeat_details=details)
+
+    def _forget_activities(self) -> None:
+        """Drop heartbeats of activities that have ended; a bounded look at each call."""
+        for identity in list(self._running)[:1000]:
+            entry = self._running.pop(identity)
+            row = self._state.row(keys.activity(*identity), ActivityRow)
+            if row is not None and row.attempt == entry.attempt:
+                self._running[identity] = entry

@@ -1,0 +1,87 @@
+"""The state of a partition on disk: RocksDB as a cache of the fold.
+
+Writes are batches without a write-ahead log: what a crash takes is folded again from the log.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from rocksdict import AccessType, Options, Rdict, WriteBatch, WriteOptions
+
+WRITE_BUFFER_BYTES = 16 * 1024 * 1024
+
+
+class StoreError(Exception):
+    """The store cannot be read or written; the message says which folder, and what to do."""
+
+
+class RocksStorage:
+    """A `Storage` of the fold in a RocksDB folder. One process at a time writes; others may read."""
+
+    def __init__(self, folder: Path, read_only: bool = False) -> None:
+        self.folder = folder
+        if not read_only:
+            folder.mkdir(parents=True, exist_ok=True)
+        options = Options(raw_mode=True)
+        options.create_if_missing(not read_only)
+        options.set_write_buffer_size(WRITE_BUFFER_BYTES)
+        options.set_max_write_buffer_number(2)
+        options.set_keep_log_file_num(2)
+        access = AccessType.read_only() if read_only else AccessType.read_write()
+        try:
+            self._db = Rdict(str(folder), options, access_type=access)
+        except Exception as error:  # rocksdict raises bare exceptions
+            raise StoreError(
+                f"cannot open the store in {folder}: {error}. Another engine may have it open; if it is damaged, "
+                "delete the folder: it is rebuilt from the log"
+            ) from error
+        self._write_options = WriteOptions()
+        self._write_options.disable_wal = True  # type: ignore[method-assign, assignment]  # a property in truth
+
+    def get(self, key: bytes) -> bytes | None:
+        value: bytes | None = self._db.get(key)
+        return value
+
+    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        iterator = self._db.iter()
+        iterator.seek(start)
+        while iterator.valid():
+            key = iterator.key()
+            if key >= end:
+                return
+            yield key, iterator.value()
+            iterator.next()
+
+    def write(self, changes: Iterable[tuple[bytes, bytes | None]]) -> None:
+        batch = WriteBatch(raw_mode=True)
+        for key, value in changes:
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        try:
+            self._db.write(batch, self._write_options)
+        except Exception as error:
+            raise StoreError(f"cannot write to the store in {self.folder}: {error}. Is the disk full?") from error
+
+    def persist(self) -> None:
+        """Put what is in memory on disk, so that a restart begins from here."""
+        try:
+            self._db.flush(True)
+        except Exception as error:
+            raise StoreError(f"cannot write to the store in {self.folder}: {error}. Is the disk full?") from error
+
+    def close(self) -> None:
+        """Persist and close."""
+        try:
+            self.persist()
+        finally:
+            self._db.close()
+
+    def destroy(self) -> None:
+        """Close and delete; the log rebuilds it."""
+        self._db.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
