@@ -1,0 +1,407 @@
+"""Which attempts run, and what is reported about them (rules T1, T4, T6, T7, T8, W5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from odradek._worker.activities import Activities, Attempt, Completed, Deferred, Failed, Stopped
+from odradek._worker.offsets import Ticket
+from odradek_log.protocol import LogUnavailableError, OnDelivery, RecordTooLargeError
+from odradek_schemas import Failure, Payload, Position, decode
+from odradek_schemas.ephemeral import ActivityHeartbeat
+from odradek_schemas.records import (
+    ActivityCancelled,
+    ActivityCompleted,
+    ActivityFailed,
+    ActivityHandedBack,
+    ActivityStarted,
+    WorkerAlive,
+)
+from odradek_schemas.replies import ActivityCancelRequest
+from odradek_schemas.tasks import ActivityTask
+
+from .worker_fakes import RecordingProducer, Sent, payload, session_of
+
+
+class ActivityBench:
+    """The activity core with everything around it recorded."""
+
+    def __init__(self, limit: int = 100) -> None:
+        self.producer = RecordingProducer()
+        self.session = session_of(self.producer)
+        self.launched: list[Attempt] = []
+        self.cancelled: list[Attempt] = []
+        self.beats: list[ActivityHeartbeat] = []
+        self.questions: list[tuple[str, int, Callable[[bool], None]]] = []
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+        self.now = 50.0
+        self.max_record_bytes = 100_000
+        self.core = Activities(
+            reports=self, launcher=self, later=self.later, clock=lambda: self.now, limit=limit
+        )
+
+    # ports
+
+    def launch(self, attempt: Attempt) -> None:
+        self.launched.append(attempt)
+
+    def later(self, seconds: float, action: Callable[[], None]) -> None:
+        self.timers.append((self.now + seconds, action))
+
+    def cancel(self, attempt: Attempt) -> None:
+        self.cancelled.append(attempt)
+
+    def announce(self, workflow_id: str) -> str:
+        return self.session.announce(0)
+
+    def append(self, workflow_id: str, value: bytes, on_delivery: OnDelivery, *, prompt: bool = False) -> None:
+        self.producer.send("odradek.default.events", 0, workflow_id.encode(), value, on_delivery)
+
+    def heartbeat(self, workflow_id: str, value: bytes) -> None:
+        record = decode(value)
+        assert isinstance(record, ActivityHeartbeat)
+        self.beats.append(record)
+
+    def fits(self, workflow_id: str, value: bytes) -> bool:
+        return len(value) <= self.max_record_bytes
+
+    def confirm(self, task: ActivityTask, session: str, offset: int, on_result: Callable[[bool], None]) -> None:
+        self.questions.append((session, offset, on_result))
+
+    # doing
+
+    def task(self, fresh: bool = True, **fields: Any) -> Ticket:
+        ticket = Ticket(0)
+        self.core.on_task(activity_task(**fields), ticket, fresh)
+        return ticket
+
+    def end(self, outcome: Any, index: int = -1) -> None:
+        self.core.on_ended(self.launched[index], outcome)
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+        due = [timer for timer in self.timers if timer[0] <= self.now]
+        self.timers = [timer for timer in self.timers if timer[0] > self.now]
+        for _, action in due:
+            action()
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [s.record for s in self.producer.of(kind)]
+
+    def sent(self, kind: type[Any]) -> Sent:
+        return self.producer.of(kind)[-1]
+
+
+def activity_task(**fields: Any) -> ActivityTask:
+    values: dict[str, Any] = {
+        "position": Position(partition=0, offset=10, index=0), "workflow_id": "w", "run_id": "run",
+        "workflow_type": "Order", "scheduled_by": "s9-1", "seq": 1, "attempt": 1, "activity_type": "charge",
+        "task_queue": "q", "scheduled_ms": 1,
+    }
+    return ActivityTask(**(values | fields))
+
+
+def cancel_request(reason: str = "cancelled", seq: int = 1) -> ActivityCancelRequest:
+    return ActivityCancelRequest(
+        position=Position(partition=0, offset=1, index=0), client_id="c1", session="s1", workflow_id="w", run_id="run",
+        scheduled_by="s9-1", seq=seq, reason=reason,
+    )
+
+
+IDENTITY: dict[str, Any] = {
+    "workflow_id": "w", "run_id": "run", "seq": 1, "scheduled_by": "s9-1", "attempt": 1, "session": "s1",
+}
+
+
+def test_t5_session_is_announced_before_the_start_and_the_code_runs_at_once() -> None:
+    bench = ActivityBench()
+    bench.task()
+    assert [type(s.record) for s in bench.producer.sent] == [WorkerAlive, ActivityStarted]
+    assert bench.of(ActivityStarted) == [ActivityStarted(**IDENTITY)]
+    assert len(bench.launched) == 1, "it does not wait for the start to be durable"
+
+
+def test_t1_offset_is_committed_once_the_start_is_durable() -> None:
+    bench = ActivityBench()
+    ticket = bench.task()
+    bench.end(Completed(None))
+    assert not ticket.finished, "the start may still be lost; then nobody would know of the task"
+    bench.sent(ActivityStarted).deliver(3)
+    assert ticket.finished
+
+
+def test_t1_a_start_that_is_given_up_commits_nothing() -> None:
+    bench = ActivityBench()
+    ticket = bench.task()
+    bench.sent(ActivityStarted).give_up(LogUnavailableError("fenced"))
+    assert not ticket.finished
+
+
+def test_w5_every_result_carries_the_whole_identity() -> None:
+    bench = ActivityBench()
+    bench.task()
+    bench.end(Completed(payload("1")))
+    assert bench.of(ActivityCompleted) == [ActivityCompleted(**IDENTITY, result=payload("1"))]
+
+
+def test_a_failure_carries_delay_and_last_heartbeat_details() -> None:
+    bench = ActivityBench()
+    bench.task()
+    bench.core.on_heartbeat(bench.launched[0], [payload("7")])
+    failure = Failure(message="declined")
+    bench.end(Failed(failure, 250))
+    assert bench.of(ActivityFailed) == [
+        ActivityFailed(**IDENTITY, failure=failure, next_retry_delay_ms=250, heartbeat_details=[payload("7")])
+    ]
+
+
+def test_the_same_attempt_delivered_again_is_not_run_twice() -> None:
+    bench = ActivityBench()
+    first, second = bench.task(), bench.task()
+    assert len(bench.launched) == 1
+    assert len(bench.of(ActivityStarted)) == 1
+    bench.sent(ActivityStarted).deliver(3)
+    assert first.finished
+    assert second.finished
+    assert bench.task().finished
+
+
+def test_an_attempt_whose_result_is_on_its_way_is_not_run_again() -> None:
+    bench = ActivityBench()
+    bench.task()
+    bench.sent(ActivityStarted).deliver(3)
+    bench.end(Completed(None))
+    bench.task()
+    assert len(bench.launched) == 1
+    bench.sent(ActivityCompleted).deliver(4)
+    bench.task()
+    assert len(bench.launched) == 2, "later ones are the engine's decision"
+
+
+@pytest.mark.parametrize("fields", [{"attempt": 2}, {"run_id": "run2"}, {"scheduled_by": "s9-2"}, {"seq": 2}])
+def test_w5_another_identity_or_attempt_is_another_execution(fields: dict[str, Any]) -> None:
+    bench = ActivityBench()
+    bench.task()
+    bench.task(**fields)
+    assert len(bench.launched) == 2
+
+
+def test_t6_running_attempts_are_claimed_for_the_new_session_when_delivered_again() -> None:
+    bench = ActivityBench()
+    bench.task()
+    bench.sent(ActivityStarted).deliver(3)
+    bench.session.ended("s1")
+    again = bench.task()
+    assert [r.session for r in bench.of(ActivityStarted)] == ["s1", "s2"]
+    assert [r.session for r in bench.of(WorkerAlive)] == ["s1", "s2"]
+    assert len(bench.launched) == 1
+    assert not again.finished
+    bench.sent(ActivityStarted).deliver(9)
+    assert again.finished
+    bench.end(Completed(None))
+    assert bench.of(ActivityCompleted)[0].session == "s2"
+
+
+def test_t6_results_of_a_session_that_ended_are_still_reported() -> None:
+    bench = ActivityBench()
+    bench.task()
+    bench.session.ended("s1")
+    bench.end(Completed(payload("1")))
+    assert bench.of(ActivityCompleted)[0].result == payload("1")
+
+
+def test_t4_a_task_older_than_the_assignment_is_claimed_first_and_then_run() -> None:
+    bench = ActivityBench()
+    ticket = bench.task(fresh=False)
+    assert bench.launched == []
+    bench.sent(ActivityStarted).deliver(30)
+    assert ticket.finished
+    ((session, offset, on_result),) = bench.questions
+    assert (session, offset) == ("s1", 30)
+    assert bench.launched == []
+    on_result(True)
+    assert len(bench.launched) == 1
+
+
+def test_t4_a_claim_that_was_not_taken_runs_nothing() -> None:
+    bench = ActivityBench(limit=1)
+    bench.task(fresh=False)
+    assert bench.core.free == 0
+    bench.sent(ActivityStarted).deliver(30)
+    bench.questions[0][2](False)
+    assert bench.launched == []
+    assert bench.core.free == 1
+    assert bench.core.running == []
+
+
+def test_t8_at_most_once_is_claimed_first_even_if_fresh() -> None:
+    bench = ActivityBench()
+    bench.task(delivery="at_most_once")
+    assert bench.launched == []
+    bench.sent(ActivityStarted).deliver(30)
+    bench.questions[0][2](True)
+    assert len(bench.launched) == 1
+
+
+def test_slots_are_taken_by_running_attempts_only() -> None:
+    bench = ActivityBench(limit=2)
+    bench.task(seq=1)
+    bench.task(seq=2)
+    assert bench.core.free == 0
+    bench.end(Completed(None), 0)
+    assert bench.core.free == 1, "reporting takes no slot"
+    bench.end(Deferred(), 1)
+    assert bench.core.free == 2
+
+
+def test_complete_async_appends_nothing() -> None:
+    bench = ActivityBench()
+    bench.task()
+    count = len(bench.producer.sent)
+    bench.end(Deferred())
+    assert len(bench.producer.sent) == count
+    assert bench.core.running == []
+
+
+def test_cancel_request_stops_the_attempt_and_reports_it_as_cancelled() -> None:
+    bench = ActivityBench()
+    bench.task()
+    bench.core.on_heartbeat(bench.launched[0], [payload("3")])
+    bench.core.on_cancel(cancel_request())
+    bench.core.on_cancel(cancel_request())
+    assert bench.cancelled == bench.launched
+    bench.end(Stopped())
+    assert bench.of(ActivityCancelled) == [ActivityCancelled(**IDENTITY, details=[payload("3")])]
+
+
+def test_cancel_request_of_another_activity_stops_nothing() -> None:
+    bench = ActivityBench()
+    bench.task()
+    bench.core.on_cancel(cancel_request(seq=2))
+    assert bench.cancelled == []
+
+
+@pytest.mark.parametrize("reason", ["closed", "timed_out", "completed"])
+def test_nothing_but_a_success_is_reported_when_the_engine_has_gone_on(reason: str) -> None:
+    bench = ActivityBench()
+    bench.task()
+    bench.core.on_cancel(cancel_request(reason))
+    assert bench.cancelled
+    bench.end(Stopped())
+    assert bench.of(ActivityCancelled) == []
+    assert bench.core.running == []
+
+
+@pytest.mark.parametrize("reason", ["cancelled", "timed_out"])
+def test_t7_a_success_is_reported_even_after_a_cancel_request(reason: str) -> None:
+    bench = ActivityBench()
+    bench.task()
+    bench.core.on_cancel(cancel_request(reason))
+    bench.end(Completed(payload("1")))
+    assert len(bench.of(ActivityCompleted)) == 1
+
+
+def test_a_claim_confirmed_after_a_cancel_request_is_stopped_at_once() -> None:
+    bench = ActivityBench()
+    bench.task(fresh=False)
+    bench.core.on_cancel(cancel_request())
+    assert bench.cancelled == []
+    bench.sent(ActivityStarted).deliver(30)
+    bench.questions[0][2](True)
+    assert bench.cancelled == bench.launched
+
+
+def test_heartbeats_are_throttled_and_the_last_one_goes_out() -> None:
+    bench = ActivityBench()
+    bench.task(heartbeat_timeout_ms=1000)
+    attempt = bench.launched[0]
+    for i in range(5):
+        bench.core.on_heartbeat(attempt, [payload(str(i))])
+    assert [b.details for b in bench.beats] == [[payload("0")]]
+    bench.advance(0.79)
+    assert len(bench.beats) == 1
+    bench.advance(0.02)
+    assert [b.details for b in bench.beats] == [[payload("0")], [payload("4")]]
+    assert (bench.beats[0].session, bench.beats[0].attempt) == ("s1", 1)
+
+
+def test_heartbeats_without_a_timeout_go_out_once_a_second() -> None:
+    bench = ActivityBench()
+    bench.task()
+    for _ in range(20):
+        bench.core.on_heartbeat(bench.launched[0], [])
+        bench.advance(0.25)
+    assert len(bench.beats) == 6, "at 0, 1, 2, 3, 4 and 5 seconds"
+
+
+def test_a_heartbeat_held_back_does_not_go_out_after_the_end() -> None:
+    bench = ActivityBench()
+    bench.task()
+    bench.core.on_heartbeat(bench.launched[0], [payload("1")])
+    bench.core.on_heartbeat(bench.launched[0], [payload("2")])
+    bench.end(Completed(None))
+    bench.advance(5)
+    assert len(bench.beats) == 1
+
+
+def test_shutdown_hands_back_what_does_not_stop_with_its_last_details() -> None:
+    bench = ActivityBench()
+    bench.task(heartbeat_details=[payload("before")])
+    bench.core.stop_all()
+    assert bench.cancelled == bench.launched
+    bench.core.hand_back()
+    assert bench.of(ActivityHandedBack) == [
+        ActivityHandedBack(**IDENTITY, heartbeat_details=[payload("before")])
+    ]
+    count = len(bench.producer.sent)
+    bench.end(Completed(None))
+    assert len(bench.producer.sent) == count, "it was handed back: what it still does counts for nothing"
+
+
+def test_an_attempt_that_stops_at_shutdown_is_handed_back_not_failed() -> None:
+    bench = ActivityBench()
+    bench.task()
+    bench.core.stop_all()
+    bench.end(Failed(Failure(message="cut off")))
+    assert len(bench.of(ActivityHandedBack)) == 1
+    assert bench.of(ActivityFailed) == []
+
+
+def test_an_attempt_that_finishes_during_shutdown_is_completed() -> None:
+    bench = ActivityBench()
+    bench.task()
+    bench.core.stop_all()
+    bench.end(Completed(None))
+    assert len(bench.of(ActivityCompleted)) == 1
+    assert bench.of(ActivityHandedBack) == []
+
+
+def test_result_too_large_for_the_log_fails_for_good_with_its_size() -> None:
+    bench = ActivityBench()
+    bench.task()
+    bench.end(Completed(Payload(data=b"x" * 200_000)))
+    (failed,) = bench.of(ActivityFailed)
+    assert failed.failure.non_retryable
+    assert "200," in failed.failure.message
+
+
+def test_result_that_the_log_refuses_as_too_large_fails_for_good() -> None:
+    bench = ActivityBench()
+    bench.task()
+    bench.end(Completed(Payload(data=b"x" * 900)))
+    bench.sent(ActivityCompleted).give_up(RecordTooLargeError("too large"))
+    (failed,) = bench.of(ActivityFailed)
+    assert failed.failure.non_retryable
+    bench.sent(ActivityFailed).give_up(RecordTooLargeError("too large"))
+    assert len(bench.of(ActivityFailed)) == 1, "it does not go round in circles"
+
+
+def test_failure_too_large_for_the_log_keeps_its_message() -> None:
+    bench = ActivityBench()
+    bench.task()
+    bench.end(Failed(Failure(message="declined", details=[Payload(data=b"x" * 200_000)])))
+    (failed,) = bench.of(ActivityFailed)
+    assert failed.failure.message.startswith("declined")
+    assert failed.failure.details == []

@@ -1,0 +1,65 @@
+"""Worker sessions (rules T5, T6)."""
+
+from __future__ import annotations
+
+from odradek_schemas.ephemeral import WorkerHeartbeat
+from odradek_schemas.records import WorkerAlive, WorkerStopped
+
+from .worker_fakes import PARTITIONS, RecordingProducer, session_of
+
+
+def test_t5_a_session_is_announced_once_per_partition() -> None:
+    producer = RecordingProducer()
+    session = session_of(producer)
+    assert [session.announce(p) for p in (2, 2, 0, 2)] == ["s1"] * 4
+    assert [(s.topic, s.partition) for s in producer.sent] == [
+        ("odradek.default.events", 2), ("odradek.default.events", 0)
+    ]
+    assert producer.sent[0].record == WorkerAlive(session="s1", identity="me", client_id="c1", reply_partition=3)
+
+
+def test_t6_a_worker_whose_session_ended_begins_a_new_one_and_announces_it() -> None:
+    producer = RecordingProducer()
+    session = session_of(producer)
+    session.announce(2)
+    assert session.ended("s1")
+    assert session.announce(2) == "s2"
+    assert [s.record.session for s in producer.of(WorkerAlive)] == ["s1", "s2"]
+
+
+def test_t6_the_end_of_a_former_session_is_old_news() -> None:
+    producer = RecordingProducer()
+    session = session_of(producer)
+    assert session.ended("s1")
+    assert not session.ended("s1"), "every partition's leader says so; one new session is enough"
+    assert session.id == "s2"
+
+
+def test_t6_heartbeats_go_to_every_partition_and_name_the_current_session() -> None:
+    producer = RecordingProducer()
+    session = session_of(producer, lost_after=6.0, workflow_queues=["q"], activity_queues=["q"])
+    assert session.heartbeat_interval == 1.5
+    session.heartbeat()
+    assert [(s.topic, s.partition) for s in producer.sent] == [
+        ("odradek.default.ephemeral", p) for p in range(PARTITIONS)
+    ]
+    assert producer.sent[0].record == WorkerHeartbeat(
+        session="s1", workflow_queues=["q"], activity_queues=["q"], client_id="c1", lost_after_ms=6000
+    )
+    session.ended("s1")
+    assert {s.record.session for s in producer.of(WorkerHeartbeat)[PARTITIONS:]} == {"s2"}
+
+
+def test_a_stopped_session_says_so_where_it_was_announced_and_nowhere_else() -> None:
+    producer = RecordingProducer()
+    session = session_of(producer)
+    session.announce(3)
+    session.announce(1)
+    session.stop()
+    session.stop()
+    assert [(s.partition, s.record) for s in producer.of(WorkerStopped)] == [
+        (1, WorkerStopped(session="s1")), (3, WorkerStopped(session="s1"))
+    ]
+    session.heartbeat()
+    assert producer.of(WorkerHeartbeat) == []
+    assert not session.ended("s1"), "a stopped worker does not come back"

@@ -1,0 +1,342 @@
+"""Activity tasks: which attempts run here, and what is appended about them (rules T1, T4, T7, W5).
+
+A core without threads: the worker calls it under one lock, and runs the attempts that it launches.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import msgspec
+from odradek_log.protocol import LogError, OnDelivery, RecordTooLargeError
+from odradek_schemas import Failure, Payload, encode
+from odradek_schemas.ephemeral import ActivityHeartbeat
+from odradek_schemas.records import (
+    ActivityCancelled,
+    ActivityCompleted,
+    ActivityFailed,
+    ActivityHandedBack,
+    ActivityStarted,
+)
+from odradek_schemas.replies import ActivityCancelRequest
+from odradek_schemas.tasks import ActivityTask
+
+from .heartbeats import HeartbeatThrottle
+from .limits import compact
+from .offsets import Ticket
+from .ports import Later
+
+logger = logging.getLogger("odradek.worker")
+
+
+class Key(NamedTuple):
+    """An attempt: the identity of the activity (rule W5), and which one it is."""
+
+    run_id: str
+    scheduled_by: str
+    seq: int
+    attempt: int
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """One attempt that this worker has taken. `session`: under which it was claimed last.
+
+    cancel_reason: empty while nobody has asked it to stop; else the engine's reason, or shutdown.
+    """
+
+    task: ActivityTask
+    session: str
+    beats: HeartbeatThrottle
+    state: str = "claiming"  # claiming, running, reporting
+    cancel_reason: str = ""
+    tickets: list[Ticket] = field(default_factory=list[Ticket])
+
+    @property
+    def key(self) -> Key:
+        return Key(self.task.run_id, self.task.scheduled_by, self.task.seq, self.task.attempt)
+
+
+class Completed(NamedTuple):
+    result: Payload | None
+
+
+class Failed(NamedTuple):
+    failure: Failure
+    next_retry_delay_ms: int = -1
+
+
+class Stopped(NamedTuple):
+    """It ended because it was asked to."""
+
+
+class Deferred(NamedTuple):
+    """It will be completed from elsewhere, by its task token."""
+
+
+Outcome: TypeAlias = Completed | Failed | Stopped | Deferred
+_Result: TypeAlias = ActivityCompleted | ActivityFailed | ActivityCancelled | ActivityHandedBack
+
+
+class Launcher(Protocol):
+    """Runs the code of attempts; reports with `Activities.on_ended`."""
+
+    def launch(self, attempt: Attempt) -> None: ...
+
+    def cancel(self, attempt: Attempt) -> None:
+        """Ask it to stop."""
+        ...
+
+
+class Reports(Protocol):
+    """Appends of this worker about activities; deliveries come under the core's lock."""
+
+    def announce(self, workflow_id: str) -> str:
+        """Make the worker session known on the workflow's partition; return its ID."""
+        ...
+
+    def append(self, workflow_id: str, value: bytes, on_delivery: OnDelivery, *, prompt: bool = False) -> None:
+        """To `events`. `prompt`: somebody waits for the delivery."""
+        ...
+
+    def heartbeat(self, workflow_id: str, value: bytes) -> None:
+        """To `ephemeral`, to the workflow's partition."""
+        ...
+
+    def fits(self, workflow_id: str, value: bytes) -> bool: ...
+
+    def confirm(self, task: ActivityTask, session: str, offset: int, on_result: Callable[[bool], None]) -> None:
+        """Find out whether the claim at `offset` was taken: the activity is open, and held by `session`."""
+        ...
+
+
+class Activities:
+    """The attempts on this worker, at most `limit` at once."""
+
+    def __init__(
+        self, *, reports: Reports, launcher: Launcher, later: Later, clock: Callable[[], float], limit: int = 100
+    ) -> None:
+        self._reports = reports
+        self._launcher = launcher
+        self._later = later
+        self._clock = clock
+        self._limit = limit
+        self._attempts: dict[Key, Attempt] = {}
+        self._busy = 0
+
+    @property
+    def free(self) -> int:
+        """How many more attempts may begin now."""
+        return self._limit - self._busy
+
+    @property
+    def running(self) -> list[Attempt]:
+        """Attempts that have begun and not ended."""
+        return [a for a in self._attempts.values() if a.state != "reporting"]
+
+    # ------------------------------------------------------------ tasks
+
+    def on_task(self, task: ActivityTask, ticket: Ticket, fresh: bool = True) -> None:
+        """A task came. A fresh one runs at once; an older one, or one that may run only once, first has to be claimed
+        (rule T4): another worker may have done it. The ticket is finished when the claim is durable (rule T1)."""
+        known = self._attempts.get(Key(task.run_id, task.scheduled_by, task.seq, task.attempt))
+        if known is not None:
+            self._claim_again(known, ticket)
+            return
+        self._busy += 1
+        attempt = Attempt(task, "", HeartbeatThrottle(task.heartbeat_timeout_ms / 1000))
+        attempt.beats.details = task.heartbeat_details
+        self._attempts[attempt.key] = attempt
+        run_now = fresh and task.delivery != "at_most_once"
+        self._claim(attempt, ticket, confirm=not run_now)
+        if run_now:
+            self._launch(attempt)
+
+    def _claim(self, attempt: Attempt, ticket: Ticket, *, confirm: bool) -> None:
+        task = attempt.task
+        attempt.session = self._reports.announce(task.workflow_id)
+        attempt.tickets.append(ticket)
+        started = ActivityStarted(
+            workflow_id=task.workflow_id, run_id=task.run_id, seq=task.seq, scheduled_by=task.scheduled_by,
+            attempt=task.attempt, session=attempt.session,
+        )
+        claimed = partial(self._claimed, attempt, confirm)
+        self._reports.append(task.workflow_id, encode(started), claimed, prompt=confirm)
+
+    def _claimed(self, attempt: Attempt, confirm: bool, offset: int, error: LogError | None) -> None:
+        """The claim is durable, or given up."""
+        if error is not None:
+            logger.error("claim of activity %s was not appended: %s", attempt.task.activity_type, error)
+            if confirm:
+                self._forget(attempt)
+            return
+        for ticket in attempt.tickets:
+            ticket.finish()
+        attempt.tickets.clear()
+        if confirm:
+            self._reports.confirm(attempt.task, attempt.session, offset, partial(self._confirmed, attempt))
+
+    def _confirmed(self, attempt: Attempt, taken: bool) -> None:
+        if attempt.state != "claiming" or self._attempts.get(attempt.key) is not attempt:
+            return
+        if not taken:
+            self._forget(attempt)
+            return
+        self._launch(attempt)
+        if attempt.cancel_reason:
+            self._launcher.cancel(attempt)
+
+    def _claim_again(self, attempt: Attempt, ticket: Ticket) -> None:
+        """The same attempt was delivered again. It is not run twice; but if its session has ended since, the engine
+        has to hear of the new one."""
+        if attempt.tickets:
+            attempt.tickets.append(ticket)
+        elif attempt.state == "running" and attempt.session != self._reports.announce(attempt.task.workflow_id):
+            self._claim(attempt, ticket, confirm=False)
+        else:
+            ticket.finish()
+
+    def _launch(self, attempt: Attempt) -> None:
+        attempt.state = "running"
+        self._launcher.launch(attempt)
+
+    def _forget(self, attempt: Attempt) -> None:
+        if self._attempts.pop(attempt.key, None) is attempt and attempt.state != "reporting":
+            self._busy -= 1
+
+    # ------------------------------------------------------------ results
+
+    def on_ended(self, attempt: Attempt, outcome: Outcome) -> None:
+        """The code of an attempt has come to its end."""
+        if self._attempts.get(attempt.key) is not attempt or attempt.state == "reporting":
+            return  # handed back meanwhile
+        record = self._record(attempt, outcome)
+        if record is None:
+            self._forget(attempt)
+        else:
+            self._report(attempt, record)
+
+    def _record(self, attempt: Attempt, outcome: Outcome) -> _Result | None:
+        """What to append about it, if anything."""
+        if isinstance(outcome, Completed):  # taken whatever was decided meanwhile (rule T7)
+            return ActivityCompleted(**self._identity(attempt), result=outcome.result)
+        if isinstance(outcome, Deferred):
+            return None
+        if attempt.cancel_reason == "shutdown":
+            return ActivityHandedBack(**self._identity(attempt), heartbeat_details=attempt.beats.details)
+        if attempt.cancel_reason not in ("", "cancelled"):
+            return None  # closed, timed out, completed elsewhere: the engine has gone on without it
+        if isinstance(outcome, Stopped):
+            return ActivityCancelled(**self._identity(attempt), details=attempt.beats.details)
+        return ActivityFailed(
+            **self._identity(attempt), failure=outcome.failure, next_retry_delay_ms=outcome.next_retry_delay_ms,
+            heartbeat_details=attempt.beats.details,
+        )
+
+    def _identity(self, attempt: Attempt) -> dict[str, Any]:
+        task = attempt.task
+        return {
+            "workflow_id": task.workflow_id, "run_id": task.run_id, "seq": task.seq, "scheduled_by": task.scheduled_by,
+            "attempt": task.attempt, "session": attempt.session,
+        }
+
+    def _report(self, attempt: Attempt, record: _Result) -> None:
+        self._busy -= 1
+        attempt.state = "reporting"
+        workflow_id = attempt.task.workflow_id
+        value = encode(record)
+        if not self._reports.fits(workflow_id, value):
+            value = self._fitting(attempt, record, len(value))
+        self._reports.append(workflow_id, value, partial(self._reported, attempt, len(value)))
+
+    def _fitting(self, attempt: Attempt, record: _Result, size: int) -> bytes:
+        """The record in a form that the log takes."""
+        if isinstance(record, ActivityCompleted):
+            return encode(self._too_large(attempt, size))
+        if isinstance(record, ActivityFailed):
+            small = msgspec.structs.replace(record, failure=compact(record.failure))
+            if self._reports.fits(attempt.task.workflow_id, value := encode(small)):
+                return value
+            return encode(msgspec.structs.replace(small, heartbeat_details=[]))
+        if isinstance(record, ActivityCancelled):
+            return encode(msgspec.structs.replace(record, details=[]))
+        return encode(msgspec.structs.replace(record, heartbeat_details=[]))
+
+    def _too_large(self, attempt: Attempt, size: int) -> ActivityFailed:
+        return ActivityFailed(**self._identity(attempt), failure=Failure(
+            message=f"the result of activity {attempt.task.activity_type} makes a record of {size:,} bytes, more than "
+            "the log takes; store it elsewhere and return a reference to it",
+            type="ResultTooLarge", non_retryable=True,
+        ))
+
+    def _reported(self, attempt: Attempt, size: int, offset: int, error: LogError | None) -> None:
+        if isinstance(error, RecordTooLargeError) and attempt.state == "reporting":
+            attempt.state = "reported"
+            self._reports.append(attempt.task.workflow_id, encode(self._too_large(attempt, size)),
+                                 partial(self._reported, attempt, 0))
+            return
+        if error is not None:
+            logger.error(
+                "result of activity %s (workflow %s) was not appended: %s; its timeout will have it run again",
+                attempt.task.activity_type, attempt.task.workflow_id, error,
+            )
+        if self._attempts.get(attempt.key) is attempt:
+            del self._attempts[attempt.key]
+
+    # ------------------------------------------------------------ heartbeats
+
+    def on_heartbeat(self, attempt: Attempt, details: list[Payload]) -> None:
+        """The code of an attempt says that it is alive, and how far it is."""
+        wait = attempt.beats.beat(details, self._clock())
+        if wait == 0:
+            self._send_heartbeat(attempt)
+        elif wait is not None:
+            self._later(wait, partial(self._heartbeat_due, attempt))
+
+    def _heartbeat_due(self, attempt: Attempt) -> None:
+        if attempt.beats.due(self._clock()) and attempt.state == "running":
+            self._send_heartbeat(attempt)
+
+    def _send_heartbeat(self, attempt: Attempt) -> None:
+        task = attempt.task
+        value = encode(ActivityHeartbeat(
+            workflow_id=task.workflow_id, run_id=task.run_id, scheduled_by=task.scheduled_by, seq=task.seq,
+            attempt=task.attempt, session=attempt.session, details=attempt.beats.details,
+        ))
+        if self._reports.fits(task.workflow_id, value):
+            self._reports.heartbeat(task.workflow_id, value)
+        else:
+            logger.error("heartbeat of activity %s is too large for the log: %d bytes", task.activity_type, len(value))
+
+    # ------------------------------------------------------------ ending early
+
+    def on_cancel(self, request: ActivityCancelRequest) -> None:
+        """The engine asks attempts of an activity to stop."""
+        for attempt in self.running:
+            task = attempt.task
+            if (task.run_id, task.scheduled_by, task.seq) == (request.run_id, request.scheduled_by, request.seq):
+                self._stop(attempt, request.reason)
+
+    def stop_all(self) -> None:
+        """The worker shuts down: ask everything to stop that still runs."""
+        for attempt in self.running:
+            self._stop(attempt, "shutdown")
+
+    def hand_back(self) -> None:
+        """Give back what has not stopped. It may go on in its thread; nobody waits for it any more."""
+        for attempt in self.running:
+            if attempt.state == "running":
+                self.on_ended(attempt, Stopped())
+            else:
+                self._forget(attempt)  # if the claim is taken after all, the end of the session gives it back
+
+    def _stop(self, attempt: Attempt, reason: str) -> None:
+        if attempt.cancel_reason:
+            return
+        attempt.cancel_reason = reason
+        if attempt.state == "running":
+            self._launcher.cancel(attempt)

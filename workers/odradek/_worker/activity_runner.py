@@ -1,0 +1,210 @@
+"""Running the code of activity attempts: async functions on the worker's event loop, plain ones in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from odradek_schemas import Failure, Payload, idempotency_key, task_token
+from odradek_schemas.tasks import ActivityTask
+
+from .._activity import CompleteAsync, Info, activate
+from .._converter import DataConverter
+from .._definitions import ActivityDefinition
+from .._options import milliseconds
+from ..errors import ApplicationError
+from .activities import Attempt, Completed, Deferred, Failed, Outcome, Stopped
+from .threads import DaemonThreads
+
+OnEnded = Callable[[Attempt, Outcome], None]
+OnHeartbeat = Callable[[Attempt, list[Payload]], None]
+
+
+class _Running:
+    """What the code of one attempt can ask: the context behind `activity.info()` and the like."""
+
+    def __init__(self, runner: ActivityRunner, attempt: Attempt, definition: ActivityDefinition) -> None:
+        self._runner = runner
+        self._attempt = attempt
+        self._raise_when_cancelled = not definition.is_async
+        self._info: Info | None = None
+
+    @property
+    def info(self) -> Info:
+        if self._info is None:
+            self._info = self._runner.info_of(self._attempt.task)
+        return self._info
+
+    def heartbeat(self, details: tuple[Any, ...]) -> None:
+        """A plain function learns here that it is to stop; an async one is cancelled by its event loop."""
+        self._runner.on_heartbeat(self._attempt, self._runner.converter.to_payloads(details))
+        if self._raise_when_cancelled and self._attempt.cancel_reason:
+            raise asyncio.CancelledError(f"the activity is to stop: {self._attempt.cancel_reason}")
+
+    def is_cancelled(self) -> bool:
+        return bool(self._attempt.cancel_reason)
+
+
+class ActivityRunner:
+    """Launches attempts and reports how they end, with `on_ended`, from whichever thread they ran in."""
+
+    def __init__(
+        self,
+        definitions: Mapping[str, ActivityDefinition],
+        *,
+        converter: DataConverter,
+        namespace: str,
+        loop: asyncio.AbstractEventLoop,
+        on_ended: OnEnded,
+        on_heartbeat: OnHeartbeat,
+    ) -> None:
+        self.converter = converter
+        self.on_heartbeat = on_heartbeat
+        self._definitions = definitions
+        self._namespace = namespace
+        self._loop = loop
+        self._on_ended = on_ended
+        self._context = contextvars.copy_context()
+        self._threads = DaemonThreads("odradek-activity")
+        self._tasks: dict[Attempt, asyncio.Task[None]] = {}
+
+    def launch(self, attempt: Attempt) -> None:
+        """Begin the attempt; returns at once."""
+        definition = self._definitions.get(attempt.task.activity_type)
+        context = self._context.copy()
+        if definition is None:
+            self._threads.submit(partial(self._on_ended, attempt, self._unknown(attempt.task.activity_type)))
+        elif definition.is_async:
+            self._loop.call_soon_threadsafe(self._start, attempt, definition, context)
+        else:
+            self._threads.submit(partial(context.run, self._run_plain, attempt, definition))
+
+    def cancel(self, attempt: Attempt) -> None:
+        """Ask the attempt to stop: an async one gets CancelledError, a plain one at its next heartbeat."""
+        self._loop.call_soon_threadsafe(self._cancel, attempt)
+
+    def close(self) -> None:
+        """Begin nothing more; does not wait."""
+        self._threads.close()
+
+    def info_of(self, task: ActivityTask) -> Info:
+        details = task.heartbeat_details
+        return Info(
+            task_token=task_token(task.workflow_id, task.run_id, task.scheduled_by, task.seq),
+            attempt=task.attempt,
+            workflow_id=task.workflow_id,
+            run_id=task.run_id,
+            workflow_type=task.workflow_type,
+            activity_type=task.activity_type,
+            task_queue=task.task_queue,
+            scheduled_time=datetime.fromtimestamp(task.scheduled_ms / 1000, UTC),
+            idempotency_key=idempotency_key(task.run_id, task.scheduled_by, task.seq),
+            namespace=self._namespace,
+            heartbeat_details=tuple(self.converter.from_payloads(details, [Any] * len(details))),
+            heartbeat_timeout=task.heartbeat_timeout_ms / 1000 or None,
+            start_to_close_timeout=task.start_to_close_timeout_ms / 1000 or None,
+        )
+
+    # ------------------------------------------------------------ async functions, on the event loop
+
+    def _start(self, attempt: Attempt, definition: ActivityDefinition, context: contextvars.Context) -> None:
+        task = self._loop.create_task(self._run_async(attempt, definition), context=context)
+        self._tasks[attempt] = task
+        task.add_done_callback(partial(self._done, attempt))
+        if attempt.cancel_reason:
+            task.cancel()
+
+    def _done(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
+        del self._tasks[attempt]
+        if task.cancelled():  # before its first step
+            self._on_ended(attempt, Stopped())
+
+    def _cancel(self, attempt: Attempt) -> None:
+        task = self._tasks.get(attempt)
+        if task is not None:
+            task.cancel()
+
+    async def _run_async(self, attempt: Attempt, definition: ActivityDefinition) -> None:
+        with activate(_Running(self, attempt, definition)):
+            outcome: Outcome
+            try:
+                args, kwargs = self._arguments(attempt, definition)
+                outcome = self._completed(definition, await definition.fn(*args, **kwargs))
+            except (Exception, asyncio.CancelledError, CompleteAsync, SystemExit) as error:
+                outcome = self._ended_by(attempt, error)
+        self._on_ended(attempt, outcome)
+
+    # ------------------------------------------------------------ plain functions, in threads
+
+    def _run_plain(self, attempt: Attempt, definition: ActivityDefinition) -> None:
+        with activate(_Running(self, attempt, definition)):
+            outcome: Outcome
+            try:
+                args, kwargs = self._arguments(attempt, definition)
+                result = definition.fn(*args, **kwargs)
+                if inspect.isawaitable(result):
+                    result = asyncio.run_coroutine_threadsafe(_wait_for(result), self._loop).result()
+                outcome = self._completed(definition, result)
+            except BaseException as error:
+                outcome = self._ended_by(attempt, error)
+        self._on_ended(attempt, outcome)
+
+    # ------------------------------------------------------------ values and errors
+
+    def _arguments(
+        self, attempt: Attempt, definition: ActivityDefinition
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Raises ApplicationError, not to be retried, if the input cannot be read: no other attempt could."""
+        values = attempt.task.input
+        try:
+            types = definition.signature.types_for(len(values))
+            return definition.signature.arguments(self.converter.from_payloads(values, types))
+        except Exception as error:
+            raise ApplicationError(
+                f"the input of activity {definition.name} does not fit {definition.signature}: {error}",
+                type=type(error).__name__, non_retryable=True,
+            ) from error
+
+    def _completed(self, definition: ActivityDefinition, result: Any) -> Completed:
+        """Raises ApplicationError, not to be retried, if the result cannot be written."""
+        try:
+            return Completed(self.converter.to_payload(result))
+        except Exception as error:
+            raise ApplicationError(
+                f"the result of activity {definition.name} cannot be written: {error}",
+                type=type(error).__name__, non_retryable=True,
+            ) from error
+
+    def _ended_by(self, attempt: Attempt, error: BaseException) -> Outcome:
+        if isinstance(error, CompleteAsync):
+            return Deferred()
+        if isinstance(error, asyncio.CancelledError) and attempt.cancel_reason:
+            return Stopped()
+        delay = -1
+        if isinstance(error, ApplicationError) and error.next_retry_delay is not None:
+            delay = milliseconds(error.next_retry_delay)
+        return Failed(self._failure(error), delay)
+
+    def _failure(self, error: BaseException) -> Failure:
+        try:
+            return self.converter.to_failure(error)
+        except Exception as problem:  # its details cannot be written: the error itself matters more
+            return Failure(message=f"{error} [details left out: {problem}]", type=type(error).__name__)
+
+    def _unknown(self, name: str) -> Failed:
+        known = ", ".join(sorted(self._definitions)) or "none"
+        return Failed(Failure(
+            message=f"no activity {name!r} on this worker (it has: {known}); add it to Worker(activities=[...]), or "
+            "give its calls the task_queue of a worker that has it",
+            type="UnknownActivityType",
+        ))
+
+
+async def _wait_for(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+

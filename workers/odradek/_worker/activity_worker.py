@@ -1,0 +1,164 @@
+"""The threads behind activity tasks: one reads and claims them; their code runs elsewhere and reports from there."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from odradek_log.protocol import LogError, OnDelivery
+from odradek_schemas import Payload
+from odradek_schemas.replies import ActivityCancelRequest, WorkflowDescription
+from odradek_schemas.tasks import ActivityTask
+
+from .._definitions import ActivityDefinition
+from .activities import Activities, Attempt, Outcome
+from .activity_runner import ActivityRunner
+from .consumer import TaskConsumer
+from .intake import Taken
+from .outlet import Outlet
+from .ports import WorkerConnection
+from .session import WorkerSession
+from .timers import TimerThread
+
+_CONFIRM_AGAIN_SECONDS = 1.0
+
+
+class ActivityWorker:
+    """Runs activities of one task queue, at most `limit` at once. The core is used under one lock."""
+
+    def __init__(
+        self,
+        connection: WorkerConnection,
+        topic: str,
+        *,
+        definitions: Mapping[str, ActivityDefinition],
+        session: WorkerSession,
+        outlet: Outlet,
+        timer: TimerThread,
+        loop: asyncio.AbstractEventLoop,
+        limit: int,
+        stale_after: float,
+        on_error: Callable[[BaseException], None],
+    ) -> None:
+        self._connection = connection
+        self._session = session
+        self._outlet = outlet
+        self._timer = timer
+        self._idle = threading.Condition()  # its lock is the core's
+        self._backlog: deque[Taken] = deque()
+        self._delivered: deque[Callable[[], None]] = deque()
+        self._runner = ActivityRunner(
+            definitions, converter=connection.converter, namespace=connection.namespace, loop=loop,
+            on_ended=self._ended, on_heartbeat=self._heartbeat,
+        )
+        self._core = Activities(
+            reports=self, launcher=self._runner, later=self._later, clock=time.monotonic, limit=limit
+        )
+        self._consumer = TaskConsumer(
+            connection.log, topic, handle=self._backlog.append, capacity=self._capacity, between=self._between,
+            on_error=on_error, stale_after=stale_after,
+        )
+
+    def start(self) -> None:
+        self._consumer.start()
+
+    def stop(self) -> None:
+        """Take no more tasks."""
+        self._consumer.stop()
+
+    def leave(self) -> None:
+        """After `stop` and a flush of the producer: commit what was claimed, and leave the group."""
+        self._consumer.leave()
+
+    def finish(self, timeout: float, grace: float) -> None:
+        """Wait up to `timeout` seconds for the running activities; then ask them to stop, and give back what has not
+        done so `grace` seconds later."""
+        with self._idle:
+            if not self._idle.wait_for(lambda: not self._core.running, timeout):
+                self._core.stop_all()
+                self._idle.wait_for(lambda: not self._core.running, grace)
+                self._core.hand_back()
+        self._runner.close()
+
+    def cancel(self, request: ActivityCancelRequest) -> None:
+        """The engine asks an activity to stop. From any thread."""
+        with self._idle:
+            self._core.on_cancel(request)
+
+    # ------------------------------------------------------------ in the consumer's thread
+
+    def _capacity(self) -> int:
+        return self._core.free - len(self._backlog)
+
+    def _between(self) -> None:
+        with self._idle:
+            while self._delivered:
+                self._delivered.popleft()()
+            while self._backlog and self._core.free > 0:
+                taken = self._backlog.popleft()
+                if isinstance(taken.task, ActivityTask):
+                    self._core.on_task(taken.task, taken.ticket, taken.fresh)
+                else:
+                    taken.ticket.finish()
+
+    # ------------------------------------------------------------ from the threads of activities
+
+    def _ended(self, attempt: Attempt, outcome: Outcome) -> None:
+        with self._idle:
+            full = self._core.free <= 0
+            self._core.on_ended(attempt, outcome)
+            self._idle.notify_all()
+        if full:
+            self._consumer.wake()
+
+    def _heartbeat(self, attempt: Attempt, details: list[Payload]) -> None:
+        with self._idle:
+            self._core.on_heartbeat(attempt, details)
+
+    def _later(self, seconds: float, action: Callable[[], None]) -> None:
+        def locked() -> None:
+            with self._idle:
+                action()
+
+        self._timer.later(seconds, locked)
+
+    # ------------------------------------------------------------ the core's way out
+
+    def announce(self, workflow_id: str) -> str:
+        return self._session.announce(self._outlet.partition(workflow_id))
+
+    def append(self, workflow_id: str, value: bytes, on_delivery: OnDelivery, *, prompt: bool = False) -> None:
+        def delivered(offset: int, error: LogError | None) -> None:
+            self._delivered.append(partial(on_delivery, offset, error))
+            if prompt or error is not None:
+                self._consumer.wake()
+
+        self._outlet.event(workflow_id, value, delivered)
+
+    def heartbeat(self, workflow_id: str, value: bytes) -> None:
+        self._outlet.ephemeral(workflow_id, value)
+
+    def fits(self, workflow_id: str, value: bytes) -> bool:
+        return self._outlet.fits(workflow_id, value)
+
+    def confirm(self, task: ActivityTask, session: str, offset: int, on_result: Callable[[bool], None]) -> None:
+        """Ask the engine, once it has folded the claim, whether the activity is open and this session's."""
+
+        def described(found: WorkflowDescription | Exception) -> None:
+            if isinstance(found, Exception):
+                self._later(_CONFIRM_AGAIN_SECONDS, partial(self.confirm, task, session, offset, on_result))
+            else:
+                self._delivered.append(partial(on_result, _holds(found, task, session)))
+                self._consumer.wake()
+
+        self._connection.describe_run(task.workflow_id, task.run_id, offset + 1, described)
+
+
+def _holds(found: WorkflowDescription, task: ActivityTask, session: str) -> bool:
+    claim = (task.seq, task.attempt, session)
+    held = [a for a in found.pending_activities if a.state in ("started", "cancel_requested")]
+    return any((a.seq, a.attempt, a.session) == claim for a in held)

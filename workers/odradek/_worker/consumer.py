@@ -1,0 +1,128 @@
+"""The thread that reads a task topic: polls, hands tasks over, commits what is finished, holds back when full."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from odradek_log.protocol import Committed, Consumer, Log, TopicPartition
+
+from .intake import Taken, TaskIntake
+
+logger = logging.getLogger("odradek.worker")
+
+POLL_SECONDS = 0.5
+COMMIT_SECONDS = 0.2
+MAX_RECORDS = 500
+
+
+class TaskConsumer:
+    """Reads `topic` as a member of the group of the same name.
+
+    `handle` gets each task, in this thread; `capacity` says how many it takes now, and `between` runs after each
+    poll. A task counts as fresh no longer when this process was stopped for `stale_after` seconds since it
+    was read: its partition may have gone to another worker meanwhile. `on_error` is told if the thread dies.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        topic: str,
+        *,
+        handle: Callable[[Taken], None],
+        capacity: Callable[[], int],
+        between: Callable[[], None],
+        on_error: Callable[[BaseException], None],
+        stale_after: float,
+    ) -> None:
+        self._topic = topic
+        self._handle = handle
+        self._capacity = capacity
+        self._between = between
+        self._on_error = on_error
+        self._stale_after = stale_after
+        self._consumer: Consumer = log.consumer()
+        self._intake = TaskIntake(lambda partition: log.offsets(partition)[1])
+        self._paused: set[TopicPartition] = set()
+        self._committed_at = 0.0
+        self._stopping = threading.Event()
+        self._stopped = threading.Event()
+        self._leave = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"odradek-{topic.rpartition('.')[0]}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look again at capacity and deliveries, now. From any thread."""
+        self._consumer.wake()
+
+    def stop(self) -> None:
+        """Take nothing more; returns when the last task has been handed over."""
+        self._stopping.set()
+        self._consumer.wake()
+        self._stopped.wait()
+
+    def leave(self) -> None:
+        """After `stop`: commit what is finished by now, and leave the group."""
+        self._leave.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            try:
+                self._consumer.subscribe(self._topic, [self._topic], self._assigned, self._revoked)
+                while not self._stopping.is_set():
+                    self._turn()
+            finally:
+                self._stopped.set()
+            self._leave.wait()
+            self._between()
+            self._commit()
+        except BaseException as error:
+            logger.exception("reading %s has ended", self._topic)
+            self._on_error(error)
+        finally:
+            self._consumer.close()
+
+    def _turn(self) -> None:
+        capacity = self._capacity()
+        self._hold_back(capacity <= 0)
+        began = time.monotonic()
+        records = self._consumer.poll(POLL_SECONDS, max(1, min(capacity, MAX_RECORDS)))
+        for record in records:
+            taken = self._intake.receive(record)
+            if taken is not None:
+                if time.monotonic() - began > POLL_SECONDS + self._stale_after:
+                    taken = taken._replace(fresh=False)
+                self._handle(taken)
+        self._between()
+        if time.monotonic() - self._committed_at >= COMMIT_SECONDS:
+            self._commit()
+
+    def _hold_back(self, full: bool) -> None:
+        """Pause all partitions while there is no room, so that polling keeps the membership but brings nothing."""
+        partitions = set(self._intake.partitions)
+        if full and partitions - self._paused:
+            self._consumer.pause(partitions - self._paused)
+            self._paused = partitions
+        elif not full and self._paused:
+            self._consumer.resume(self._paused & partitions)
+            self._paused = set()
+
+    def _commit(self) -> None:
+        self._committed_at = time.monotonic()
+        positions = self._intake.commits()
+        if positions:
+            self._consumer.commit(positions)
+
+    def _assigned(self, committed: dict[TopicPartition, Committed | None]) -> dict[TopicPartition, int]:
+        self._paused.difference_update(committed)
+        return self._intake.assigned(committed)
+
+    def _revoked(self, partitions: list[TopicPartition]) -> None:
+        self._commit()
+        self._paused.difference_update(partitions)
+        self._intake.revoked(partitions)

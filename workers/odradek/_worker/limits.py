@@ -1,0 +1,35 @@
+"""Failures that fit into a record, whatever the user's error holds."""
+
+from __future__ import annotations
+
+import msgspec
+from odradek_schemas import Failure
+
+_MESSAGE = 4_000
+_TRACE = 16_000
+_DEPTH = 5
+
+
+def compact(failure: Failure, depth: int = _DEPTH) -> Failure:
+    """The failure with texts cut, details left out, and the chain of causes ended after a few.
+
+    At most about 110,000 characters: below every log's limit for a record.
+    """
+    dropped = bool(failure.details) or failure.encoded_attributes is not None
+    note = " [details left out: too large for the log]" if dropped else ""
+    cause = failure.cause
+    return msgspec.structs.replace(
+        failure,
+        message=_cut(failure.message, _MESSAGE) + note,
+        stack_trace=_cut(failure.stack_trace, _TRACE),
+        details=[],
+        encoded_attributes=None,
+        cause=compact(cause, depth - 1) if cause is not None and depth > 1 else None,
+    )
+
+
+def _cut(text: str, limit: int) -> str:
+    """The beginning and, longer, the end: of a traceback the end says most."""
+    if len(text) <= limit:
+        return text
+    return f"{text[: limit // 4]}\n[... {len(text) - limit} characters left out ...]\n{text[-(limit - limit // 4) :]}"

@@ -1,0 +1,60 @@
+"""Which offset of a task partition may be committed: the low-water mark of finished tasks (rule T1)."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from odradek_log.protocol import Committed
+
+from .chain import Chain, Link
+
+
+class Ticket:
+    """Stands for one record that was read. `finish` may be called from any thread, and again."""
+
+    __slots__ = ("finished", "forget", "link", "offset", "source")
+
+    def __init__(self, offset: int, source: int = -1, link: Link | None = None, *, forget: bool = False) -> None:
+        self.offset = offset
+        self.source = source
+        self.link = link
+        self.forget = forget
+        self.finished = False
+
+    def finish(self) -> None:
+        """What the record asked for is durable: its offset may be committed."""
+        self.finished = True
+
+
+class LowWaterMark:
+    """The records of one partition that were read and are not finished, in order.
+
+    What is committed with an offset is the chain as it stood there, not as it stands now: a task that is
+    read again must be the next link again.
+    """
+
+    def __init__(self, chain: Chain) -> None:
+        self._settled = chain.copy()
+        self._open: deque[Ticket] = deque()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, ticket: Ticket) -> None:
+        self._open.append(ticket)
+
+    def commit(self) -> Committed | None:
+        """What to commit, if finished tasks have moved the mark since the last call."""
+        offset = -1
+        while self._open and self._open[0].finished:
+            ticket = self._open.popleft()
+            offset = ticket.offset + 1
+            if ticket.forget:
+                self._settled.forget()
+            if ticket.link is not None:
+                self._settled.advance(ticket.source, ticket.link)
+        return None if offset < 0 else Committed(offset, self._settled.dump())
+
+    def restart(self, chain: Chain) -> None:
+        """The reading turned out to begin with this chain. Only before the first record."""
+        self._settled = chain.copy()

@@ -1,0 +1,112 @@
+"""What a worker needs of the world around it. The cores know nothing else: no thread, clock or socket of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
+
+from odradek_log.protocol import Log, OnDelivery
+from odradek_schemas import Payload, Topics
+from odradek_schemas.commands import Command
+from odradek_schemas.common import Record
+from odradek_schemas.history import HistoryEvent
+from odradek_schemas.replies import HistoryPage, WorkflowDescription
+
+from .._converter import DataConverter
+
+OnPage: TypeAlias = Callable[[HistoryPage | Exception], None]
+OnDescription: TypeAlias = Callable[[WorkflowDescription | Exception], None]
+ReplyCallback: TypeAlias = Callable[[Record], None]
+
+
+class WorkerConnection(Protocol):
+    """What a worker uses of the client's connection. Everything may be called from any thread."""
+
+    log: Log
+    topics: Topics
+    partitions: int
+    client_id: str
+    reply_partition: int
+    converter: DataConverter
+    namespace: str
+
+    def fetch_history(
+        self, workflow_id: str, run_id: str, barrier: int, from_event_id: int, on_page: OnPage
+    ) -> None:
+        """Ask for one page of a run's history, as of `barrier` or later; again until it is there.
+
+        `on_page` runs once, from any thread, with the page or an error.
+        """
+        ...
+
+    def describe_run(self, workflow_id: str, run_id: str, barrier: int, on_description: OnDescription) -> None:
+        """Ask for the description of a run, as of `barrier` or later; otherwise like `fetch_history`."""
+        ...
+
+    def on_reply(self, record_type: type[Record], callback: ReplyCallback) -> None:
+        """Call `callback`, from any thread, with every reply of that type to this client that answers no request."""
+        ...
+
+
+class Appender(Protocol):
+    """Appends of this worker; `on_delivery` runs in the thread of the core that asked."""
+
+    def append(self, workflow_id: str, value: bytes, on_delivery: OnDelivery | None = None) -> None:
+        """To `events`, to the workflow's partition."""
+        ...
+
+    def reply(self, partition: int, client_id: str, value: bytes) -> None:
+        """To a client's partition of `replies`."""
+        ...
+
+    def fits(self, workflow_id: str, value: bytes) -> bool:
+        """Whether the log takes a record of this size."""
+        ...
+
+
+class HistorySource(Protocol):
+    """Pages of history; `on_page` runs in the thread of the core that asked."""
+
+    def fetch(self, workflow_id: str, run_id: str, barrier: int, from_event_id: int, on_page: OnPage) -> None: ...
+
+
+class Later(Protocol):
+    """Runs something in the core's thread after some seconds."""
+
+    def __call__(self, seconds: float, action: Callable[[], None]) -> None: ...
+
+
+class RunningWorkflow(Protocol):
+    """A workflow instance, as far as the worker handles it."""
+
+    @property
+    def ended(self) -> bool: ...
+
+    @property
+    def fed_through(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
+
+    def feed(self, event: HistoryEvent) -> None: ...
+
+    def take_commands(self) -> list[Command]: ...
+
+    def query(self, name: str, input: Sequence[Payload]) -> Payload: ...
+
+    def close(self) -> None: ...
+
+
+class Workflows(Protocol):
+    """The registered workflow types, and how one of their runs comes to life."""
+
+    @property
+    def names(self) -> Sequence[str]: ...
+
+    def create(self, workflow_type: str, workflow_id: str, run_id: str) -> RunningWorkflow:
+        """A run before its first event. Raises KeyError for a type that is not registered."""
+        ...
+
+    def replay(self, running: RunningWorkflow, events: Sequence[HistoryEvent]) -> None:
+        """Bring a new run to where its last completed task left it (rule W10). Raises NonDeterminismError."""
+        ...

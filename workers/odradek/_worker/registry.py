@@ -1,0 +1,62 @@
+"""The workflows and activities of one worker, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from odradek_schemas.history import HistoryEvent
+
+from .._activity import Activity
+from .._converter import DataConverter
+from .._definitions import ActivityDefinition, WorkflowDefinition, activity_definition, definition_of
+from .._instance import WorkflowInstance
+from .._replay import replay
+from ..errors import DefinitionError
+from .ports import RunningWorkflow
+
+D = TypeVar("D", WorkflowDefinition, ActivityDefinition)
+
+
+def workflow_definitions(workflows: Sequence[Any]) -> dict[str, WorkflowDefinition]:
+    """By type. Raises DefinitionError for what is no workflow, and for two of one name."""
+    return _by_name("workflow", workflows, definition_of)
+
+
+def activity_definitions(activities: Sequence[Activity[..., Any]]) -> dict[str, ActivityDefinition]:
+    """By name. Raises DefinitionError for what is no activity, and for two of one name."""
+    return _by_name("activity", activities, activity_definition)
+
+
+def _by_name(kind: str, given: Sequence[Any], definition: Callable[[Any], D]) -> dict[str, D]:
+    found: dict[str, D] = {}
+    for item in given:
+        one = definition(item)
+        if one.name in found:
+            raise DefinitionError(
+                f"two {kind} definitions named {one.name!r}: register one, or give one another name, "
+                f"@{kind}.define(name=...)"
+            )
+        found[one.name] = one
+    return found
+
+
+class RegisteredWorkflows:
+    """Brings runs of the registered workflow types to life."""
+
+    def __init__(
+        self, definitions: Mapping[str, WorkflowDefinition], *, task_queue: str, converter: DataConverter
+    ) -> None:
+        self._definitions = definitions
+        self._task_queue = task_queue
+        self._converter = converter
+        self.names = list(definitions)
+
+    def create(self, workflow_type: str, workflow_id: str, run_id: str) -> RunningWorkflow:
+        return WorkflowInstance(
+            self._definitions[workflow_type], workflow_id=workflow_id, run_id=run_id, task_queue=self._task_queue,
+            converter=self._converter,
+        )
+
+    def replay(self, running: RunningWorkflow, events: Sequence[HistoryEvent]) -> None:
+        replay(running, events)  # type: ignore[arg-type]

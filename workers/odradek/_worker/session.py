@@ -1,0 +1,119 @@
+"""A worker session: one life of a worker as the engine sees it (rules T5, T6).
+
+A session is announced on a partition of `events` before the first record there that needs it, and
+heartbeats keep it alive. A session that was ended is never taken up again: a worker that lives begins a new one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+from odradek_log.protocol import LogError, Producer
+from odradek_schemas import Topics, encode
+from odradek_schemas.ephemeral import WorkerHeartbeat
+from odradek_schemas.records import WorkerAlive, WorkerStopped
+
+logger = logging.getLogger("odradek.worker")
+
+
+class WorkerSession:
+    """The current session of one worker. Safe from any thread.
+
+    `new_id` gives IDs that are unique for ever. All of a worker's appends go through `producer`, so that on
+    each partition the announcement comes before what needs it.
+    """
+
+    def __init__(
+        self,
+        producer: Producer,
+        topics: Topics,
+        partitions: int,
+        *,
+        new_id: Callable[[], str],
+        client_id: str = "",
+        reply_partition: int = -1,
+        identity: str = "",
+        lost_after: float = 10.0,
+        workflow_queues: Sequence[str] = (),
+        activity_queues: Sequence[str] = (),
+    ) -> None:
+        self._producer = producer
+        self._topics = topics
+        self._partitions = partitions
+        self._new_id = new_id
+        self._client_id = client_id
+        self._reply_partition = reply_partition
+        self._identity = identity
+        self._lost_after = lost_after
+        self._workflow_queues = list(workflow_queues)
+        self._activity_queues = list(activity_queues)
+        self._lock = threading.Lock()
+        self._announced: set[int] = set()
+        self._counter = itertools.count(1)
+        self._stopped = False
+        self.id = new_id()
+
+    @property
+    def heartbeat_interval(self) -> float:
+        """Seconds between heartbeats."""
+        return self._lost_after / 4
+
+    def completion_id(self) -> str:
+        """An ID for a completed workflow task, unique for ever: the session and a counter that never starts again."""
+        return f"{self.id}-{next(self._counter)}"
+
+    def announce(self, partition: int) -> str:
+        """Make sure that this partition of `events` knows the session; return its ID."""
+        with self._lock:
+            if partition not in self._announced and not self._stopped:
+                self._send(partition, WorkerAlive(
+                    session=self.id, identity=self._identity, client_id=self._client_id,
+                    reply_partition=self._reply_partition,
+                ))
+                self._announced.add(partition)
+            return self.id
+
+    def ended(self, session: str) -> bool:
+        """The engine has ended `session`: if it is the current one, begin another, and return True."""
+        with self._lock:
+            if session != self.id or self._stopped:
+                return False
+            self.id = self._new_id()
+            self._announced.clear()
+        logger.warning(
+            "worker session %s was declared lost (no heartbeat for a while: paused, or cut off?); going on as %s",
+            session, self.id,
+        )
+        self.heartbeat()
+        return True
+
+    def heartbeat(self) -> None:
+        """Tell the leaders of all partitions that the session lives, and what it polls."""
+        if self._stopped:
+            return
+        value = encode(WorkerHeartbeat(
+            session=self.id, workflow_queues=self._workflow_queues, activity_queues=self._activity_queues,
+            client_id=self._client_id, lost_after_ms=round(self._lost_after * 1000),
+        ))
+        key = self.id.encode()
+        for partition in range(self._partitions):
+            self._producer.send(self._topics.ephemeral, partition, key, value)
+
+    def stop(self) -> None:
+        """End the session gracefully: what it still holds goes to others at once."""
+        with self._lock:
+            if self._stopped:
+                return
+            self._stopped = True
+            for partition in sorted(self._announced):
+                self._send(partition, WorkerStopped(session=self.id))
+
+    def _send(self, partition: int, record: WorkerAlive | WorkerStopped) -> None:
+        def on_delivery(offset: int, error: LogError | None) -> None:
+            if error is not None:
+                logger.error("%s on partition %d was not appended: %s", type(record).__name__, partition, error)
+
+        self._producer.send(self._topics.events, partition, self.id.encode(), encode(record), on_delivery)

@@ -1,0 +1,239 @@
+"""The public Worker: what it runs, how it begins, and how it ends gracefully."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from odradek_log.protocol import TopicSpec
+from odradek_schemas import check_name
+from odradek_schemas.common import Record
+from odradek_schemas.replies import ActivityCancelRequest, SessionEnded
+
+from .._activity import Activity
+from .._options import seconds
+from .._types import Duration, TakesMany
+from .activity_worker import ActivityWorker
+from .cache import DEFAULT_CACHE_BYTES
+from .outlet import Outlet
+from .ports import WorkerConnection
+from .registry import RegisteredWorkflows, activity_definitions, workflow_definitions
+from .session import WorkerSession
+from .timers import TimerThread
+from .workflow_worker import WorkflowWorker
+
+if TYPE_CHECKING:
+    from .._client import Client
+
+logger = logging.getLogger("odradek.worker")
+
+_TASK_RETENTION_MS = 7 * 24 * 3600 * 1000
+_FLUSH_SECONDS = 5.0
+_CANCEL_GRACE_SECONDS = 1.0
+
+
+class Worker:
+    """Runs workflows and activities of one task queue, in this process.
+
+        async with Worker(client, task_queue="orders", workflows=[Order], activities=[charge]):
+            ...
+        await Worker(client, task_queue="orders", workflows=[Order]).run()
+
+    max_concurrent_activities: more wait for their turn. cache_bytes: for running workflows kept in memory (others
+    are replayed when they go on). lost_after: seconds without a sign of life after which other workers take over
+    its activities. blocked_after: seconds after which a workflow that does not give its thread back is reported.
+    shutdown_timeout: seconds that running activities get to finish; after that they are cancelled and handed to
+    others. identity: shown in descriptions (default: process ID and host).
+
+    Raises ValueError if there is nothing to run or an option makes no sense, DefinitionError for what is no
+    workflow or activity, and for two of one name.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        task_queue: str,
+        workflows: Sequence[TakesMany[Any, Any]] = (),
+        activities: Sequence[Activity[..., Any]] = (),
+        max_concurrent_activities: int = 100,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        lost_after: Duration = 10,
+        blocked_after: Duration = 2,
+        shutdown_timeout: Duration = 10,
+        identity: str | None = None,
+    ) -> None:
+        check_name("task queue", task_queue)
+        if not workflows and not activities:
+            raise ValueError("a worker needs something to run: give it workflows=[...], activities=[...] or both")
+        if max_concurrent_activities < 1:
+            raise ValueError(f"max_concurrent_activities is at least 1, not {max_concurrent_activities}")
+        for name, value in (("lost_after", lost_after), ("blocked_after", blocked_after)):
+            if seconds(value) <= 0:
+                raise ValueError(f"{name} is more than 0 seconds")
+        self.task_queue = task_queue
+        self.identity = identity or f"{os.getpid()}@{socket.gethostname()}"
+        self._client = client
+        self._workflows = workflow_definitions(workflows)
+        self._activities = activity_definitions(activities)
+        self._limit = max_concurrent_activities
+        self._cache_bytes = cache_bytes
+        self._lost_after = seconds(lost_after)
+        self._blocked_after = seconds(blocked_after)
+        self._shutdown_timeout = seconds(shutdown_timeout)
+        self._running: _RunningWorker | None = None
+        self._stop: asyncio.Event | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._running is not None:
+            raise RuntimeError("this worker runs already; make another one")
+        loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        running = self._running = _RunningWorker(self, _connection_of(self._client), loop, self._stop)
+        try:
+            await asyncio.to_thread(running.start)
+        except BaseException:
+            self._running = None
+            raise
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        error = await self._finish()
+        if error is not None and exc is None:
+            raise error
+
+    async def run(self) -> None:
+        """Run until `shutdown` is called, or the task is cancelled; then end gracefully.
+
+        Raises the error if the worker cannot go on, for instance because the log is corrupt.
+        """
+        async with self:
+            assert self._stop is not None
+            await self._stop.wait()
+
+    def shutdown(self) -> None:
+        """Have `run` end gracefully. Returns at once; call it in the event loop, for instance from a signal handler."""
+        if self._stop is not None:
+            self._stop.set()
+
+    async def _finish(self) -> BaseException | None:
+        """Shut down in another thread, so that activities on this event loop go on meanwhile."""
+        running, self._running = self._running, None
+        if running is None:
+            return None
+        ending = asyncio.ensure_future(asyncio.to_thread(running.stop))
+        cancelled = False
+        while not ending.done():
+            try:
+                await asyncio.shield(ending)
+            except asyncio.CancelledError:
+                cancelled = True  # the worker is stopped orderly first: it takes shutdown_timeout at most
+        ending.result()
+        if cancelled:
+            raise asyncio.CancelledError
+        return running.error
+
+
+def _connection_of(client: Client) -> WorkerConnection:
+    """The open connection of the client. Raises ClientClosedError outside of `async with client`."""
+    return client._worker_connection()
+
+
+class _RunningWorker:
+    """One life of a worker, from start to stop."""
+
+    def __init__(
+        self, worker: Worker, connection: WorkerConnection, loop: asyncio.AbstractEventLoop, stop: asyncio.Event
+    ) -> None:
+        self.error: BaseException | None = None
+        self._worker = worker
+        self._connection = connection
+        self._loop = loop
+        self._stop_event = stop
+        log, topics, queue = connection.log, connection.topics, worker.task_queue
+        self._workflow_topic, self._activity_topic = topics.workflow_tasks(queue), topics.activity_tasks(queue)
+        self._producer = log.producer()
+        self._timer = TimerThread("odradek-worker-timer")
+        self._session = WorkerSession(
+            self._producer, topics, connection.partitions, new_id=lambda: secrets.token_hex(10),
+            client_id=connection.client_id, reply_partition=connection.reply_partition, identity=worker.identity,
+            lost_after=worker._lost_after, workflow_queues=[queue] if worker._workflows else [],
+            activity_queues=[queue] if worker._activities else [],
+        )
+        outlet = Outlet(self._producer, topics, connection.partitions, log.max_record_bytes)
+        self._for_workflows = self._workflow_worker(outlet) if worker._workflows else None
+        self._for_activities = self._activity_worker(outlet) if worker._activities else None
+
+    def _workflow_worker(self, outlet: Outlet) -> WorkflowWorker:
+        worker = self._worker
+        workflows = RegisteredWorkflows(
+            worker._workflows, task_queue=worker.task_queue, converter=self._connection.converter
+        )
+        return WorkflowWorker(
+            self._connection, self._workflow_topic, workflows=workflows, session=self._session, outlet=outlet,
+            timer=self._timer, cache_bytes=worker._cache_bytes, blocked_after=worker._blocked_after,
+            stale_after=worker._lost_after / 2, on_error=self._on_error,
+        )
+
+    def _activity_worker(self, outlet: Outlet) -> ActivityWorker:
+        worker = self._worker
+        return ActivityWorker(
+            self._connection, self._activity_topic, definitions=worker._activities, session=self._session,
+            outlet=outlet, timer=self._timer, loop=self._loop, limit=worker._limit,
+            stale_after=worker._lost_after / 2, on_error=self._on_error,
+        )
+
+    def start(self) -> None:
+        """Make the topics, begin to heartbeat, and read. Blocks for the log's answers."""
+        self._connection.log.create_topics(
+            TopicSpec(topic, self._connection.partitions, _TASK_RETENTION_MS, durable=False)
+            for topic in (self._workflow_topic, self._activity_topic)
+        )
+        self._connection.on_reply(SessionEnded, self._session_ended)
+        if self._for_activities is not None:
+            self._connection.on_reply(ActivityCancelRequest, self._cancel_requested)
+        self._timer.start()
+        self._timer.every(self._session.heartbeat_interval, self._session.heartbeat)
+        for part in (self._for_workflows, self._for_activities):
+            if part is not None:
+                part.start()
+
+    def stop(self) -> None:
+        """End gracefully: take nothing more, commit, leave the groups, give running activities their time, end the
+        session. Blocks for as long as that takes."""
+        parts = [part for part in (self._for_workflows, self._for_activities) if part is not None]
+        for part in parts:
+            part.stop()
+        self._producer.flush(_FLUSH_SECONDS)
+        for part in parts:
+            part.leave()
+        if self._for_activities is not None:
+            self._for_activities.finish(self._worker._shutdown_timeout, _CANCEL_GRACE_SECONDS)
+        self._session.stop()
+        out = self._producer.flush(_FLUSH_SECONDS)
+        if out:
+            logger.error("%d records of the worker were not appended before it ended: the log does not answer", out)
+        self._timer.stop()
+        self._producer.close()
+
+    def _session_ended(self, reply: Record) -> None:
+        if isinstance(reply, SessionEnded):
+            self._session.ended(reply.session)
+
+    def _cancel_requested(self, reply: Record) -> None:
+        if isinstance(reply, ActivityCancelRequest) and self._for_activities is not None:
+            self._for_activities.cancel(reply)
+
+    def _on_error(self, error: BaseException) -> None:
+        """A thread cannot go on: the worker as a whole ends."""
+        if self.error is None:
+            self.error = error
+        self._loop.call_soon_threadsafe(self._stop_event.set)

@@ -1,0 +1,166 @@
+"""The threads behind workflow tasks: one reads, one runs workflow code, and a new one takes over if that blocks."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from queue import SimpleQueue
+from typing import TypeAlias
+
+from odradek_log.protocol import LogError, OnDelivery
+from odradek_schemas.replies import HistoryPage
+from odradek_schemas.tasks import QueryTask, WorkflowTask
+
+from .cache import BoundedCache
+from .consumer import TaskConsumer
+from .intake import Taken
+from .outlet import Outlet
+from .ports import OnPage, WorkerConnection, Workflows
+from .queries import Queries
+from .session import WorkerSession
+from .steps import StepAbandoned, Steps
+from .timers import TimerThread
+from .workflow_tasks import CachedRun, WorkflowTasks
+
+logger = logging.getLogger("odradek.worker")
+
+_Action: TypeAlias = Callable[[], None]
+_MAX_QUEUED, _MAX_WAITING = 1_000, 200
+"""Things to do, and workflows that wait for their history, above which no more tasks are read."""
+
+
+class WorkflowWorker:
+    """Runs workflow tasks and queries of one task queue.
+
+    The cores are used by one thread at a time: whatever happens elsewhere (a task read, a delivery, a page of
+    history) is put into their inbox.
+    """
+
+    def __init__(
+        self,
+        connection: WorkerConnection,
+        topic: str,
+        *,
+        workflows: Workflows,
+        session: WorkerSession,
+        outlet: Outlet,
+        timer: TimerThread,
+        cache_bytes: int,
+        blocked_after: float,
+        stale_after: float,
+        on_error: Callable[[BaseException], None],
+    ) -> None:
+        self._connection = connection
+        self._outlet = outlet
+        self._timer = timer
+        self._blocked_after = blocked_after
+        self._on_error = on_error
+        self._inbox: SimpleQueue[_Action | None] = SimpleQueue()
+        self._steps = Steps(time.monotonic)
+        self._ended = threading.Event()
+        self._cache: BoundedCache[CachedRun] = BoundedCache(cache_bytes)
+        failure_of = connection.converter.to_failure
+        self._tasks = WorkflowTasks(
+            workflows=workflows, session=session, appender=self, history=self, cache=self._cache, steps=self._steps,
+            later=self._later, failure_of=failure_of,
+        )
+        self._queries = Queries(
+            workflows=workflows, appender=self, history=self, cache=self._cache, steps=self._steps,
+            failure_of=failure_of, now_ms=lambda: time.time_ns() // 1_000_000,
+        )
+        self._consumer = TaskConsumer(
+            connection.log, topic, handle=self._handle, capacity=self._capacity, between=lambda: None,
+            on_error=on_error, stale_after=stale_after,
+        )
+
+    def start(self) -> None:
+        self._begin_thread()
+        self._timer.every(self._blocked_after / 8, self._watch)
+        self._consumer.start()
+
+    def stop(self) -> None:
+        """Take no more tasks. What is being answered is answered; the rest is left for others."""
+        self._tasks.closing = True
+        self._consumer.stop()
+
+    def leave(self) -> None:
+        """After `stop` and a flush of the producer: settle what was delivered, commit, and leave the group."""
+        self._inbox.put(None)
+        self._ended.wait(self._blocked_after)
+        self._consumer.leave()
+
+    # ------------------------------------------------------------ from other threads, into the inbox
+
+    def _handle(self, taken: Taken) -> None:
+        task = taken.task
+        if isinstance(task, WorkflowTask):
+            self._inbox.put(partial(self._tasks.on_task, task, taken.ticket))
+            return
+        taken.ticket.finish()
+        if isinstance(task, QueryTask):
+            self._inbox.put(partial(self._queries.on_query, task))
+
+    def _capacity(self) -> int:
+        return min(_MAX_QUEUED - self._inbox.qsize(), _MAX_WAITING - self._tasks.waiting)
+
+    def _later(self, seconds: float, action: _Action) -> None:
+        self._timer.later(seconds, partial(self._inbox.put, action))
+
+    # ------------------------------------------------------------ the cores' way out
+
+    def append(self, workflow_id: str, value: bytes, on_delivery: OnDelivery | None = None) -> None:
+        inbox = self._inbox
+
+        def delivered(offset: int, error: LogError | None) -> None:
+            if on_delivery is not None:
+                inbox.put(partial(on_delivery, offset, error))
+
+        self._outlet.event(workflow_id, value, delivered)
+
+    def reply(self, partition: int, client_id: str, value: bytes) -> None:
+        self._outlet.reply(partition, client_id, value)
+
+    def fits(self, workflow_id: str, value: bytes) -> bool:
+        return self._outlet.fits(workflow_id, value)
+
+    def fetch(self, workflow_id: str, run_id: str, barrier: int, from_event_id: int, on_page: OnPage) -> None:
+        def answered(page: HistoryPage | Exception) -> None:
+            self._inbox.put(partial(on_page, page))
+
+        self._connection.fetch_history(workflow_id, run_id, barrier, from_event_id, answered)
+
+    # ------------------------------------------------------------ the workflow thread and its watchdog
+
+    def _begin_thread(self, first: _Action | None = None) -> None:
+        threading.Thread(target=self._run, args=(first,), name="odradek-workflows", daemon=True).start()
+
+    def _run(self, first: _Action | None) -> None:
+        get = self._inbox.get
+        try:
+            if first is not None:
+                first()
+            while (action := get()) is not None:
+                action()
+            self._cache.clear()
+        except StepAbandoned as gone:  # another thread does this one's work since
+            gone.step.running.close()
+            logger.warning("workflow %s has come back after blocking its thread", gone.step.workflow_id)
+            self._inbox.put(partial(self._tasks.on_unblocked, gone.step))
+            return
+        except BaseException as error:
+            logger.exception("the workflow thread of the worker has ended")
+            self._on_error(error)
+        self._ended.set()
+
+    def _watch(self) -> None:
+        blocked = self._steps.blocked(self._blocked_after)
+        if blocked is None:
+            return
+        logger.error(
+            "workflow %s has blocked its thread for %.1f s; other workflows go on in another one. It is at:\n%s",
+            blocked.step.workflow_id, self._blocked_after, blocked.stack,
+        )
+        self._begin_thread(partial(self._tasks.on_blocked, blocked.step, blocked.stack))
