@@ -198,11 +198,15 @@ def _take_message(step: Step, record: ForwardedRecord) -> None:
 
 def _remove_expired(step: Step) -> None:
     """Forget answered requests after their deadline, and closed runs after their retention."""
+    state = step.state
+    if state.earliest_expiry_ms >= step.now:
+        return
     room = MAX_EXPIRED_ROWS
-    end = keys.EXPIRY + keys.number(step.now)
     skip = len(keys.EXPIRY) + 8
-    for entry, _ in list(step.state.scan(keys.EXPIRY, end=end)):
-        if room <= 0:
+    for entry, _ in state.scan(keys.EXPIRY):
+        at = keys.number_in(entry)
+        if at >= step.now or room <= 0:
+            state.earliest_expiry_ms = at
             return
         key = entry[skip:]
         room -= 1
@@ -210,6 +214,7 @@ def _remove_expired(step: Step) -> None:
             step.apply(events.RowExpired(key))
         else:
             room -= _remove_run(step, key, room)
+    state.earliest_expiry_ms = step.now
 
 
 def _remove_run(step: Step, key: bytes, room: int) -> int:

@@ -6,6 +6,8 @@ big endian.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 PARTITION = b"p"
 SESSION, HELD, CURRENT, EARLIER = b"s", b"h", b"w", b"o"
 ACTIVITY, TIMER, EVENT = b"a", b"t", b"e"
@@ -23,6 +25,7 @@ def number_in(key: bytes) -> int:
     return int.from_bytes(key[1:9], "big") - 1
 
 
+@lru_cache(maxsize=4096)
 def text(value: str) -> bytes:
     return value.encode() + b"\0"
 

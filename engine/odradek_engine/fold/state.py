@@ -17,6 +17,10 @@ from .rows import INDEXES, TABLES, PartitionRow, Row
 
 R = TypeVar("R", bound=Row)
 
+_MISSING: Any = object()
+_INDEXED = {table for table, cls in TABLES.items() if cls.indexes is not Row.indexes}
+"""Tables whose rows have index entries."""
+
 _encode = msgspec.msgpack.Encoder().encode
 _decoders = {table: msgspec.msgpack.Decoder(cls) for table, cls in TABLES.items()}
 
@@ -75,16 +79,25 @@ class State:
         self._cache: OrderedDict[bytes, Any] = OrderedDict()
         self._cache_rows = cache_rows
         self._empty = PartitionRow(partition=partition)
+        self._partition: PartitionRow | None = None
         self.earliest_due_ms = 0
         """No entry of the due index is below this, as far as is known; who scans the index raises it."""
+        self.earliest_expiry_ms = 0
+        """The same for the expiry index."""
 
     # ------------------------------------------------------------ reading
 
     def get(self, key: bytes) -> Any:
         """The row at `key`, or None."""
-        for layer in (self._step, self._changed, self._cache):
-            if key in layer:
-                return layer[key]
+        row = self._step.get(key, _MISSING)
+        if row is not _MISSING:
+            return row
+        row = self._changed.get(key, _MISSING)
+        if row is not _MISSING:
+            return row
+        row = self._cache.get(key, _MISSING)
+        if row is not _MISSING:
+            return row
         value = self.storage.get(key)
         if value is None:
             return None
@@ -99,7 +112,10 @@ class State:
 
     @property
     def partition(self) -> PartitionRow:
-        return self.row(keys.PARTITION, PartitionRow) or self._empty
+        found = self._partition
+        if found is None:
+            found = self._partition = self.row(keys.PARTITION, PartitionRow) or self._empty
+        return found
 
     def scan(self, prefix: bytes, start: bytes | None = None, end: bytes | None = None) -> Iterator[tuple[bytes, Any]]:
         """Rows whose keys begin with `prefix` (from `start` on, below `end`), in order, as of this call."""
@@ -128,17 +144,20 @@ class State:
 
     def put(self, key: bytes, row: Any) -> None:
         """Set a row, and bring the index entries that follow from it in step."""
-        if isinstance(row, Row):
+        if key[:1] in _INDEXED:
             self._index(key, row)
         self._step[key] = row
+        if key == keys.PARTITION:
+            self._partition = row
 
     def delete(self, key: bytes) -> None:
-        self._index(key, None)
+        if key[:1] in _INDEXED:
+            self._index(key, None)
         self._step[key] = None
 
     def _index(self, key: bytes, row: Row | None) -> None:
-        old = self.get(key)
-        before = old.indexes(key) if isinstance(old, Row) else ()
+        old: Row | None = self.get(key)
+        before = old.indexes(key) if old is not None else ()
         after = row.indexes(key) if row is not None else ()
         if before == after:
             return
@@ -148,8 +167,11 @@ class State:
         for entry in after:
             if entry not in before:
                 self._step[entry] = b""
-                if entry[:1] == keys.DUE:
+                table = entry[:1]
+                if table == keys.DUE:
                     self.earliest_due_ms = min(self.earliest_due_ms, keys.number_in(entry))
+                elif table == keys.EXPIRY:
+                    self.earliest_expiry_ms = min(self.earliest_expiry_ms, keys.number_in(entry))
 
     def commit(self) -> None:
         """Make the step's changes part of the state."""
@@ -157,8 +179,10 @@ class State:
         self._step = {}
 
     def rollback(self) -> None:
-        """Forget the step's changes."""
+        """Forget the step's changes, and what was concluded from them."""
         self._step = {}
+        self._partition = None
+        self.earliest_due_ms = self.earliest_expiry_ms = 0
 
     @property
     def unflushed(self) -> int:

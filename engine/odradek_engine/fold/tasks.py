@@ -24,15 +24,7 @@ def wake(step: Step, workflow_id: str) -> None:
     run = step.run(workflow_id)
     if run is None or not run.is_open or run.task_offset >= 0 or run.task_retry_ms or not run.has_unread:
         return
-    new: list[bytes] | None = []
-    size = 0
-    start = keys.event(run.workflow_id, run.run_id, run.consumed_through + 1)
-    for _, encoded in step.state.scan(keys.of_run(keys.EVENT, run.workflow_id, run.run_id), start=start):
-        size += len(encoded)
-        if size > MAX_TASK_EVENT_BYTES:
-            new = None
-            break
-        new.append(encoded)  # type: ignore[union-attr]  # None only after the break
+    new = _new_events(step, run)
     position = step.effect(
         step.topics.workflow_tasks(run.task_queue),
         step.partition.partition,
@@ -53,6 +45,19 @@ def wake(step: Step, workflow_id: str) -> None:
     if position is None:
         raise AssertionError("a workflow task cannot be larger than its limits")
     step.apply(events.TaskOut(run.workflow_id, run.run_id, position.offset, position.index, step.now))
+
+
+def _new_events(step: Step, run: RunRow) -> list[bytes] | None:
+    """The events after `consumed_through`; None if they are too large for a task."""
+    new = []
+    size = 0
+    for event_id in range(run.consumed_through + 1, run.last_event_id + 1):
+        encoded: bytes = step.state.get(keys.event(run.workflow_id, run.run_id, event_id))
+        size += len(encoded)
+        if size > MAX_TASK_EVENT_BYTES:
+            return None
+        new.append(encoded)
+    return new
 
 
 def fail_task(step: Step, run: RunRow, failure: Failure, cause: str) -> None:
