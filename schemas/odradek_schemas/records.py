@@ -136,12 +136,15 @@ class WorkflowTaskFailed(Record, frozen=True):
 
 
 class ActivityStarted(Record, frozen=True):
+    """A worker session runs the attempt. `claim`: it waits for `ActivityClaimed` before it does (rules T4, T8)."""
+
     workflow_id: str
     run_id: str
     seq: int
     scheduled_by: str
     attempt: int
     session: str
+    claim: bool = False
 
 
 class ActivityCompleted(Record, frozen=True):

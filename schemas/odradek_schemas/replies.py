@@ -129,6 +129,20 @@ class SessionEnded(Record, frozen=True):
     partition: int
 
 
+class ActivityClaimed(Record, frozen=True):
+    """To a worker that claimed an attempt: whether it may run it, now that the claim is folded (rules T4, T8)."""
+
+    position: Position
+    client_id: str
+    session: str
+    workflow_id: str
+    run_id: str
+    scheduled_by: str
+    seq: int
+    attempt: int
+    accepted: bool
+
+
 class ActivityCancelRequest(Record, frozen=True):
     """To a worker: an activity that it runs is to be cancelled. reason: cancelled, closed, timed_out."""
 

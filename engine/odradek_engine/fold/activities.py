@@ -20,13 +20,13 @@ from odradek_schemas.records import (
     ActivityTimedOut,
     TaskReissued,
 )
-from odradek_schemas.replies import ActivityCancelRequest
+from odradek_schemas.replies import ActivityCancelRequest, ActivityClaimed
 from odradek_schemas.tasks import ActivityTask
 
 from . import events, keys
 from .closing import request_cancel
 from .retry import backoff_ms, refusal
-from .rows import ActivityRow, RunRow
+from .rows import ActivityRow, RunRow, SessionRow
 from .step import Step
 from .tasks import EARLY_MS, wake
 
@@ -139,21 +139,47 @@ def _find(
 
 
 def decide_started(step: Step, record: ActivityStarted) -> None:
+    """A worker takes the attempt. A claim is answered: it may run if it is the first (rules T4, T8)."""
     row = _find(step, record)
-    if row is None:
-        _stop_unwanted(step, record)
-        return
-    if record.attempt != row.attempt or row.state != "scheduled":
-        return
-    if step.session(record.session) is None:
-        lose(step, row, [])
-        return
-    step.apply(events.ActivityTaken(row.workflow_id, row.run_id, row.seq, record.session, step.now))
-
-
-def _stop_unwanted(step: Step, record: ActivityStarted) -> None:
-    """A worker starts what has ended (cancelled, closed, timed out): tell it to stop."""
     session = step.session(record.session)
+    if row is None or record.attempt != row.attempt:
+        if record.claim:
+            _answer_claim(step, record, session, False)
+        elif row is None:
+            _stop_unwanted(step, record, session)
+    elif row.state == "scheduled" and session is None:
+        lose(step, row, [])
+    elif row.state == "scheduled":
+        step.apply(events.ActivityTaken(row.workflow_id, row.run_id, row.seq, record.session, step.now))
+        if record.claim:
+            _answer_claim(step, record, session, True)
+    elif record.claim:
+        _answer_claim(step, record, session, row.state == "started" and row.session == record.session)
+
+
+def _answer_claim(step: Step, record: ActivityStarted, session: SessionRow | None, accepted: bool) -> None:
+    if session is None or session.reply_partition < 0:
+        return
+    step.effect(
+        step.topics.replies,
+        session.reply_partition,
+        session.client_id.encode(),
+        lambda position: ActivityClaimed(
+            position=position,
+            client_id=session.client_id,
+            session=session.session,
+            workflow_id=record.workflow_id,
+            run_id=record.run_id,
+            scheduled_by=record.scheduled_by,
+            seq=record.seq,
+            attempt=record.attempt,
+            accepted=accepted,
+        ),
+    )
+
+
+def _stop_unwanted(step: Step, record: ActivityStarted, session: SessionRow | None) -> None:
+    """A worker starts what has ended (cancelled, closed, timed out): tell it to stop."""
     if session is None or session.reply_partition < 0:
         return
     step.effect(

@@ -1,0 +1,107 @@
+"""Starts what a benchmark needs (broker, engine, worker, each a process of its own) and measures what they use."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+from odradek_log import open_log
+from odradek_schemas import Topics
+
+from odradek import Client, Worker
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "tests" / "kafka"))
+sys.path.insert(0, str(HERE))
+
+
+@dataclass
+class Cluster:
+    """A running system: its client, and its processes by role."""
+
+    client: Client
+    target: str
+    processes: dict[str, psutil.Process] = field(default_factory=dict)
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """CPU used so far, by role."""
+        return {role: sum(p.cpu_times()[:2]) for role, p in self.processes.items()}
+
+    def rss_mb(self) -> dict[str, float]:
+        """Memory in use now, by role."""
+        return {role: p.memory_info().rss / 1e6 for role, p in self.processes.items()}
+
+
+async def _role(stack: AsyncExitStack, name: str, *arguments: str) -> psutil.Process:
+    """A process of this benchmark that prints a line when it is ready."""
+    process = subprocess.Popen(
+        [sys.executable, str(HERE / "roles.py"), name, *arguments], stdout=subprocess.PIPE, cwd=HERE
+    )
+
+    def stop() -> None:
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+
+    stack.callback(stop)
+    assert process.stdout is not None
+    line = await asyncio.to_thread(process.stdout.readline)
+    if not line.startswith(b"ready"):
+        raise RuntimeError(f"the {name} process did not start: {line!r}")
+    return psutil.Process(process.pid)
+
+
+@asynccontextmanager
+async def kafka(partitions: int) -> AsyncIterator[Cluster]:
+    """A broker, an engine, a worker and this process as the client."""
+    from broker import Broker  # tests/kafka
+
+    async with AsyncExitStack() as stack:
+        broker = Broker()
+        stack.callback(broker.stop)
+        await asyncio.to_thread(broker.start)
+        target = f"kafka://{broker.bootstrap}"
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        engine = await _role(stack, "engine", target, folder, str(partitions))
+        worker = await _role(stack, "worker", target)
+        client = await stack.enter_async_context(Client(target))
+        cluster = Cluster(client, target)
+        cluster.processes = {
+            "client": psutil.Process(),
+            "engine": engine,
+            "worker": worker,
+            "broker": psutil.Process(broker.pid),
+        }
+        yield cluster
+
+
+@asynccontextmanager
+async def embedded(partitions: int, fsync: bool) -> AsyncIterator[Cluster]:
+    """Everything in this process, on a folder."""
+    from workloads import ACTIVITIES, TASK_QUEUE, WORKFLOWS
+
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        target = f"file:{folder}"
+        client = await stack.enter_async_context(Client(target, log_settings={"fsync": fsync}))
+        worker = Worker(client, task_queue=TASK_QUEUE, workflows=WORKFLOWS, activities=ACTIVITIES)
+        await stack.enter_async_context(worker)
+        yield Cluster(client, target, {"all in one": psutil.Process()})
+
+
+def events_appended(cluster: Cluster) -> int:
+    """How many records `events` holds."""
+    log = cluster.client.log if cluster.target.startswith("file:") else open_log(cluster.target)
+    topic = Topics().events
+    try:
+        return sum(log.offsets((topic, p))[1] for p in range(log.partitions(topic)))  # type: ignore[arg-type]
+    finally:
+        if log is not cluster.client.log:
+            log.close()

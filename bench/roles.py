@@ -1,0 +1,38 @@
+"""The processes of a benchmark on Kafka: `roles.py engine TARGET FOLDER PARTITIONS`, `roles.py worker TARGET`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+
+from odradek_engine import Engine
+from workloads import ACTIVITIES, TASK_QUEUE, WORKFLOWS
+
+from odradek import Client, Worker
+
+
+async def until_terminated() -> None:
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    print("ready", flush=True)
+    await stopped.wait()
+
+
+async def engine(target: str, folder: str, partitions: str) -> None:
+    async with Engine(target, data_dir=folder, partitions=int(partitions)) as engine:
+        while len(engine.leading) < int(partitions):
+            await asyncio.sleep(0.05)
+        await until_terminated()
+
+
+async def worker(target: str) -> None:
+    async with (
+        Client(target) as client,
+        Worker(client, task_queue=TASK_QUEUE, workflows=WORKFLOWS, activities=ACTIVITIES),
+    ):
+        await until_terminated()
+
+
+if __name__ == "__main__":
+    asyncio.run({"engine": engine, "worker": worker}[sys.argv[1]](*sys.argv[2:]))
