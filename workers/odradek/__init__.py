@@ -1,18 +1,55 @@
 """Odradek: durable workflows in plain typed Python, on a partitioned log."""
 
 from . import activity, workflow
+from ._client import Client
+from ._converter import DataConverter
+from ._description import HistoryEvent, PendingActivity, PendingTimer, WorkflowDescription
 from ._handle import WorkflowHandle
 from ._types import RetryPolicy
-from .errors import ActivityError, ActivityTimeoutError, ApplicationError, ChildWorkflowError, WorkflowFailedError
+from ._worker import Worker
+from .errors import (
+    ActivityError,
+    ActivityTimeoutError,
+    ApplicationError,
+    ChildWorkflowError,
+    NonDeterminismError,
+    OdradekError,
+    QueryFailedError,
+    QueryRejectedError,
+    RequestTimeoutError,
+    WorkflowAlreadyStartedError,
+    WorkflowCancelledError,
+    WorkflowFailedError,
+    WorkflowNotFoundError,
+    WorkflowTerminatedError,
+    WorkflowTimeoutError,
+)
 
 __all__ = [
     "ActivityError",
     "ActivityTimeoutError",
     "ApplicationError",
     "ChildWorkflowError",
+    "Client",
+    "DataConverter",
+    "HistoryEvent",
+    "NonDeterminismError",
+    "OdradekError",
+    "PendingActivity",
+    "PendingTimer",
+    "QueryFailedError",
+    "QueryRejectedError",
+    "RequestTimeoutError",
     "RetryPolicy",
+    "Worker",
+    "WorkflowAlreadyStartedError",
+    "WorkflowCancelledError",
+    "WorkflowDescription",
     "WorkflowFailedError",
     "WorkflowHandle",
+    "WorkflowNotFoundError",
+    "WorkflowTerminatedError",
+    "WorkflowTimeoutError",
     "activity",
     "workflow",
 ]

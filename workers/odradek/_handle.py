@@ -19,10 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Which workflow a call is about, and how it is made. `timeout` in seconds, None: the client's default."""
+    """Which workflow a call is about, and how it is made.
+
+    `run_id` None: the latest run. `result_run_id`: the run that was started, whose result is asked for.
+    `barrier`: the end of `events` that a result must not be older than; -1: as of now. `timeout` in seconds, None:
+    the client's default, and for results without end.
+    """
 
     workflow_id: str
     run_id: str | None = None
+    result_run_id: str | None = None
+    barrier: int = -1
     request_id: str | None = None
     timeout: float | None = None
 
@@ -83,8 +90,11 @@ class ChildWorkflowHandle(_CanSignal[W_co], Generic[W_co, R_co]):
 class WorkflowHandle(_CanSignal[W_co], Generic[W_co, R_co]):
     """One workflow, seen by a client. Made by `Client.start` and `Client.get`.
 
-    `run_id` None: whichever run is the latest. All calls raise RequestTimeoutError if no engine answers,
-    UnavailableError if the log cannot be reached, ClientClosedError, and WorkflowNotFoundError.
+    Messages go to the latest run of the ID, unless `Client.get` was given a run ID; `result` of a handle from
+    `Client.start` is that of the run started, or of those that continue it.
+
+    All calls raise RequestTimeoutError if no engine answers, UnavailableError if the log cannot be reached,
+    ClientClosedError, and WorkflowNotFoundError.
     """
 
     def __init__(self, requests: Requests, target: Target, result_type: Any = Any) -> None:
@@ -99,8 +109,8 @@ class WorkflowHandle(_CanSignal[W_co], Generic[W_co, R_co]):
 
     @property
     def run_id(self) -> str | None:
-        """The run that the handle is about; None: the latest."""
-        return self._target.run_id
+        """The run that the handle was made for: the one started, or asked for; None: whichever is the latest."""
+        return self._target.run_id or self._target.result_run_id
 
     def with_options(self, *, request_id: str | None = None, timeout: Duration | None = None) -> Self:
         """The same handle with a request ID of yours for its next call (a repeated call with the same ID takes effect

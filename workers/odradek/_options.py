@@ -21,8 +21,14 @@ _TIMEOUTS = (
     "schedule_to_close_timeout",
     "heartbeat_timeout",
 )
-ACTIVITY_OPTIONS = frozenset(
-    {"task_queue", *_TIMEOUTS, "retry_policy", "delivery", "summary"},
+ACTIVITY_OPTIONS = frozenset({"task_queue", *_TIMEOUTS, "retry_policy", "delivery", "summary"})
+_START_TIMEOUTS = ("execution_timeout", "run_timeout", "task_timeout", "start_delay")
+_POLICIES = {
+    "id_conflict_policy": ("fail", "use_existing", "terminate_existing"),
+    "id_reuse_policy": ("allow", "allow_if_failed", "reject"),
+}
+START_OPTIONS = frozenset(
+    {"id", "task_queue", "request_id", *_START_TIMEOUTS, *_POLICIES, "retry_policy", "memo", "search_attributes"}
 )
 _MAXIMUM_SECONDS = 1000 * 365 * 86_400.0
 
@@ -76,15 +82,48 @@ def retry_policy_record(policy: RetryPolicy | None) -> common.RetryPolicy | None
 def check_activity_options(options: Mapping[str, Any], what: str) -> None:
     """Raise DefinitionError for unknown options of activity `what`, or values that make no sense."""
     check_names(options, ACTIVITY_OPTIONS, what)
-    for name in _TIMEOUTS:
+    _check_timeouts(options, _TIMEOUTS, what)
+    _check_common(options, what)
+    if options.get("delivery", "at_least_once") not in ("at_least_once", "at_most_once"):
+        raise DefinitionError(f"{what}: delivery is 'at_least_once' or 'at_most_once', not {options['delivery']!r}")
+
+
+def check_start_options(options: Mapping[str, Any], what: str) -> None:
+    """Raise DefinitionError for unknown options of a start of `what`, or values that make no sense."""
+    check_names(options, START_OPTIONS, what)
+    _check_timeouts(options, _START_TIMEOUTS, what)
+    _check_common(options, what)
+    for name, allowed in _POLICIES.items():
+        if options.get(name, allowed[0]) not in allowed:
+            raise DefinitionError(f"{what}: {name} is one of {', '.join(allowed)}, not {options[name]!r}")
+    for name in ("memo", "search_attributes"):
+        if not isinstance(options.get(name, {}), Mapping):
+            raise DefinitionError(f"{what}: {name} is a dict, not {options[name]!r}")
+    request_id = options.get("request_id")
+    if request_id is not None and not (isinstance(request_id, str) and request_id):
+        raise DefinitionError(f"{what}: request_id is a string, not {request_id!r}")
+
+
+def _check_timeouts(options: Mapping[str, Any], names: Iterable[str], what: str) -> None:
+    for name in names:
         value = options.get(name)
-        if value is not None and seconds(value) == 0:
+        if value is None:
+            continue
+        try:
+            none_at_all = seconds(value) == 0
+        except DefinitionError as error:
+            raise DefinitionError(f"{what}: {name}: {error}") from None
+        if none_at_all and name != "start_delay":
             raise DefinitionError(f"{what}: {name} is more than 0; None is no timeout")
+
+
+def _check_common(options: Mapping[str, Any], what: str) -> None:
     queue = options.get("task_queue")
     if queue is not None and not (isinstance(queue, str) and queue):
         raise DefinitionError(f"{what}: task_queue is a name, not {queue!r}")
-    if options.get("delivery", "at_least_once") not in ("at_least_once", "at_most_once"):
-        raise DefinitionError(f"{what}: delivery is 'at_least_once' or 'at_most_once', not {options['delivery']!r}")
+    policy = options.get("retry_policy")
+    if policy is not None and not hasattr(policy, "maximum_attempts"):
+        raise DefinitionError(f"{what}: retry_policy is a RetryPolicy, not {policy!r}")
 
 
 def check_names(options: Iterable[str], known: Iterable[str], what: str) -> None:

@@ -1,0 +1,257 @@
+"""The public Client: where it connects to, and how workflows are started."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Self, overload
+
+from odradek_log import Log, LogError, open_log
+from odradek_schemas import check_name, parse_task_token
+from odradek_schemas.common import Record, Request
+from odradek_schemas.records import CompleteActivity, FailActivity, StartWorkflow
+
+from ._connection import Connection, unavailable
+from ._converter import DataConverter
+from ._definitions import definition_of
+from ._embedded import engine_in_this_process
+from ._handle import Target, WorkflowHandle, bind_message
+from ._options import check_start_options, milliseconds, retry_policy_record, seconds
+from ._requests import WorkflowRequests, refused
+from ._starting import Starting
+from ._types import Duration, R, TakesMany, W
+from .errors import ClientClosedError, DefinitionError, InvalidRequestError, not_available
+
+
+class Execution:
+    """One workflow in a listing."""
+
+    id: str
+    status: str
+
+
+class Client(Starting):
+    """Starts workflows and talks to them.
+
+        async with Client("kafka://localhost:9092", namespace="default") as client: ...
+        async with Client("file:./odradek-data") as client: ...      # starts the engine too, in this process
+
+    target: `kafka://host:port[,host:port]`, `file:./folder`, or an open log (default: ODRADEK_ADDRESS).
+    namespace: default ODRADEK_NAMESPACE, else "default". data_converter: the same as the workers' (default: JSON
+    without a codec). identity: who asks, for people (default: process ID and host). request_timeout: seconds to
+    wait for an answer, and for an engine to appear when the client is opened (default 30). log_settings: passed to the
+    log, for instance the security settings of Kafka.
+
+    `async with` raises UnavailableError if the log cannot be reached, is open in another process or has no engine.
+    """
+
+    def __init__(
+        self,
+        target: str | Log | None = None,
+        /,
+        *,
+        namespace: str | None = None,
+        data_converter: DataConverter | None = None,
+        identity: str | None = None,
+        request_timeout: Duration = 30,
+        log_settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        target = target or os.environ.get("ODRADEK_ADDRESS")
+        if not target:
+            raise ValueError("where to? Give Client an address, 'kafka://host:port' or 'file:./folder'")
+        if isinstance(target, str):
+            _check_address(target)
+        self.namespace = check_name("namespace", namespace or os.environ.get("ODRADEK_NAMESPACE") or "default")
+        self.data_converter = data_converter or DataConverter()
+        self.identity = identity or f"{os.getpid()}@{socket.gethostname()}"
+        self._target = target
+        self._timeout = seconds(request_timeout)
+        self._log_settings = dict(log_settings or {})
+        self._exit: AsyncExitStack | None = None
+        self._open: WorkflowRequests | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._exit is not None:
+            raise RuntimeError("this client is open already; make another one")
+        async with AsyncExitStack() as stack:
+            log = self._target if not isinstance(self._target, str) else await self._open_log(self._target, stack)
+            connection = await asyncio.to_thread(
+                Connection, log, self.namespace, self.data_converter, timeout=self._timeout
+            )
+            stack.push_async_callback(asyncio.to_thread, connection.close)
+            self._open = WorkflowRequests(connection, self._timeout)
+            self._exit = stack.pop_all()
+        return self
+
+    async def _open_log(self, target: str, stack: AsyncExitStack) -> Log:
+        """The log at an address; with an engine, if it is a folder."""
+        try:
+            log = await asyncio.to_thread(open_log, target, **self._log_settings)
+        except LogError as error:
+            raise unavailable(error) from error
+        stack.push_async_callback(asyncio.to_thread, log.close)
+        if target.startswith("file:"):
+            await stack.enter_async_context(engine_in_this_process(log, self.namespace))
+        return log
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        stack, self._exit, self._open = self._exit, None, None
+        if stack is not None:
+            await stack.aclose()
+
+    def _requests(self) -> WorkflowRequests:
+        if self._open is None:
+            raise ClientClosedError("the client is not open: use it inside `async with Client(...) as client:`")
+        return self._open
+
+    def _worker_connection(self) -> Connection:
+        """What a worker of this client reads and writes through. Raises ClientClosedError if it is not open."""
+        return self._requests().connection
+
+    # ------------------------------------------------------------ workflows
+
+    @overload
+    def get(self, id: str, /, *, run_id: str | None = None) -> WorkflowHandle[Any, Any]: ...
+    @overload
+    def get(self, id: str, workflow: TakesMany[W, R], /, *, run_id: str | None = None) -> WorkflowHandle[W, R]: ...
+    def get(self, id: str, workflow: Any = None, /, *, run_id: str | None = None) -> Any:
+        """A handle on a workflow by its ID; `workflow` gives the types. Asks nothing: the workflow may not be there."""
+        result_type = Any if workflow is None else definition_of(workflow).signature.result_type
+        return WorkflowHandle(self._requests(), Target(_checked_id(id), run_id), result_type)
+
+    async def _start(self, workflow: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
+        return await self._start_with(workflow, args, options, None)
+
+    async def _execute(self, workflow: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
+        handle = await self._start(workflow, args, options)
+        return await handle.result()
+
+    async def _signal_with_start(self, workflow: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
+        if "signal" not in options:
+            raise DefinitionError("signal_with_start needs signal=Class.method, or its name")
+        if options.setdefault("id_conflict_policy", "use_existing") == "fail":
+            raise DefinitionError("signal_with_start signals the open run: id_conflict_policy='fail' contradicts that")
+        name, values, _ = bind_message("signal", options.pop("signal"), options.pop("signal_args", ()), {})
+        return await self._start_with(workflow, args, options, (name, values))
+
+    async def _start_with(
+        self, workflow: Any, args: Sequence[Any], options: dict[str, Any], signal: tuple[str, list[Any]] | None
+    ) -> WorkflowHandle[Any, Any]:
+        requests, converter = self._requests(), self.data_converter
+        name, values, result_type = _bind_workflow(workflow, args, options)
+        workflow_id = _checked_id(options.get("id"))
+        payloads = converter.to_payloads(values)
+        signal_name, signal_payloads = ("", []) if signal is None else (signal[0], converter.to_payloads(signal[1]))
+        memo = {key: converter.to_payload(value) for key, value in options.get("memo", {}).items()}
+        attributes = {key: converter.to_payload(value) for key, value in options.get("search_attributes", {}).items()}
+
+        def make(request: Request) -> Record:
+            return StartWorkflow(
+                workflow_id=workflow_id,
+                workflow_type=name,
+                task_queue=options.get("task_queue") or os.environ.get("ODRADEK_TASK_QUEUE") or "default",
+                input=payloads,
+                request=request,
+                id_conflict_policy=options.get("id_conflict_policy", "fail"),
+                id_reuse_policy=options.get("id_reuse_policy", "allow"),
+                execution_timeout_ms=milliseconds(options.get("execution_timeout")),
+                run_timeout_ms=milliseconds(options.get("run_timeout")),
+                task_timeout_ms=milliseconds(options.get("task_timeout")),
+                start_delay_ms=milliseconds(options.get("start_delay")),
+                retry_policy=retry_policy_record(options.get("retry_policy")),
+                memo=memo,
+                search_attributes=attributes,
+                signal=signal_name,
+                signal_input=signal_payloads,
+            )
+
+        reply, offset = await requests.append(Target(workflow_id, request_id=options.get("request_id")), make)
+        if reply.outcome not in ("started", "existing"):
+            refused(workflow_id, reply)
+        barrier = offset + 1 if offset >= 0 else -1  # the run is there once that record is folded
+        return WorkflowHandle(requests, Target(workflow_id, None, reply.run_id, barrier), result_type)
+
+    def list(self, query: str = "", /) -> AsyncIterator[Execution]:
+        """The workflows that match a query."""
+        raise not_available("Client.list", "read the `history` topic")
+
+    async def count(self, query: str = "", /) -> int:
+        """How many workflows match a query."""
+        raise not_available("Client.count", "read the `history` topic")
+
+    # ------------------------------------------------------------ activities, by task token
+
+    async def complete_activity(self, token: bytes | str, result: Any = None, /) -> None:
+        """Complete an activity from anywhere, by its task token.
+
+        Raises InvalidRequestError for what is no token, WorkflowNotFoundError if the activity is not open any more.
+        """
+        data, workflow_id = _parsed(token)
+        payload = self.data_converter.to_payload(result)
+
+        def make(request: Request) -> Record:
+            return CompleteActivity(workflow_id=workflow_id, task_token=data, result=payload, request=request)
+
+        await self._finish_activity(workflow_id, make)
+
+    async def fail_activity(self, token: bytes | str, error: BaseException, /) -> None:
+        """Fail the current attempt of an activity from anywhere, by its task token; its retry policy decides what
+        follows. Raises as `complete_activity` does."""
+        data, workflow_id = _parsed(token)
+        failure = self.data_converter.to_failure(error)
+
+        def make(request: Request) -> Record:
+            return FailActivity(workflow_id=workflow_id, task_token=data, failure=failure, request=request)
+
+        await self._finish_activity(workflow_id, make)
+
+    async def heartbeat_activity(self, token: bytes | str, /, *details: Any) -> None:
+        """Say that an activity that is completed from elsewhere is alive."""
+        raise not_available("Client.heartbeat_activity", "give such an activity no heartbeat_timeout")
+
+    async def _finish_activity(self, workflow_id: str, make: Any) -> None:
+        reply, _ = await self._requests().append(Target(workflow_id), make)
+        if reply.outcome != "ok":
+            refused(workflow_id, reply)
+
+
+def _check_address(target: str) -> None:
+    if target.startswith(("http://", "https://")):
+        raise not_available(f"Client({target!r})", "connect to the log: kafka://host:port or file:./folder")
+    if not target.startswith(("kafka://", "file:")):
+        raise ValueError(f"no log has the address {target!r}: write kafka://host:port or file:./folder")
+
+
+def _checked_id(workflow_id: Any) -> str:
+    if not isinstance(workflow_id, str) or not workflow_id:
+        raise DefinitionError(
+            f"a workflow needs an ID, such as id='order-42', not {workflow_id!r}: it makes starting twice harmless"
+        )
+    return workflow_id
+
+
+def _bind_workflow(workflow: Any, args: Sequence[Any], options: dict[str, Any]) -> tuple[str, list[Any], Any]:
+    """Type name, arguments and result type; raises DefinitionError for what does not fit."""
+    what = workflow if isinstance(workflow, str) else getattr(workflow, "__name__", repr(workflow))
+    if isinstance(workflow, str):
+        result_type = options.pop("result_type", Any)
+        check_start_options(options, f"workflow {what}")
+        return workflow, list(args), result_type
+    definition = definition_of(workflow)
+    check_start_options(options, f"workflow {what}")
+    return definition.name, definition.signature.bind(args, {}), definition.signature.result_type
+
+
+def _parsed(token: bytes | str) -> tuple[bytes, str]:
+    """A task token as bytes, and the workflow ID in it."""
+    data = token.encode() if isinstance(token, str) else token
+    try:
+        return data, parse_task_token(data).workflow_id
+    except ValueError as error:
+        raise InvalidRequestError(f"{error}: pass activity.info().task_token as it is") from None

@@ -1,0 +1,126 @@
+"""Descriptions and history, from the records of replies to what users read."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import msgspec
+from odradek_schemas import history, replies
+from odradek_schemas.common import Failure, Payload, Record
+
+from ._converter import DataConverter
+from ._description import HistoryEvent, PendingActivity, PendingTimer, WorkflowDescription, WorkflowStatus
+from .errors import PayloadError
+
+
+def description(record: replies.WorkflowDescription, converter: DataConverter) -> WorkflowDescription:
+    """The public form of a description."""
+    failure = record.task_failure
+    return WorkflowDescription(
+        id=record.workflow_id,
+        run_id=record.run_id,
+        first_run_id=record.first_run_id,
+        workflow_type=record.workflow_type,
+        task_queue=record.task_queue,
+        status=cast(WorkflowStatus, record.status),
+        start_time=moment(record.start_ms),
+        close_time=moment(record.close_ms),
+        history_length=record.history_length,
+        history_size=record.history_size,
+        memo={name: readable(payload, converter) for name, payload in record.memo.items()},
+        search_attributes={name: readable(payload, converter) for name, payload in record.search_attributes.items()},
+        pending_activities=tuple(_pending_activity(activity, converter) for activity in record.pending_activities),
+        pending_timers=tuple(
+            PendingTimer(due_time=_moment(timer.due_ms), summary=timer.summary, seq=timer.seq)
+            for timer in record.pending_timers
+        ),
+        task_attempt=record.task_attempt,
+        task_failure=converter.from_failure(failure) if failure is not None else None,
+        task_failure_cause=record.task_failure_cause,
+        task_failure_traceback=failure.stack_trace if failure is not None else "",
+        task_retry_time=moment(record.task_retry_ms),
+        workers=record.workers,
+        missing_queues=tuple(record.missing_queues),
+        warnings=tuple(_warnings(record)),
+        time=moment(record.now_ms),
+    )
+
+
+def _warnings(record: replies.WorkflowDescription) -> list[str]:
+    if record.status != "running":
+        return []
+    found = [
+        f"no worker polls task queue {queue!r}: start one, or check the name of the queue"
+        for queue in dict.fromkeys([*([] if record.workers else [record.task_queue]), *record.missing_queues])
+    ]
+    if record.task_failure is not None:
+        found.append(
+            f"the workflow's code cannot advance ({record.task_failure_cause or 'bug'}): {record.task_failure.type}: "
+            f"{record.task_failure.message}. It is tried again; deploy a fix, and it carries on where it was"
+        )
+    return found
+
+
+def _pending_activity(record: replies.PendingActivity, converter: DataConverter) -> PendingActivity:
+    return PendingActivity(
+        activity_type=record.activity_type,
+        task_queue=record.task_queue,
+        state=record.state,
+        attempt=record.attempt,
+        maximum_attempts=record.maximum_attempts or None,
+        scheduled_time=moment(record.scheduled_ms),
+        started_time=moment(record.started_ms),
+        next_retry_time=moment(record.next_retry_ms),
+        last_failure=converter.from_failure(record.last_failure) if record.last_failure is not None else None,
+        heartbeat_details=tuple(readable(detail, converter) for detail in record.heartbeat_details),
+        worker=record.identity or record.session,
+        task_token=record.task_token,
+        seq=record.seq,
+    )
+
+
+def history_event(event: history.HistoryEvent, converter: DataConverter) -> HistoryEvent:
+    """The public form of a history event."""
+    return HistoryEvent(
+        id=event.event_id,
+        time=_moment(event.time_ms),
+        type=type(event.attributes).__name__,
+        attributes={
+            name: readable(getattr(event.attributes, name), converter) for name in event.attributes.__struct_fields__
+        },
+    )
+
+
+def readable(value: Any, converter: DataConverter) -> Any:
+    """`value` with payloads read as plain values, and records as dicts. What cannot be read is described."""
+    if isinstance(value, Payload):
+        try:
+            return converter.from_payload(value)
+        except PayloadError:
+            encoding = value.metadata.get("encoding", b"?").decode(errors="replace")
+            return f"<{len(value.data)} bytes, encoding {encoding}>"
+    if isinstance(value, list):
+        return [readable(item, converter) for item in value]
+    if isinstance(value, dict):
+        return {name: readable(item, converter) for name, item in value.items()}
+    if isinstance(value, Failure):
+        return _failure(value, converter)
+    if isinstance(value, Record):
+        return msgspec.to_builtins(value)
+    return value
+
+
+def _failure(failure: Failure, converter: DataConverter) -> dict[str, Any]:
+    """The parts of a failure that say something."""
+    fields = {name: getattr(failure, name) for name in failure.__struct_fields__ if name != "encoded_attributes"}
+    return {name: readable(value, converter) for name, value in fields.items() if value}
+
+
+def moment(milliseconds: int) -> datetime | None:
+    """A point in time; None for 0, which records use for none."""
+    return _moment(milliseconds) if milliseconds else None
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

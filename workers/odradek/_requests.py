@@ -1,0 +1,344 @@
+"""What a client asks of workflows: records out, replies in, each outcome a value or a typed error."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
+
+from odradek_schemas import decode
+from odradek_schemas.common import Failure, Record, Request
+from odradek_schemas.ephemeral import AwaitResult, DescribeWorkflow, FetchHistory, QueryWorkflow
+from odradek_schemas.history import HistoryEvent as EventRecord
+from odradek_schemas.records import CancelWorkflow, SignalWorkflow, TerminateWorkflow
+from odradek_schemas.replies import (
+    HistoryPage,
+    QueryResult,
+    RequestReply,
+    WorkflowResult,
+)
+from odradek_schemas.replies import (
+    WorkflowDescription as DescriptionRecord,
+)
+
+from . import _read
+from ._connection import Connection, MakeRecord, OnDone, unexpected
+from ._description import HistoryEvent, WorkflowDescription
+from ._handle import Target
+from .errors import (
+    InvalidRequestError,
+    OdradekError,
+    OutcomeUnknownError,
+    QueryFailedError,
+    QueryRejectedError,
+    RequestTimeoutError,
+    WorkflowAlreadyStartedError,
+    WorkflowCancelledError,
+    WorkflowClosedError,
+    WorkflowFailedError,
+    WorkflowNotFoundError,
+    WorkflowTerminatedError,
+    WorkflowTimeoutError,
+)
+
+R = TypeVar("R", bound=Record)
+
+
+class _Inbox:
+    """Answers from the connection's thread to an event loop: one wake-up for all that came meanwhile."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._lock = threading.Lock()
+        self._answers: deque[tuple[asyncio.Future[Any], Any]] = deque()
+
+    def put(self, future: asyncio.Future[Any], answer: Any) -> None:
+        """From any thread."""
+        with self._lock:
+            first = not self._answers
+            self._answers.append((future, answer))
+        if first:
+            try:
+                self._loop.call_soon_threadsafe(self._deliver)
+            except RuntimeError:
+                return  # the loop is closed: nobody waits any more
+
+    def _deliver(self) -> None:
+        with self._lock:
+            answers, self._answers = self._answers, deque()
+        for future, answer in answers:
+            if not future.done():
+                future.set_result(answer)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply, and the offset of the request in `events` (-1: not known)."""
+
+    reply: Record
+    offset: int
+
+
+class WorkflowRequests:
+    """The calls of handles. `timeout`: seconds to wait for an answer, unless a call says otherwise."""
+
+    def __init__(self, connection: Connection, timeout: float) -> None:
+        self.connection = connection
+        self.converter = connection.converter
+        self.timeout = timeout
+        self._inbox = _Inbox(asyncio.get_running_loop())
+
+    # ------------------------------------------------------------ asking
+
+    async def append(self, target: Target, make: MakeRecord) -> tuple[RequestReply, int]:
+        """A request through `events`; its outcome (never `expired` or `invalid`) and the offset of its record."""
+        timeout = self.timeout if target.timeout is None else target.timeout
+        answer = await self._answer(
+            lambda on_done: self.connection.append(
+                target.workflow_id, make, on_done, timeout=timeout, request_id=target.request_id
+            )
+        )
+        reply = answer.reply
+        if not isinstance(reply, RequestReply):
+            raise unexpected(reply)
+        if reply.outcome == "expired":
+            raise OutcomeUnknownError(
+                f"workflow {target.workflow_id!r}: the request reached an engine after its deadline, so whether an "
+                "earlier copy of it took effect is not known: look with describe(). If this happens often, compare "
+                "this machine's clock with the log's"
+            )
+        if reply.outcome == "invalid":
+            raise InvalidRequestError(reply.message)
+        return reply, answer.offset
+
+    async def ask(self, target: Target, make: MakeRecord, kind: type[R]) -> R:
+        """A read through `ephemeral`."""
+        timeout = self.timeout if target.timeout is None else target.timeout
+        answer = await self._answer(
+            lambda on_done: self.connection.ask(target.workflow_id, make, on_done, timeout=timeout)
+        )
+        if not isinstance(answer.reply, kind):
+            raise unexpected(answer.reply)
+        return answer.reply
+
+    async def _answer(self, send: Callable[[OnDone], str]) -> Answer:
+        """Send, and wait for the answer. If the caller is cancelled, the answer is not waited for any more."""
+        future: asyncio.Future[Answer | OdradekError] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Record | OdradekError, offset: int) -> None:
+            answer = outcome if isinstance(outcome, OdradekError) else Answer(outcome, offset)
+            self._inbox.put(future, answer)
+
+        request_id = send(done)
+        try:
+            answer = await future
+        except asyncio.CancelledError:
+            self.connection.forget(request_id, done)
+            raise
+        if isinstance(answer, OdradekError):
+            raise answer
+        return answer
+
+    # ------------------------------------------------------------ messages
+
+    async def signal(self, target: Target, name: str, args: Sequence[Any]) -> None:
+        """Send a signal."""
+        payloads = self.converter.to_payloads(args)
+
+        def make(request: Request) -> Record:
+            return SignalWorkflow(
+                workflow_id=target.workflow_id,
+                run_id=target.run_id or "",
+                signal=name,
+                input=payloads,
+                request=request,
+            )
+
+        await self._change(target, make)
+
+    async def cancel(self, target: Target, reason: str) -> None:
+        """Ask for cancellation."""
+
+        def make(request: Request) -> Record:
+            return CancelWorkflow(
+                workflow_id=target.workflow_id, run_id=target.run_id or "", reason=reason, request=request
+            )
+
+        await self._change(target, make)
+
+    async def terminate(self, target: Target, reason: str) -> None:
+        """End the run."""
+
+        def make(request: Request) -> Record:
+            return TerminateWorkflow(
+                workflow_id=target.workflow_id, run_id=target.run_id or "", reason=reason, request=request
+            )
+
+        await self._change(target, make)
+
+    async def _change(self, target: Target, make: MakeRecord) -> None:
+        reply, _ = await self.append(target, make)
+        if reply.outcome != "ok":
+            refused(target.workflow_id, reply)
+
+    async def query(self, target: Target, name: str, args: Sequence[Any], result_type: Any) -> Any:
+        """Ask the workflow's code."""
+        payloads = self.converter.to_payloads(args)
+
+        def make(request: Request) -> Record:
+            return QueryWorkflow(
+                workflow_id=target.workflow_id,
+                run_id=target.run_id or "",
+                query=name,
+                input=payloads,
+                request=request,
+            )
+
+        try:
+            reply = await self.ask(target, make, QueryResult)
+        except RequestTimeoutError as error:
+            raise RequestTimeoutError(
+                f"{error} If one is, a worker has to answer query {name!r}: does one poll the workflow's task queue?",
+                durable=error.durable,
+            ) from None
+        if reply.status == "answered":
+            return None if reply.result is None else self.converter.from_payload(reply.result, result_type)
+        if reply.status == "not_found":
+            raise _not_found(target)
+        cause = None if reply.failure is None else self.converter.from_failure(reply.failure)
+        said = "no reason is given" if reply.failure is None else _summary(reply.failure)
+        if reply.status == "failed":
+            raise QueryFailedError(f"query {name!r} of workflow {target.workflow_id!r} failed: {said}") from cause
+        raise QueryRejectedError(f"query {name!r} of workflow {target.workflow_id!r} was rejected: {said}") from cause
+
+    # ------------------------------------------------------------ the end of a workflow
+
+    async def result(self, target: Target, result_type: Any) -> Any:
+        """Wait for the end of the run and of those that continue it."""
+        loop = asyncio.get_running_loop()
+        give_up = None if target.timeout is None else loop.time() + target.timeout
+        run_id, barrier = target.result_run_id or target.run_id or "", target.barrier
+        while True:
+            left = None if give_up is None else max(0.001, give_up - loop.time())
+            reply = await self._await_result(target, run_id, barrier, left)
+            if not reply.next_run_id:
+                break
+            run_id, barrier = reply.next_run_id, -1
+        if reply.status == "not_found":
+            raise _not_found(target)
+        if reply.status == "completed":
+            return None if reply.result is None else self.converter.from_payload(reply.result, result_type)
+        cause = self._why_it_ended(reply)
+        shown = reply.status.replace("_", " ")
+        said = f": {_summary(reply.failure)}" if reply.failure is not None else ""
+        text = f"workflow {target.workflow_id!r} {'was ' * (reply.status in _PASSIVE)}{shown}{said}"
+        raise WorkflowFailedError(text, workflow_id=target.workflow_id, run_id=reply.run_id) from cause
+
+    async def _await_result(self, target: Target, run_id: str, barrier: int, timeout: float | None) -> WorkflowResult:
+        def make(request: Request) -> Record:
+            return AwaitResult(workflow_id=target.workflow_id, run_id=run_id, barrier=barrier, request=request)
+
+        try:
+            answer = await self._answer(
+                lambda on_done: self.connection.wait_for(target.workflow_id, make, on_done, timeout=timeout)
+            )
+        except RequestTimeoutError as error:
+            raise RequestTimeoutError(
+                f"workflow {target.workflow_id!r} has not ended within {target.timeout:g} s, or no engine answered: "
+                "describe() tells which",
+                durable=error.durable,
+            ) from None
+        if not isinstance(answer.reply, WorkflowResult):
+            raise unexpected(answer.reply)
+        return answer.reply
+
+    def _why_it_ended(self, reply: WorkflowResult) -> BaseException | None:
+        failure = reply.failure or Failure(message="")
+        if reply.status == "terminated":
+            return WorkflowTerminatedError(failure.message or "terminated", reason=failure.message)
+        if reply.status == "timed_out":
+            return WorkflowTimeoutError(failure.message or "timed out", timeout_type=failure.timeout_type)
+        if reply.status == "cancelled":
+            cancelled = WorkflowCancelledError(failure.message or "cancelled")
+            if failure.cause is not None:
+                cancelled.__cause__ = self.converter.from_failure(failure.cause)
+            return cancelled
+        return None if reply.failure is None else self.converter.from_failure(reply.failure)
+
+    # ------------------------------------------------------------ looking
+
+    async def describe(self, target: Target) -> WorkflowDescription:
+        """Describe the run."""
+
+        def make(request: Request) -> Record:
+            return DescribeWorkflow(workflow_id=target.workflow_id, run_id=target.run_id or "", request=request)
+
+        reply = await self.ask(target, make, DescriptionRecord)
+        if not reply.found:
+            raise _not_found(target)
+        return _read.description(reply, self.converter)
+
+    async def history(self, target: Target) -> list[HistoryEvent]:
+        """The events of the run, readable."""
+        return [_read.history_event(event, self.converter) for event in await self.history_records(target)]
+
+    async def history_records(self, target: Target) -> list[EventRecord]:
+        """The events of the run as records, page by page. Events never change, so pages of different moments fit."""
+        events: list[EventRecord] = []
+        run_id, following = target.run_id or "", 1
+        while following:
+            page = await self._history_page(target, run_id, following)
+            if not page.found:
+                raise _not_found(target)
+            for data in page.events:
+                event = decode(data)
+                if not isinstance(event, EventRecord):
+                    raise unexpected(event)
+                events.append(event)
+            run_id, following = page.run_id, page.next_event_id
+        return events
+
+    async def _history_page(self, target: Target, run_id: str, from_event_id: int) -> HistoryPage:
+        def make(request: Request) -> Record:
+            return FetchHistory(
+                workflow_id=target.workflow_id, run_id=run_id, from_event_id=from_event_id, request=request
+            )
+
+        return await self.ask(target, make, HistoryPage)
+
+
+_PASSIVE = ("cancelled", "terminated")
+
+
+def refused(workflow_id: str, reply: RequestReply) -> NoReturn:
+    """Raise the error for an outcome that is none of success."""
+    message = reply.message or f"workflow {workflow_id!r}: the engine answered {reply.outcome!r}"
+    if reply.outcome in ("already_started", "reuse_rejected"):
+        hint = "id_conflict_policy" if reply.outcome == "already_started" else "id_reuse_policy"
+        raise WorkflowAlreadyStartedError(
+            f"{message} (run {reply.run_id}). Choose another ID, or another {hint}",
+            workflow_id=workflow_id,
+            run_id=reply.run_id,
+        )
+    if reply.outcome == "closed":
+        raise WorkflowClosedError(message, workflow_id=workflow_id, run_id=reply.run_id)
+    if reply.outcome == "not_found":
+        raise WorkflowNotFoundError(message, workflow_id=workflow_id, run_id=reply.run_id)
+    raise OdradekError(f"{message}; the engine may be of another version")
+
+
+def _not_found(target: Target) -> WorkflowNotFoundError:
+    run = f" with a run {target.run_id}" if target.run_id else ""
+    return WorkflowNotFoundError(
+        f"there is no workflow {target.workflow_id!r}{run} in this namespace (or its history was removed after "
+        "closed_retention)",
+        workflow_id=target.workflow_id,
+        run_id=target.run_id or "",
+    )
+
+
+def _summary(failure: Failure) -> str:
+    return f"{failure.type}: {failure.message}" if failure.type and failure.type != failure.message else failure.message
