@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from odradek_log import open_log
+from odradek_engine import Engine
+from odradek_log import Log, TopicPartition, open_log
 from odradek_schemas import Topics
 
 from odradek import Client, Worker
@@ -28,7 +29,7 @@ class Cluster:
     """A running system: its client, and its processes by role."""
 
     client: Client
-    target: str
+    log: Log
     processes: dict[str, psutil.Process] = field(default_factory=dict)
 
     def cpu_seconds(self) -> dict[str, float]:
@@ -72,7 +73,9 @@ async def kafka(partitions: int) -> AsyncIterator[Cluster]:
         engine = await _role(stack, "engine", target, folder, str(partitions))
         worker = await _role(stack, "worker", target)
         client = await stack.enter_async_context(Client(target))
-        cluster = Cluster(client, target)
+        log = open_log(target)
+        stack.callback(log.close)
+        cluster = Cluster(client, log)
         cluster.processes = {
             "client": psutil.Process(),
             "engine": engine,
@@ -89,19 +92,17 @@ async def embedded(partitions: int, fsync: bool) -> AsyncIterator[Cluster]:
 
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        target = f"file:{folder}"
-        client = await stack.enter_async_context(Client(target, log_settings={"fsync": fsync}))
+        log = open_log(f"file:{folder}/log", fsync=fsync)
+        stack.callback(log.close)
+        await stack.enter_async_context(Engine(log=log, data_dir=f"{folder}/state", partitions=partitions))
+        client = await stack.enter_async_context(Client(log))
         worker = Worker(client, task_queue=TASK_QUEUE, workflows=WORKFLOWS, activities=ACTIVITIES)
         await stack.enter_async_context(worker)
-        yield Cluster(client, target, {"all in one": psutil.Process()})
+        yield Cluster(client, log, {"all in one": psutil.Process()})
 
 
 def events_appended(cluster: Cluster) -> int:
     """How many records `events` holds."""
-    log = cluster.client.log if cluster.target.startswith("file:") else open_log(cluster.target)
     topic = Topics().events
-    try:
-        return sum(log.offsets((topic, p))[1] for p in range(log.partitions(topic)))  # type: ignore[arg-type]
-    finally:
-        if log is not cluster.client.log:
-            log.close()
+    partitions = range(cluster.log.partitions(topic))
+    return sum(cluster.log.offsets(TopicPartition(topic, p))[1] for p in partitions)

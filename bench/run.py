@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster import Cluster, embedded, events_appended, kafka
-from odradek_log import Log, TopicPartition, TopicSpec, open_log
+from odradek_log import Log, TopicPartition, TopicSpec
 from workloads import TASK_QUEUE, Steps
 
 LOGS = ("embedded", "embedded-nosync", "kafka")
@@ -116,15 +116,12 @@ async def measure(name: str, partitions: int, quick: bool) -> dict[str, Any]:
     async with cluster_for(name, partitions) as cluster:
         await cluster.client.execute(Steps, 3, id="warm-up", task_queue=TASK_QUEUE)
         await throughput(cluster, 100, 20) if not quick else None
-        log = cluster.client.log if cluster.target.startswith("file:") else open_log(cluster.target)
         found = {
-            "log": await asyncio.to_thread(log_alone, log),
+            "log": await asyncio.to_thread(log_alone, cluster.log),
             "c": await latency(cluster, 200 // scale),
             "b": await sequential(cluster, 500 // scale),
             "a": await throughput(cluster, 2000 // scale, 100),
         }
-        if log is not cluster.client.log:
-            log.close()
     hop = found["log"]["read p50 ms"]
     found["c"]["p50 in log hops"] = found["c"]["p50 ms"] / hop
     found["b"]["log hops/step"] = 1000 / found["b"]["steps/s"] / hop

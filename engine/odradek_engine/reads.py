@@ -85,9 +85,11 @@ class Reads:
         while self._found:
             end, reads = self._found.pop(0)
             self._asking = None
-            if end is not None:
+            if end is None:
+                self._unbarred.extend(reads)
+            else:
                 self._barred.extend((end, read) for read in reads)
-            self._find_barrier()
+        self._find_barrier()
         if self._barred:
             position = self._state.partition.position
             ready = [read for barrier, read in self._barred if barrier <= position]

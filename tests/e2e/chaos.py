@@ -1,0 +1,272 @@
+"""Kills and stops engines and workers at random moments while orders run, and checks what came out.
+
+As a program it runs many faults and prints a table: `python -m tests.e2e.chaos --faults 50`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from odradek_log import TopicPartition, open_log
+from odradek_schemas import Topics, decode, history, idempotency_key
+from odradek_schemas.tasks import HistoryBatch
+
+from odradek import Client
+
+from .orders import STEPS, TASK_QUEUE, Order, expected
+
+HERE = Path(__file__).parent
+STOP_S = 20.0
+WORKER_KINDS = ("workflows", "activities", "both")
+KINDS = ("kill engine", "kill worker", "stop engine", "stop worker")
+
+
+@dataclass
+class Role:
+    """A process of the cluster, started again after a kill."""
+
+    name: str
+    arguments: list[str]
+    folder: Path
+    lines: Path
+    process: subprocess.Popen[bytes] | None = None
+    stopped: bool = False
+
+    def start(self) -> None:
+        environment = {**os.environ, "ODRADEK_TEST_LINES": str(self.lines)}
+        with open(self.folder / f"{self.name}.log", "ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, str(HERE / "roles.py"), *self.arguments],
+                stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment,
+            )
+
+    def signal(self, number: int) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
+@dataclass
+class Report:
+    """What a run of the kill tests found. The lists that name faults of ours are empty when all is well."""
+
+    faults: Counter[str] = field(default_factory=Counter)
+    orders: int = 0
+    wrong_results: list[str] = field(default_factory=list)
+    wrong_keys: list[str] = field(default_factory=list)
+    started_after_result: list[str] = field(default_factory=list)
+    executions: int = 0
+    longest_order_s: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def problems(self) -> list[str]:
+        return self.wrong_results + self.wrong_keys + self.started_after_result
+
+
+class Chaos:
+    """Two engines, three workers, 100 orders at a time, on a real broker."""
+
+    def __init__(self, bootstrap: str, folder: Path, seed: int, in_flight: int = 100) -> None:
+        self.target = f"kafka://{bootstrap}"
+        self.namespace = f"chaos-{uuid.uuid4().hex[:8]}"
+        self.folder = folder
+        self.lines = folder / "lines.jsonl"
+        self.random = random.Random(seed)
+        self.in_flight = in_flight
+        self.report = Report()
+        engines = [
+            Role(f"engine-{n}", ["engine", self.target, self.namespace, str(folder / f"state-{n}")], folder, self.lines)
+            for n in range(2)
+        ]
+        workers = [
+            Role(f"worker-{kind}", ["worker", self.target, self.namespace, kind], folder, self.lines)
+            for kind in WORKER_KINDS
+        ]
+        self.roles = {"engine": engines, "worker": workers}
+        self._stopping = asyncio.Event()
+
+    async def run(self, faults_per_kind: int) -> Report:
+        begun = time.monotonic()
+        for role in (*self.roles["engine"], *self.roles["worker"]):
+            role.start()
+        try:
+            async with Client(self.target, namespace=self.namespace, request_timeout=120) as client:
+                orders = asyncio.create_task(self._orders(client))
+                await self._faults(faults_per_kind)
+                self._stopping.set()
+                await orders
+        finally:
+            for role in (*self.roles["engine"], *self.roles["worker"]):
+                role.kill()
+        self._audit()
+        self.report.seconds = time.monotonic() - begun
+        return self.report
+
+    # ------------------------------------------------------------ load
+
+    async def _orders(self, client: Client) -> None:
+        """Keep many orders open until the faults are over, then see the last ones end."""
+        slots = asyncio.Semaphore(self.in_flight)
+        async with asyncio.TaskGroup() as group:
+            while not self._stopping.is_set():
+                await slots.acquire()
+                amount, self.report.orders = self.report.orders, self.report.orders + 1
+                group.create_task(self._order(client, amount, slots))
+
+    async def _order(self, client: Client, amount: int, slots: asyncio.Semaphore) -> None:
+        begun = time.monotonic()
+        handle = await client.start(Order, amount, id=f"order-{amount}", task_queue=TASK_QUEUE)
+        patient = handle.with_options(timeout=300)
+        await patient.signal(Order.pick_up)
+        await patient.signal(Order.pick_up)
+        result = await patient.result()
+        if result != expected(amount):
+            self.report.wrong_results.append(f"order-{amount}: {result}")
+        self.report.longest_order_s = max(self.report.longest_order_s, time.monotonic() - begun)
+        slots.release()
+
+    # ------------------------------------------------------------ faults
+
+    async def _faults(self, per_kind: int) -> None:
+        """Kills go on while others are stopped; at least one engine and one worker of each kind of work stay alive."""
+        await asyncio.gather(
+            self._kills(per_kind, "engine"),
+            self._kills(per_kind, "worker"),
+            self._stops(per_kind, "engine"),
+            self._stops(per_kind, "worker"),
+        )
+
+    async def _kills(self, count: int, what: str) -> None:
+        for _ in range(count):
+            await asyncio.sleep(self.random.uniform(2, 12))
+            role = self.random.choice([r for r in self.roles[what] if not r.stopped])
+            role.kill()
+            self.report.faults[f"kill {what}"] += 1
+            await asyncio.sleep(self.random.uniform(0, 2))
+            role.start()
+
+    async def _stops(self, count: int, what: str) -> None:
+        for _ in range(count):
+            await asyncio.sleep(self.random.uniform(0.5, 3))
+            role = self.random.choice(self.roles[what])
+            role.stopped = True
+            role.signal(signal.SIGSTOP)
+            self.report.faults[f"stop {what}"] += 1
+            await asyncio.sleep(STOP_S)
+            role.signal(signal.SIGCONT)
+            role.stopped = False
+
+    # ------------------------------------------------------------ what came out
+
+    def _audit(self) -> None:
+        """Compare the lines that activities wrote with what the log says."""
+        lines = [json.loads(line) for line in self.lines.read_text().splitlines()]
+        self.report.executions = len(lines)
+        completed = self._completed()
+        by_key: dict[str, list[dict[str, object]]] = defaultdict(list)
+        for line in lines:
+            by_key[line["key"]].append(line)
+        wanted = {(f"order-{amount}", step) for amount in range(self.report.orders) for step in STEPS}
+        found = Counter((str(group[0]["workflow"]), str(group[0]["step"])) for group in by_key.values())
+        for what in sorted(wanted | set(found)):
+            if found[what] != 1 or what not in wanted:
+                self.report.wrong_keys.append(f"{what} has {found[what]} idempotency keys")
+        for key, group in by_key.items():
+            if len({(line["workflow"], line["step"]) for line in group}) != 1:
+                self.report.wrong_keys.append(f"{key} was used for several steps")
+            late = [line for line in group if key in completed and int(str(line["at_ms"])) > completed[key]]
+            if late:
+                self.report.started_after_result.append(f"{key} completed at {completed[key]}, then {late}")
+
+    def _completed(self) -> dict[str, int]:
+        """When the result of each activity was folded, by idempotency key; from the public history."""
+        log = open_log(self.target)
+        topic = Topics(self.namespace).history
+        scheduled: dict[tuple[str, int], str] = {}
+        done: dict[str, int] = {}
+        consumer = log.consumer()
+        ends = {TopicPartition(topic, p): log.offsets(TopicPartition(topic, p))[1] for p in range(log.partitions(topic))}
+        consumer.assign(dict.fromkeys(ends, 0))
+        left = {tp for tp, end in ends.items() if end}
+        while left:
+            for record in consumer.poll(1.0):
+                if record.offset + 1 >= ends[TopicPartition(record.topic, record.partition)]:
+                    left.discard(TopicPartition(record.topic, record.partition))
+                batch = decode(record.value)
+                if not isinstance(batch, HistoryBatch):
+                    continue
+                for encoded in batch.events:
+                    event = decode(encoded)
+                    assert isinstance(event, history.HistoryEvent)
+                    a = event.attributes
+                    if isinstance(a, history.ActivityScheduled):
+                        scheduled[batch.run_id, a.seq] = idempotency_key(batch.run_id, a.scheduled_by, a.seq)
+                    elif isinstance(a, history.ActivityCompleted):
+                        done.setdefault(scheduled[batch.run_id, a.seq], event.time_ms)
+        consumer.close()
+        log.close()
+        return done
+
+
+def show(report: Report) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("what", "count")
+    for kind in KINDS:
+        table.add_row(kind, str(report.faults[kind]))
+    table.add_row("orders", str(report.orders))
+    table.add_row("activity executions", str(report.executions))
+    table.add_row("orders lost or wrong", str(len(report.wrong_results)))
+    table.add_row("steps without exactly one idempotency key", str(len(report.wrong_keys)))
+    table.add_row("activities started after their result", str(len(report.started_after_result)))
+    table.add_row("longest order", f"{report.longest_order_s:.1f} s")
+    table.add_row("took", f"{report.seconds:.0f} s")
+    Console(width=100).print(table)
+    for problem in report.problems[:20]:
+        print(problem)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--faults", type=int, default=50, help="of each kind")
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument("--keep", type=Path, help="a folder for the processes' output")
+    arguments = parser.parse_args()
+    sys.path.insert(0, str(HERE.parent / "kafka"))
+    from broker import Broker
+
+    print(f"seed {arguments.seed}")
+    broker = Broker()
+    broker.start()
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = arguments.keep or Path(temporary)
+            folder.mkdir(parents=True, exist_ok=True)
+            report = asyncio.run(Chaos(broker.bootstrap, folder, arguments.seed).run(arguments.faults))
+    finally:
+        broker.stop()
+    show(report)
+    sys.exit(1 if report.problems else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""The processes of the kill tests: `roles.py engine TARGET NAMESPACE FOLDER`, `roles.py worker TARGET NAMESPACE KIND`.
+
+Each prints `ready` when it serves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from odradek_engine import Engine
+from orders import TASK_QUEUE, Order, charge, ship, thank
+
+from odradek import Client, Worker
+
+ACTIVITIES = [charge, ship, thank]
+
+
+async def _until_terminated() -> None:
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    print("ready", flush=True)
+    await stopped.wait()
+
+
+async def engine(target: str, namespace: str, folder: str) -> None:
+    async with Engine(target, namespace=namespace, data_dir=folder):
+        await _until_terminated()
+
+
+async def worker(target: str, namespace: str, kind: str) -> None:
+    workflows = [] if kind == "activities" else [Order]
+    activities = [] if kind == "workflows" else ACTIVITIES
+    async with (
+        Client(target, namespace=namespace) as client,
+        Worker(client, task_queue=TASK_QUEUE, workflows=workflows, activities=activities),
+    ):
+        await _until_terminated()
+
+
+async def alone(target: str, namespace: str) -> None:
+    """Everything in one process, on a folder: works off the orders that are open, and starts those that are not."""
+    async with (
+        Client(target, namespace=namespace) as client,
+        Worker(client, task_queue=TASK_QUEUE, workflows=[Order], activities=ACTIVITIES),
+    ):
+        print("ready", flush=True)
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            for amount in range(int(line)):
+                handle = await client.start(
+                    Order, amount, id=f"order-{amount}", task_queue=TASK_QUEUE, id_conflict_policy="use_existing",
+                    id_reuse_policy="reject", request_id=f"start-{amount}",
+                )
+                for number in range(2):
+                    request_id = f"pick-{amount}-{number}"
+                    await handle.with_options(request_id=request_id).signal(Order.pick_up)
+            results = [await client.get(f"order-{amount}", Order).result() for amount in range(int(line))]
+            print(results, flush=True)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
+    asyncio.run({"engine": engine, "worker": worker, "alone": alone}[sys.argv[1]](*sys.argv[2:]))

@@ -1,0 +1,67 @@
+"""Processes die and stall at random moments; every order ends right all the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from .chaos import Chaos
+from .orders import STEPS, expected
+
+ORDERS = 30
+
+
+@pytest.mark.timeout(420)
+async def test_engines_and_workers_are_killed_and_stopped_while_orders_run(
+    kafka_bootstrap: str, tmp_path: Path
+) -> None:
+    seed = random.randrange(10**6)
+    report = await Chaos(kafka_bootstrap, tmp_path, seed).run(faults_per_kind=5)
+    assert report.problems == [], f"seed {seed}; output in {tmp_path}"
+    assert all(report.faults[kind] == 5 for kind in report.faults)
+    assert len(report.faults) == 4
+    assert report.orders >= 100
+
+
+def _alone(folder: Path, lines: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, str(Path(__file__).parent / "roles.py"), "alone", f"file:{folder}", "default"]
+    environment = {**os.environ, "ODRADEK_TEST_LINES": str(lines)}
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True
+    )
+
+
+@pytest.mark.timeout(240)
+def test_the_embedded_process_is_killed_at_random_moments(tmp_path: Path) -> None:
+    """Each life is killed after it has written some more lines; the last one is left to finish."""
+    lines, chosen = tmp_path / "lines", random.Random()
+    lines.touch()
+    for _ in range(5):
+        process = _alone(tmp_path / "data", lines)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.stdin.write(f"{ORDERS}\n")
+        process.stdin.flush()
+        before, wanted = len(lines.read_bytes().splitlines()), chosen.randrange(1, 15)
+        while len(lines.read_bytes().splitlines()) < before + wanted and process.poll() is None:
+            if len(lines.read_bytes().splitlines()) >= ORDERS * len(STEPS):
+                break
+        process.kill()
+        process.wait()
+    process = _alone(tmp_path / "data", lines)
+    output, _ = process.communicate(f"{ORDERS}\n", timeout=120)
+    assert output.splitlines() == ["ready", str([expected(amount) for amount in range(ORDERS)])]
+    by_step: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for line in lines.read_text().splitlines():
+        entry = json.loads(line)
+        by_step[entry["workflow"], entry["step"]].add(entry["key"])
+    assert len(by_step) == ORDERS * len(STEPS)
+    assert all(len(keys) == 1 for keys in by_step.values()), "a repeated step has the same idempotency key"
