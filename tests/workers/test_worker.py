@@ -8,12 +8,14 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from odradek import activity, workflow
 from odradek._worker.chain import load_chain
-from odradek.errors import DefinitionError
+from odradek._worker.consumer import TaskConsumer
+from odradek.errors import DefinitionError, UnavailableError
+from odradek_log import LogCorruptError, LogUnavailableError
 from odradek_schemas import Position, encode
 from odradek_schemas.records import (
     ActivityCancelled,
@@ -221,6 +223,7 @@ async def test_a_full_worker_leaves_tasks_unclaimed(world: World) -> None:
         await gate.wait_begun()
         await world.start("Gated", "v", 1)
         await world.until(WorkflowTaskCompleted, lambda r: r.workflow_id == "v")
+        await world.tasks_sent(4)
         assert len(world.events(ActivityStarted)) == 1
         gate.leave.set()
         assert await world.result("w") == 3
@@ -236,6 +239,22 @@ async def test_activities_of_a_workflow_that_was_terminated_are_stopped(world: W
         await world.terminate("w")
         assert await asyncio.to_thread(gate.cancelled.wait, SECONDS)
     assert world.events(ActivityCancelled) == [], "the run has closed: there is nobody to tell"
+
+
+async def test_t4_t8_tasks_that_waited_for_a_worker_are_claimed_and_run(world: World) -> None:
+    @workflow.define
+    class Once:
+        async def run(self) -> int:
+            return await add.with_options(delivery="at_most_once")(1)
+
+    async with world.worker(workflows=[Sum, Once]):
+        await world.start("Sum", "w", 1)
+        await world.tasks_sent(1)
+        async with world.worker(activities=[add]):
+            assert await world.result("w") == 1
+            await world.start("Once", "v")
+            assert await world.result("v") == 2
+    assert [r.claim for r in world.events(ActivityStarted)] == [True, True]
 
 
 # ---------------------------------------------------------------- blocking
@@ -371,6 +390,29 @@ async def test_run_that_is_cancelled_ends_gracefully(world: World) -> None:
     with pytest.raises(asyncio.CancelledError):
         await running
     assert len(world.events(WorkerStopped)) == 1
+
+
+async def test_run_raises_what_keeps_the_worker_from_going_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def corrupt(consumer: TaskConsumer) -> NoReturn:
+        raise LogCorruptError("bytes in the middle")
+
+    monkeypatch.setattr(TaskConsumer, "_turn", corrupt)
+    with pytest.raises(LogCorruptError):
+        await world.worker(workflows=[Sum]).run()
+
+
+async def test_a_log_that_cannot_be_reached_is_an_error_of_the_package(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(specs: object) -> NoReturn:
+        raise LogUnavailableError("no broker")
+
+    monkeypatch.setattr(world.log, "create_topics", unreachable)
+    with pytest.raises(UnavailableError, match="no broker"):
+        async with world.worker(workflows=[Sum]):
+            pass
 
 
 async def test_a_worker_that_runs_cannot_be_entered_again(world: World) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from odradek._worker.activities import Activities, Attempt, Completed, Deferred, Failed, Stopped
+from odradek._worker.activities import CLAIM_AGAIN_SECONDS, Activities, Attempt, Completed, Deferred, Failed, Stopped
 from odradek._worker.offsets import Ticket
 from odradek_log.protocol import LogUnavailableError, OnDelivery, RecordTooLargeError
 from odradek_schemas import Failure, Payload, Position, decode
@@ -19,7 +19,7 @@ from odradek_schemas.records import (
     ActivityStarted,
     WorkerAlive,
 )
-from odradek_schemas.replies import ActivityCancelRequest
+from odradek_schemas.replies import ActivityCancelRequest, ActivityClaimed
 from odradek_schemas.tasks import ActivityTask
 
 from .worker_fakes import RecordingProducer, Sent, payload, session_of
@@ -34,7 +34,6 @@ class ActivityBench:
         self.launched: list[Attempt] = []
         self.cancelled: list[Attempt] = []
         self.beats: list[ActivityHeartbeat] = []
-        self.questions: list[tuple[str, int, Callable[[bool], None]]] = []
         self.timers: list[tuple[float, Callable[[], None]]] = []
         self.now = 50.0
         self.max_record_bytes = 100_000
@@ -56,7 +55,7 @@ class ActivityBench:
     def announce(self, workflow_id: str) -> str:
         return self.session.announce(0)
 
-    def append(self, workflow_id: str, value: bytes, on_delivery: OnDelivery, *, prompt: bool = False) -> None:
+    def append(self, workflow_id: str, value: bytes, on_delivery: OnDelivery) -> None:
         self.producer.send("odradek.default.events", 0, workflow_id.encode(), value, on_delivery)
 
     def heartbeat(self, workflow_id: str, value: bytes) -> None:
@@ -67,15 +66,18 @@ class ActivityBench:
     def fits(self, workflow_id: str, value: bytes) -> bool:
         return len(value) <= self.max_record_bytes
 
-    def confirm(self, task: ActivityTask, session: str, offset: int, on_result: Callable[[bool], None]) -> None:
-        self.questions.append((session, offset, on_result))
-
     # doing
 
     def task(self, fresh: bool = True, **fields: Any) -> Ticket:
         ticket = Ticket(0)
         self.core.on_task(activity_task(**fields), ticket, fresh)
         return ticket
+
+    def claimed(self, accepted: bool, session: str = "s1") -> None:
+        self.core.on_claimed(ActivityClaimed(
+            position=Position(partition=0, offset=40, index=0), client_id="c1", session=session, workflow_id="w",
+            run_id="run", scheduled_by="s9-1", seq=1, attempt=1, accepted=accepted,
+        ))
 
     def end(self, outcome: Any, index: int = -1) -> None:
         self.core.on_ended(self.launched[index], outcome)
@@ -215,13 +217,12 @@ def test_t6_results_of_a_session_that_ended_are_still_reported() -> None:
 def test_t4_a_task_older_than_the_assignment_is_claimed_first_and_then_run() -> None:
     bench = ActivityBench()
     ticket = bench.task(fresh=False)
-    assert bench.launched == []
+    assert bench.of(ActivityStarted) == [ActivityStarted(**IDENTITY, claim=True)]
     bench.sent(ActivityStarted).deliver(30)
     assert ticket.finished
-    ((session, offset, on_result),) = bench.questions
-    assert (session, offset) == ("s1", 30)
     assert bench.launched == []
-    on_result(True)
+    bench.claimed(True)
+    bench.claimed(True)
     assert len(bench.launched) == 1
 
 
@@ -229,19 +230,48 @@ def test_t4_a_claim_that_was_not_taken_runs_nothing() -> None:
     bench = ActivityBench(limit=1)
     bench.task(fresh=False)
     assert bench.core.free == 0
-    bench.sent(ActivityStarted).deliver(30)
-    bench.questions[0][2](False)
+    bench.claimed(False)
     assert bench.launched == []
     assert bench.core.free == 1
     assert bench.core.running == []
 
 
+def test_t4_a_fresh_task_runs_at_once_and_expects_no_answer() -> None:
+    bench = ActivityBench()
+    bench.task()
+    assert not bench.of(ActivityStarted)[0].claim
+    assert len(bench.launched) == 1
+    bench.claimed(False)
+    assert len(bench.core.running) == 1
+
+
+def test_t4_a_claim_without_an_answer_is_made_again() -> None:
+    bench = ActivityBench()
+    bench.task(fresh=False)
+    bench.advance(CLAIM_AGAIN_SECONDS)
+    assert bench.of(ActivityStarted) == [ActivityStarted(**IDENTITY, claim=True)] * 2
+    bench.claimed(True)
+    bench.advance(CLAIM_AGAIN_SECONDS)
+    assert len(bench.of(ActivityStarted)) == 2
+
+
+def test_t6_claims_of_a_session_that_ended_are_void() -> None:
+    bench = ActivityBench(limit=2)
+    bench.task(fresh=False)
+    bench.task(seq=2)
+    bench.session.ended("s1")
+    bench.core.on_session_ended("s1")
+    bench.claimed(True)
+    assert [a.task.seq for a in bench.launched] == [2], "what runs goes on"
+    assert bench.core.free == 1
+
+
 def test_t8_at_most_once_is_claimed_first_even_if_fresh() -> None:
     bench = ActivityBench()
     bench.task(delivery="at_most_once")
+    assert bench.of(ActivityStarted) == [ActivityStarted(**IDENTITY, claim=True)]
     assert bench.launched == []
-    bench.sent(ActivityStarted).deliver(30)
-    bench.questions[0][2](True)
+    bench.claimed(True)
     assert len(bench.launched) == 1
 
 
@@ -308,8 +338,7 @@ def test_a_claim_confirmed_after_a_cancel_request_is_stopped_at_once() -> None:
     bench.task(fresh=False)
     bench.core.on_cancel(cancel_request())
     assert bench.cancelled == []
-    bench.sent(ActivityStarted).deliver(30)
-    bench.questions[0][2](True)
+    bench.claimed(True)
     assert bench.cancelled == bench.launched
 
 

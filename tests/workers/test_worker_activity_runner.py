@@ -144,7 +144,8 @@ async def test_errors_become_failures_with_their_retry_delay(plain: bool) -> Non
 
     target: Callable[..., Any] = decline if plain else decline_async
     outcome = failed(await Running(activity.define(name="decline")(target)).run("decline"))
-    assert (outcome.failure.message, outcome.failure.type, outcome.next_retry_delay_ms) == ("declined", "Declined", 1500)
+    assert (outcome.failure.message, outcome.failure.type) == ("declined", "Declined")
+    assert outcome.next_retry_delay_ms == 1500
     assert not outcome.failure.non_retryable
 
 

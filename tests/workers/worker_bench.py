@@ -129,6 +129,13 @@ class World:
                         return record
                 await asyncio.sleep(0.02)  # nothing wakes a reader of the whole topic
 
+    async def tasks_sent(self, count: int) -> None:
+        """Wait until so many activity tasks have been sent."""
+        topic = self.connection.topics.activity_tasks("q")
+        async with asyncio.timeout(SECONDS):
+            while len(await asyncio.to_thread(self._records, topic)) < count:
+                await asyncio.sleep(0.02)  # nothing wakes a reader of the whole topic
+
     def committed(self, topic: str) -> dict[int, tuple[Committed | None, int]]:
         """What the topic's group has committed, and the topic's ends, by partition. Joins the group to find out."""
         seen: dict[TopicPartition, Committed | None] = {}

@@ -20,8 +20,8 @@ from typing import NamedTuple, TypeAlias, TypeVar
 from odradek_log import Log, LogError, RecordTooLargeError, TopicPartition
 from odradek_schemas import DecodeError, Topics, decode, encode, partition_of
 from odradek_schemas.common import Record, Request
-from odradek_schemas.ephemeral import DescribeWorkflow, FetchHistory
-from odradek_schemas.replies import HistoryPage, WorkflowDescription, WorkflowResult
+from odradek_schemas.ephemeral import FetchHistory
+from odradek_schemas.replies import HistoryPage, WorkflowResult
 
 from ._converter import DataConverter
 from .errors import (
@@ -256,20 +256,6 @@ class Connection:
             )
 
         self._ask_for_worker(workflow_id, make, HistoryPage, on_page)
-
-    def describe_run(
-        self,
-        workflow_id: str,
-        run_id: str,
-        barrier: int,
-        on_description: Callable[[WorkflowDescription | Exception], None],
-    ) -> None:
-        """Ask for the description of a run, as of `barrier` or later, until it is there."""
-
-        def make(request: Request) -> Record:
-            return DescribeWorkflow(workflow_id=workflow_id, run_id=run_id, barrier=barrier, request=request)
-
-        self._ask_for_worker(workflow_id, make, WorkflowDescription, on_description)
 
     def _ask_for_worker(
         self, workflow_id: str, make: MakeRecord, kind: type[T], on_answer: Callable[[T | Exception], None]

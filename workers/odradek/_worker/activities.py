@@ -22,7 +22,7 @@ from odradek_schemas.records import (
     ActivityHandedBack,
     ActivityStarted,
 )
-from odradek_schemas.replies import ActivityCancelRequest
+from odradek_schemas.replies import ActivityCancelRequest, ActivityClaimed
 from odradek_schemas.tasks import ActivityTask
 
 from .heartbeats import HeartbeatThrottle
@@ -31,6 +31,9 @@ from .offsets import Ticket
 from .ports import Later
 
 logger = logging.getLogger("odradek.worker")
+
+CLAIM_AGAIN_SECONDS = 10.0
+"""After which a claim without an answer is appended again."""
 
 
 class Key(NamedTuple):
@@ -99,8 +102,8 @@ class Reports(Protocol):
         """Make the worker session known on the workflow's partition; return its ID."""
         ...
 
-    def append(self, workflow_id: str, value: bytes, on_delivery: OnDelivery, *, prompt: bool = False) -> None:
-        """To `events`. `prompt`: somebody waits for the delivery."""
+    def append(self, workflow_id: str, value: bytes, on_delivery: OnDelivery) -> None:
+        """To `events`."""
         ...
 
     def heartbeat(self, workflow_id: str, value: bytes) -> None:
@@ -108,10 +111,6 @@ class Reports(Protocol):
         ...
 
     def fits(self, workflow_id: str, value: bytes) -> bool: ...
-
-    def confirm(self, task: ActivityTask, session: str, offset: int, on_result: Callable[[bool], None]) -> None:
-        """Find out whether the claim at `offset` was taken: the activity is open, and held by `session`."""
-        ...
 
 
 class Activities:
@@ -141,62 +140,72 @@ class Activities:
     # ------------------------------------------------------------ tasks
 
     def on_task(self, task: ActivityTask, ticket: Ticket, fresh: bool = True) -> None:
-        """A task came. A fresh one runs at once; an older one, or one that may run only once, first has to be claimed
-        (rule T4): another worker may have done it. The ticket is finished when the claim is durable (rule T1)."""
+        """A task came. A fresh one runs at once; an older one, which another worker may have done, and one that may run
+        only once, are claimed first (rules T4, T8). The ticket is finished when the start is durable (rule T1)."""
         known = self._attempts.get(Key(task.run_id, task.scheduled_by, task.seq, task.attempt))
         if known is not None:
-            self._claim_again(known, ticket)
+            self._delivered_again(known, ticket)
             return
         self._busy += 1
         attempt = Attempt(task, "", HeartbeatThrottle(task.heartbeat_timeout_ms / 1000))
         attempt.beats.details = task.heartbeat_details
         self._attempts[attempt.key] = attempt
-        run_now = fresh and task.delivery != "at_most_once"
-        self._claim(attempt, ticket, confirm=not run_now)
-        if run_now:
+        claim = not fresh or task.delivery == "at_most_once"
+        self._start(attempt, ticket, claim=claim)
+        if claim:
+            self._later(CLAIM_AGAIN_SECONDS, partial(self._claim_again, attempt))
+        else:
             self._launch(attempt)
 
-    def _claim(self, attempt: Attempt, ticket: Ticket, *, confirm: bool) -> None:
+    def _start(self, attempt: Attempt, ticket: Ticket | None, *, claim: bool) -> None:
+        """Append that the current session takes the attempt."""
         task = attempt.task
         attempt.session = self._reports.announce(task.workflow_id)
-        attempt.tickets.append(ticket)
-        started = ActivityStarted(
-            workflow_id=task.workflow_id, run_id=task.run_id, seq=task.seq, scheduled_by=task.scheduled_by,
-            attempt=task.attempt, session=attempt.session,
-        )
-        claimed = partial(self._claimed, attempt, confirm)
-        self._reports.append(task.workflow_id, encode(started), claimed, prompt=confirm)
+        if ticket is not None:
+            attempt.tickets.append(ticket)
+        started = ActivityStarted(**self._identity(attempt), claim=claim)
+        self._reports.append(task.workflow_id, encode(started), partial(self._started, attempt))
 
-    def _claimed(self, attempt: Attempt, confirm: bool, offset: int, error: LogError | None) -> None:
-        """The claim is durable, or given up."""
+    def _started(self, attempt: Attempt, offset: int, error: LogError | None) -> None:
+        """The start is durable, or given up."""
         if error is not None:
-            logger.error("claim of activity %s was not appended: %s", attempt.task.activity_type, error)
-            if confirm:
-                self._forget(attempt)
+            logger.error("start of activity %s was not appended: %s", attempt.task.activity_type, error)
             return
         for ticket in attempt.tickets:
             ticket.finish()
         attempt.tickets.clear()
-        if confirm:
-            self._reports.confirm(attempt.task, attempt.session, offset, partial(self._confirmed, attempt))
 
-    def _confirmed(self, attempt: Attempt, taken: bool) -> None:
-        if attempt.state != "claiming" or self._attempts.get(attempt.key) is not attempt:
+    def on_claimed(self, reply: ActivityClaimed) -> None:
+        """The engine has folded a claim: the attempt may run, or somebody else has it."""
+        attempt = self._attempts.get(Key(reply.run_id, reply.scheduled_by, reply.seq, reply.attempt))
+        if attempt is None or attempt.state != "claiming" or attempt.session != reply.session:
             return
-        if not taken:
+        if not reply.accepted:
             self._forget(attempt)
             return
         self._launch(attempt)
         if attempt.cancel_reason:
             self._launcher.cancel(attempt)
 
-    def _claim_again(self, attempt: Attempt, ticket: Ticket) -> None:
+    def on_session_ended(self, session: str) -> None:
+        """Claims under a session that has ended are void: the engine delivers those activities again."""
+        for attempt in self.running:
+            if attempt.state == "claiming" and attempt.session == session:
+                self._forget(attempt)
+
+    def _claim_again(self, attempt: Attempt) -> None:
+        """No answer to a claim: ask once more, which changes nothing but the chance of an answer."""
+        if attempt.state == "claiming" and self._attempts.get(attempt.key) is attempt:
+            self._start(attempt, None, claim=True)
+            self._later(CLAIM_AGAIN_SECONDS, partial(self._claim_again, attempt))
+
+    def _delivered_again(self, attempt: Attempt, ticket: Ticket) -> None:
         """The same attempt was delivered again. It is not run twice; but if its session has ended since, the engine
         has to hear of the new one."""
         if attempt.tickets:
             attempt.tickets.append(ticket)
         elif attempt.state == "running" and attempt.session != self._reports.announce(attempt.task.workflow_id):
-            self._claim(attempt, ticket, confirm=False)
+            self._start(attempt, ticket, claim=False)
         else:
             ticket.finish()
 

@@ -11,7 +11,7 @@ from functools import partial
 
 from odradek_log.protocol import LogError, OnDelivery
 from odradek_schemas import Payload
-from odradek_schemas.replies import ActivityCancelRequest, WorkflowDescription
+from odradek_schemas.replies import ActivityCancelRequest, ActivityClaimed
 from odradek_schemas.tasks import ActivityTask
 
 from .._definitions import ActivityDefinition
@@ -23,8 +23,6 @@ from .outlet import Outlet
 from .ports import WorkerConnection
 from .session import WorkerSession
 from .timers import TimerThread
-
-_CONFIRM_AGAIN_SECONDS = 1.0
 
 
 class ActivityWorker:
@@ -89,6 +87,19 @@ class ActivityWorker:
         with self._idle:
             self._core.on_cancel(request)
 
+    def claimed(self, reply: ActivityClaimed) -> None:
+        """The engine answers a claim. From any thread."""
+        with self._idle:
+            self._core.on_claimed(reply)
+            self._idle.notify_all()
+        self._consumer.wake()
+
+    def session_ended(self, session: str) -> None:
+        """This session of the worker was declared lost, and another has begun. From any thread."""
+        with self._idle:
+            self._core.on_session_ended(session)
+        self._consumer.wake()
+
     # ------------------------------------------------------------ in the consumer's thread
 
     def _capacity(self) -> int:
@@ -131,10 +142,10 @@ class ActivityWorker:
     def announce(self, workflow_id: str) -> str:
         return self._session.announce(self._outlet.partition(workflow_id))
 
-    def append(self, workflow_id: str, value: bytes, on_delivery: OnDelivery, *, prompt: bool = False) -> None:
+    def append(self, workflow_id: str, value: bytes, on_delivery: OnDelivery) -> None:
         def delivered(offset: int, error: LogError | None) -> None:
             self._delivered.append(partial(on_delivery, offset, error))
-            if prompt or error is not None:
+            if error is not None:
                 self._consumer.wake()
 
         self._outlet.event(workflow_id, value, delivered)
@@ -144,21 +155,3 @@ class ActivityWorker:
 
     def fits(self, workflow_id: str, value: bytes) -> bool:
         return self._outlet.fits(workflow_id, value)
-
-    def confirm(self, task: ActivityTask, session: str, offset: int, on_result: Callable[[bool], None]) -> None:
-        """Ask the engine, once it has folded the claim, whether the activity is open and this session's."""
-
-        def described(found: WorkflowDescription | Exception) -> None:
-            if isinstance(found, Exception):
-                self._later(_CONFIRM_AGAIN_SECONDS, partial(self.confirm, task, session, offset, on_result))
-            else:
-                self._delivered.append(partial(on_result, _holds(found, task, session)))
-                self._consumer.wake()
-
-        self._connection.describe_run(task.workflow_id, task.run_id, offset + 1, described)
-
-
-def _holds(found: WorkflowDescription, task: ActivityTask, session: str) -> bool:
-    claim = (task.seq, task.attempt, session)
-    held = [a for a in found.pending_activities if a.state in ("started", "cancel_requested")]
-    return any((a.seq, a.attempt, a.session) == claim for a in held)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
 
-from odradek_log.protocol import Committed, Consumer, Log, TopicPartition
+from odradek_log.protocol import Committed, Consumer, Log, LogError, TopicPartition
 
 from .intake import Taken, TaskIntake
 
@@ -36,6 +37,7 @@ class TaskConsumer:
         between: Callable[[], None],
         on_error: Callable[[BaseException], None],
         stale_after: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._topic = topic
         self._handle = handle
@@ -43,8 +45,10 @@ class TaskConsumer:
         self._between = between
         self._on_error = on_error
         self._stale_after = stale_after
+        self._clock = clock
         self._consumer: Consumer = log.consumer()
-        self._intake = TaskIntake(lambda partition: log.offsets(partition)[1])
+        self._log = log
+        self._intake = TaskIntake(self._end_of)
         self._paused: set[TopicPartition] = set()
         self._committed_at = 0.0
         self._stopping = threading.Event()
@@ -90,16 +94,16 @@ class TaskConsumer:
     def _turn(self) -> None:
         capacity = self._capacity()
         self._hold_back(capacity <= 0)
-        began = time.monotonic()
+        began = self._clock()
         records = self._consumer.poll(POLL_SECONDS, max(1, min(capacity, MAX_RECORDS)))
         for record in records:
             taken = self._intake.receive(record)
             if taken is not None:
-                if time.monotonic() - began > POLL_SECONDS + self._stale_after:
+                if self._clock() - began > POLL_SECONDS + self._stale_after:
                     taken = taken._replace(fresh=False)
                 self._handle(taken)
         self._between()
-        if time.monotonic() - self._committed_at >= COMMIT_SECONDS:
+        if self._clock() - self._committed_at >= COMMIT_SECONDS:
             self._commit()
 
     def _hold_back(self, full: bool) -> None:
@@ -113,7 +117,7 @@ class TaskConsumer:
             self._paused = set()
 
     def _commit(self) -> None:
-        self._committed_at = time.monotonic()
+        self._committed_at = self._clock()
         positions = self._intake.commits()
         if positions:
             self._consumer.commit(positions)
@@ -121,6 +125,14 @@ class TaskConsumer:
     def _assigned(self, committed: dict[TopicPartition, Committed | None]) -> dict[TopicPartition, int]:
         self._paused.difference_update(committed)
         return self._intake.assigned(committed)
+
+    def _end_of(self, partition: TopicPartition) -> int:
+        """The end of a partition that was just assigned. If the log cannot tell, all its tasks count as old."""
+        try:
+            return self._log.offsets(partition)[1]
+        except LogError as error:
+            logger.warning("the end of %s-%d is not known: %s", *partition, error)
+            return sys.maxsize
 
     def _revoked(self, partitions: list[TopicPartition]) -> None:
         self._commit()

@@ -10,12 +10,11 @@ from odradek_schemas import Payload, Topics
 from odradek_schemas.commands import Command
 from odradek_schemas.common import Record
 from odradek_schemas.history import HistoryEvent
-from odradek_schemas.replies import HistoryPage, WorkflowDescription
+from odradek_schemas.replies import HistoryPage
 
 from .._converter import DataConverter
 
 OnPage: TypeAlias = Callable[[HistoryPage | Exception], None]
-OnDescription: TypeAlias = Callable[[WorkflowDescription | Exception], None]
 ReplyCallback: TypeAlias = Callable[[Record], None]
 
 
@@ -37,10 +36,6 @@ class WorkerConnection(Protocol):
 
         `on_page` runs once, from any thread, with the page or an error.
         """
-        ...
-
-    def describe_run(self, workflow_id: str, run_id: str, barrier: int, on_description: OnDescription) -> None:
-        """Ask for the description of a run, as of `barrier` or later; otherwise like `fetch_history`."""
         ...
 
     def on_reply(self, record_type: type[Record], callback: ReplyCallback) -> None:

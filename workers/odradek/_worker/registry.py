@@ -45,17 +45,23 @@ class RegisteredWorkflows:
     """Brings runs of the registered workflow types to life."""
 
     def __init__(
-        self, definitions: Mapping[str, WorkflowDefinition], *, task_queue: str, converter: DataConverter
+        self,
+        definitions: Mapping[str, WorkflowDefinition],
+        *,
+        task_queue: str,
+        namespace: str,
+        converter: DataConverter,
     ) -> None:
         self._definitions = definitions
         self._task_queue = task_queue
+        self._namespace = namespace
         self._converter = converter
         self.names = list(definitions)
 
     def create(self, workflow_type: str, workflow_id: str, run_id: str) -> RunningWorkflow:
         return WorkflowInstance(
             self._definitions[workflow_type], workflow_id=workflow_id, run_id=run_id, task_queue=self._task_queue,
-            converter=self._converter,
+            converter=self._converter, namespace=self._namespace,
         )
 
     def replay(self, running: RunningWorkflow, events: Sequence[HistoryEvent]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
@@ -11,12 +12,13 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from odradek_log.protocol import TopicSpec
+from odradek_log.protocol import LogError, TopicSpec
 from odradek_schemas import check_name
 from odradek_schemas.common import Record
-from odradek_schemas.replies import ActivityCancelRequest, SessionEnded
+from odradek_schemas.replies import ActivityCancelRequest, ActivityClaimed, SessionEnded
 
 from .._activity import Activity
+from .._connection import unavailable
 from .._options import seconds
 from .._types import Duration, TakesMany
 from .activity_worker import ActivityWorker
@@ -51,6 +53,7 @@ class Worker:
     shutdown_timeout: seconds that running activities get to finish; after that they are cancelled and handed to
     others. identity: shown in descriptions (default: process ID and host).
 
+    Entering raises UnavailableError if the log cannot be reached.
     Raises ValueError if there is nothing to run or an option makes no sense, DefinitionError for what is no
     workflow or activity, and for two of one name.
     """
@@ -98,9 +101,9 @@ class Worker:
         running = self._running = _RunningWorker(self, _connection_of(self._client), loop, self._stop)
         try:
             await asyncio.to_thread(running.start)
-        except BaseException:
+        except LogError as error:
             self._running = None
-            raise
+            raise unavailable(error) from error
         return self
 
     async def __aexit__(
@@ -175,7 +178,8 @@ class _RunningWorker:
     def _workflow_worker(self, outlet: Outlet) -> WorkflowWorker:
         worker = self._worker
         workflows = RegisteredWorkflows(
-            worker._workflows, task_queue=worker.task_queue, converter=self._connection.converter
+            worker._workflows, task_queue=worker.task_queue, namespace=self._connection.namespace,
+            converter=self._connection.converter,
         )
         return WorkflowWorker(
             self._connection, self._workflow_topic, workflows=workflows, session=self._session, outlet=outlet,
@@ -199,7 +203,8 @@ class _RunningWorker:
         )
         self._connection.on_reply(SessionEnded, self._session_ended)
         if self._for_activities is not None:
-            self._connection.on_reply(ActivityCancelRequest, self._cancel_requested)
+            self._connection.on_reply(ActivityCancelRequest, self._activity_reply)
+            self._connection.on_reply(ActivityClaimed, self._activity_reply)
         self._timer.start()
         self._timer.every(self._session.heartbeat_interval, self._session.heartbeat)
         for part in (self._for_workflows, self._for_activities):
@@ -225,15 +230,20 @@ class _RunningWorker:
         self._producer.close()
 
     def _session_ended(self, reply: Record) -> None:
-        if isinstance(reply, SessionEnded):
-            self._session.ended(reply.session)
+        if isinstance(reply, SessionEnded) and self._session.ended(reply.session) and self._for_activities is not None:
+            self._for_activities.session_ended(reply.session)
 
-    def _cancel_requested(self, reply: Record) -> None:
-        if isinstance(reply, ActivityCancelRequest) and self._for_activities is not None:
+    def _activity_reply(self, reply: Record) -> None:
+        if self._for_activities is None:
+            return
+        if isinstance(reply, ActivityCancelRequest):
             self._for_activities.cancel(reply)
+        elif isinstance(reply, ActivityClaimed):
+            self._for_activities.claimed(reply)
 
     def _on_error(self, error: BaseException) -> None:
         """A thread cannot go on: the worker as a whole ends."""
         if self.error is None:
             self.error = error
-        self._loop.call_soon_threadsafe(self._stop_event.set)
+        with contextlib.suppress(RuntimeError):  # the event loop has ended before its worker
+            self._loop.call_soon_threadsafe(self._stop_event.set)
