@@ -1,0 +1,81 @@
+"""librdkafka's errors as the log's own, with what to do next."""
+
+from __future__ import annotations
+
+from confluent_kafka import KafkaError, KafkaException
+
+from ..protocol import LogCorruptError, LogError, LogUnavailableError, RecordTooLargeError
+
+_UNAVAILABLE = {
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TIMED_OUT,
+    KafkaError._RESOLVE,
+    KafkaError._WAIT_COORD,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.NETWORK_EXCEPTION,
+    KafkaError.NOT_ENOUGH_REPLICAS,
+    KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+}
+_TOO_LARGE = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}
+_UNKNOWN = {KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART}
+_PURGED = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._DESTROY}
+_CORRUPT = {KafkaError._BAD_MSG, KafkaError.INVALID_MSG}
+_FORBIDDEN = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError._AUTHENTICATION,
+    KafkaError._SSL,
+}
+
+
+def kafka_error(error: KafkaException) -> KafkaError:
+    """The KafkaError inside."""
+    inner = error.args[0]
+    assert isinstance(inner, KafkaError)
+    return inner
+
+
+def translate(error: KafkaError, what: str, servers: str) -> LogError:
+    """The log's error for `error`, met while doing `what` on the cluster at `servers`."""
+    code, said = error.code(), error.str()
+    if error.fatal() or code == KafkaError._FATAL:
+        return LogError(
+            f"{what} failed for good ({said}): close this producer or consumer and ask the log for a new one"
+        )
+    if code in _TOO_LARGE:
+        return RecordTooLargeError(
+            f"{what}: the record is too large for the topic ({said}); make it smaller, or raise max.message.bytes"
+        )
+    if code in _UNKNOWN:
+        return LogError(f"{what}: the cluster at {servers} has no such topic or partition; create the topic first")
+    if code in _PURGED:
+        return LogError(f"{what}: the producer was closed before the append was acknowledged; it may have landed")
+    if code in _CORRUPT:
+        return LogCorruptError(f"{what}: the broker gave a damaged record ({said}); check the broker's disk and log")
+    if code in _FORBIDDEN:
+        return LogError(
+            f"{what}: the cluster at {servers} refused ({said}); check the user, its ACLs and the security settings"
+        )
+    if code in _UNAVAILABLE or error.retriable():
+        return unavailable(what, servers, said)
+    return LogError(f"{what} failed: {said}")
+
+
+def unavailable(what: str, servers: str, said: str) -> LogUnavailableError:
+    return LogUnavailableError(
+        f"{what}: no Kafka broker at {servers} answers ({said}); start one there, or check the address and the "
+        "security settings"
+    )
+
+
+def wrong_setting(error: KafkaException) -> ValueError:
+    """For what librdkafka says of the settings of a new client."""
+    return ValueError(f"librdkafka refuses a setting: {kafka_error(error).str()}")

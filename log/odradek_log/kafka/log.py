@@ -1,0 +1,198 @@
+"""A Kafka cluster as a log."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    ClusterMetadata,
+    NewTopic,
+    OffsetSpec,
+)
+
+from ..protocol import LogError, TopicPartition, TopicSpec
+from .config import COMMON, CONSUMER, PRODUCER, from_environment, parse_address
+from .consumer import KafkaConsumer
+from .errors import kafka_error, translate, unavailable, wrong_setting
+from .offsets import OffsetListing, OnOffsets
+from .producer import KafkaProducer
+
+_EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+_BATCH_OVERHEAD = 4_096
+_BROKER_MAX_RECORD = 1_000_000
+
+
+class KafkaLog:
+    """A log on Apache Kafka (see `odradek_log.Log`).
+
+    url: `kafka://host:port[,host:port]`, with settings of librdkafka after a `?` if need be.
+    config: settings of librdkafka: `security.protocol`, `sasl.*`, `ssl.*`, ... They win over those in the URL, which
+        win over environment variables such as ODRADEK_KAFKA_SECURITY_PROTOCOL.
+    replication_factor, min_insync_replicas: of topics that are created. Default: 1/1 on one broker, 2/1 on two,
+        3/2 on more.
+    request_timeout: seconds after which a call that needs a broker gives up with LogUnavailableError.
+    session_timeout: seconds after which a member of a group that is gone loses its partitions.
+    max_poll_interval: seconds without `poll` after which a member counts as gone.
+    max_record_bytes: limit of key and value together. Above 1,000,000 it becomes `max.message.bytes` of created topics.
+
+    Needs no broker to be made; its producers and consumers go on by themselves when a broker comes back.
+    Raises ValueError for a wrong URL or a setting that librdkafka does not know.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        config: Mapping[str, Any] | None = None,
+        *,
+        replication_factor: int | None = None,
+        min_insync_replicas: int | None = None,
+        request_timeout: float = 10.0,
+        session_timeout: float = 10.0,
+        max_poll_interval: float = 300.0,
+        max_record_bytes: int = _BROKER_MAX_RECORD,
+    ) -> None:
+        self.max_record_bytes = max_record_bytes
+        self._servers, in_url = parse_address(url)
+        given = {**from_environment(), **in_url, **(config or {})}
+        given.setdefault("bootstrap.servers", self._servers)
+        self._servers = str(given["bootstrap.servers"])
+        self._given = given
+        self._replication_factor = replication_factor
+        self._min_insync_replicas = min_insync_replicas
+        self._request_timeout = request_timeout
+        self._group = {
+            "session.timeout.ms": round(session_timeout * 1000),
+            "heartbeat.interval.ms": max(100, round(session_timeout * 1000 / 4)),
+            "max.poll.interval.ms": round(max(max_poll_interval, session_timeout) * 1000),
+        }
+        try:
+            self._admin = AdminClient({**COMMON, **given}, logger=logging.getLogger("odradek.log.kafka"))
+        except KafkaException as e:
+            raise wrong_setting(e) from e
+        self._closed = False
+
+    # ------------------------------------------------------------ topics
+
+    def create_topics(self, specs: Iterable[TopicSpec]) -> None:
+        existing = self._metadata("create topics")
+        missing = {spec.name: spec for spec in specs if spec.name not in existing.topics}
+        if not missing:
+            return
+        brokers = len(existing.brokers)
+        futures = self._admin.create_topics(
+            [self._new_topic(spec, brokers) for spec in missing.values()], request_timeout=self._request_timeout
+        )
+        for name, future in futures.items():
+            try:
+                future.result()
+            except KafkaException as e:
+                if kafka_error(e).code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise translate(kafka_error(e), f"create topic {name!r}", self._servers) from e
+        self._wait_for_leaders(set(missing))
+
+    def _new_topic(self, spec: TopicSpec, brokers: int) -> NewTopic:
+        replicas = self._replication_factor or min(brokers, 3)
+        in_sync = self._min_insync_replicas or (2 if replicas >= 3 else 1)
+        settings = {
+            "message.timestamp.type": "LogAppendTime",
+            "cleanup.policy": "delete",
+            "retention.ms": str(-1 if spec.retention_ms is None else spec.retention_ms),
+            "min.insync.replicas": str(in_sync),
+        }
+        if spec.retention_ms is None:
+            settings["retention.bytes"] = "-1"
+        if self.max_record_bytes > _BROKER_MAX_RECORD:
+            settings["max.message.bytes"] = str(self.max_record_bytes + _BATCH_OVERHEAD)
+        return NewTopic(spec.name, spec.partitions, replicas, config=settings)
+
+    def _wait_for_leaders(self, names: set[str]) -> None:
+        """A topic that was made is known to all brokers a moment later."""
+        deadline = time.monotonic() + self._request_timeout
+        pause = threading.Event()
+        while True:
+            topics = self._metadata("create topics").topics
+            ready = all(
+                name in topics
+                and topics[name].partitions
+                and all(p.leader >= 0 for p in topics[name].partitions.values())
+                for name in names
+            )
+            if ready:
+                return
+            if time.monotonic() > deadline:
+                raise unavailable(
+                    f"create topics {sorted(names)}", self._servers, "no leaders for their partitions yet"
+                )
+            pause.wait(0.02)
+
+    def partitions(self, topic: str) -> int:
+        found = self._metadata(f"look for topic {topic!r}").topics.get(topic)
+        return len(found.partitions) if found is not None else 0
+
+    def topics(self, prefix: str) -> list[str]:
+        return sorted(name for name in self._metadata("list topics").topics if name.startswith(prefix))
+
+    def _metadata(self, what: str) -> ClusterMetadata:
+        if self._closed:
+            raise LogError("the log is closed: open it again")
+        try:
+            return self._admin.list_topics(timeout=self._request_timeout)
+        except KafkaException as e:
+            raise translate(kafka_error(e), what, self._servers) from e
+
+    # ------------------------------------------------------------ offsets
+
+    def offsets(self, partition: TopicPartition) -> tuple[int, int]:
+        answers: dict[str, tuple[dict[TopicPartition, int], LogError | None]] = {}
+        answered = threading.Event()
+
+        def on_result(which: str, ends: dict[TopicPartition, int], error: LogError | None) -> None:
+            answers[which] = ends, error
+            if len(answers) == 2:
+                answered.set()
+
+        self._list_offsets([partition], _EARLIEST, partial(on_result, "first"))
+        self._list_offsets([partition], _LATEST, partial(on_result, "end"))
+        answered.wait()
+        for _, error in answers.values():
+            if error is not None:
+                raise error
+        return answers["first"][0][partition], answers["end"][0][partition]
+
+    def end_offsets(
+        self,
+        partitions: Iterable[TopicPartition],
+        on_result: Callable[[dict[TopicPartition, int], LogError | None], None],
+    ) -> None:
+        wanted = list(partitions)
+        if wanted:
+            self._list_offsets(wanted, _LATEST, on_result)
+        else:
+            on_result({}, None)
+
+    def _list_offsets(self, partitions: list[TopicPartition], spec: OffsetSpec, on_result: OnOffsets) -> None:
+        if self._closed:
+            raise LogError("the log is closed: open it again")
+        OffsetListing(self._admin, partitions, spec, on_result, self._request_timeout, self._servers).ask()
+
+    # ------------------------------------------------------------ sessions
+
+    def producer(self) -> KafkaProducer:
+        size = {"message.max.bytes": self.max_record_bytes + _BATCH_OVERHEAD}
+        config = {**COMMON, **PRODUCER, **size, **self._given}
+        return KafkaProducer(config, self._servers, self.max_record_bytes)
+
+    def consumer(self) -> KafkaConsumer:
+        config = {**COMMON, **CONSUMER, **self._group, **self._given}
+        return KafkaConsumer(config, self._servers)
+
+    def close(self) -> None:
+        self._closed = True

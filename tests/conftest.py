@@ -1,0 +1,65 @@
+"""Fixtures for all tests: a real Apache Kafka."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from .kafka.broker import Broker, free_port
+
+_IMAGE = "apache/kafka:4.1.0"
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap() -> Iterator[str]:
+    """The address of an Apache Kafka: KAFKA_BOOTSTRAP_SERVERS, else a container, else the jars by Maven.
+
+    Fails, never skips, if none of the three can be had.
+    """
+    given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+    if given:
+        yield given
+    elif _docker_answers():
+        yield from _container()
+    else:
+        with Broker() as broker:
+            yield broker.bootstrap
+
+
+def _docker_answers() -> bool:
+    import docker
+
+    try:
+        return bool(docker.from_env(timeout=5).ping())
+    except (docker.errors.DockerException, OSError):
+        return False
+
+
+def _container() -> Iterator[str]:
+    from testcontainers.core.container import DockerContainer
+    from testcontainers.core.waiting_utils import wait_for_logs
+
+    port = free_port()
+    container = DockerContainer(_IMAGE).with_bind_ports(9092, port)
+    settings = {
+        "KAFKA_NODE_ID": "1",
+        "KAFKA_PROCESS_ROLES": "broker,controller",
+        "KAFKA_LISTENERS": "PLAINTEXT://:9092,CONTROLLER://:9093",
+        "KAFKA_ADVERTISED_LISTENERS": f"PLAINTEXT://127.0.0.1:{port}",
+        "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
+        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+        "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
+        "KAFKA_AUTO_CREATE_TOPICS_ENABLE": "false",
+        "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
+        "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
+        "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR": "1",
+        "KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
+        "KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS": "1000",
+    }
+    for name, value in settings.items():
+        container.with_env(name, value)
+    with container:
+        wait_for_logs(container, "Kafka Server started", timeout=60)
+        yield f"127.0.0.1:{port}"

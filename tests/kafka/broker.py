@@ -1,0 +1,196 @@
+"""A real Apache Kafka for tests and benchmarks, from the jars that Maven resolves. Needs Java 17+ and Maven.
+
+As a program it starts a broker, prints its address, and runs until its standard input ends or it is terminated:
+
+    python tests/kafka/broker.py
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+LIBS = HERE / "libs"
+START_TIMEOUT = 60.0
+_PR_SET_PDEATHSIG = 1
+
+
+class BrokerError(RuntimeError):
+    """No broker could be started; the message holds what its process said."""
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port: int = s.getsockname()[1]
+        return port
+
+
+def resolve_jars() -> None:
+    """Let Maven copy Kafka's jars into `libs`, once; safe to race with other processes."""
+    scratch = HERE / "target"
+    scratch.mkdir(exist_ok=True)
+    with open(scratch / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if any(LIBS.glob("kafka_2.13-*.jar")):
+            return
+        if shutil.which("mvn") is None:
+            raise BrokerError("no Maven: install Maven and Java 17+, or Docker, or set KAFKA_BOOTSTRAP_SERVERS")
+        command = ["mvn", "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=target/libs"]
+        done = subprocess.run(command, cwd=HERE, capture_output=True, text=True)
+        if done.returncode:
+            raise BrokerError(f"Maven could not resolve Kafka's jars:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        (scratch / "libs").rename(LIBS)
+
+
+def _die_with_parent() -> None:
+    """In the child: be killed when the parent is, however it ends (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Broker:
+    """One broker in KRaft combined mode on 127.0.0.1. `settings` override its server.properties.
+
+    `kill` and `start` again keeps address and data; `stop` ends it and removes the data.
+    """
+
+    def __init__(self, settings: dict[str, str] | None = None, heap: str = "512m") -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="odradek-kafka-"))
+        self.port, self._controller_port = free_port(), free_port()
+        self.bootstrap = f"127.0.0.1:{self.port}"
+        self._heap = heap
+        self._process: subprocess.Popen[bytes] | None = None
+        self._properties = self.folder / "server.properties"
+        self._output = self.folder / "output.log"
+        lines = {**self._defaults(), **(settings or {})}
+        self._properties.write_text("".join(f"{key}={value}\n" for key, value in lines.items()))
+        self._formatted = False
+
+    def _defaults(self) -> dict[str, str]:
+        controller = f"127.0.0.1:{self._controller_port}"
+        return {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "controller.quorum.bootstrap.servers": controller,
+            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://{controller}",
+            "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
+            "controller.listener.names": "CONTROLLER",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "log.dirs": str(self.folder / "data"),
+            "auto.create.topics.enable": "false",
+            "offsets.topic.replication.factor": "1",
+            "offsets.topic.num.partitions": "8",
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+            "share.coordinator.state.topic.replication.factor": "1",
+            "share.coordinator.state.topic.min.isr": "1",
+            "group.initial.rebalance.delay.ms": "0",
+            "group.min.session.timeout.ms": "1000",
+        }
+
+    @property
+    def process_id(self) -> int:
+        """Of the running broker."""
+        if self._process is None:
+            raise BrokerError("the broker does not run")
+        return self._process.pid
+
+    def start(self) -> Broker:
+        """Start it and wait until it answers. Raises BrokerError."""
+        resolve_jars()
+        if not self._formatted:
+            tool = ["kafka.tools.StorageTool", "format", "--standalone", "-t", "b2RyYWRlay10ZXN0cy0wMQ"]
+            done = subprocess.run(self._java(*tool, "-c", str(self._properties)), capture_output=True, text=True)
+            if done.returncode:
+                raise BrokerError(f"formatting the broker's folder failed:\n{done.stdout}{done.stderr}")
+            self._formatted = True
+        with open(self._output, "ab") as output:
+            self._process = subprocess.Popen(
+                self._java("kafka.Kafka", str(self._properties)),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+        try:
+            self._wait()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def _java(self, *arguments: str) -> list[str]:
+        options = [f"-Xmx{self._heap}", "-Dorg.apache.logging.log4j.level=WARN", "-cp", f"{LIBS}/*"]
+        return ["java", *options, *arguments]
+
+    def _wait(self) -> None:
+        from confluent_kafka import KafkaException
+        from confluent_kafka.admin import AdminClient
+
+        assert self._process is not None
+        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, "reconnect.backoff.ms": 50})
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                break
+            with contextlib.suppress(KafkaException):
+                if admin.list_topics(timeout=0.5).brokers:
+                    return
+        raise BrokerError(f"the broker does not answer at {self.bootstrap}; it said:\n{self.output()[-4000:]}")
+
+    def output(self) -> str:
+        """What the broker's process printed."""
+        return self._output.read_text(errors="replace") if self._output.exists() else ""
+
+    def _signal(self, number: int) -> None:
+        if self._process is not None and self._process.poll() is None:
+            os.killpg(self._process.pid, number)
+
+    def pause(self) -> None:
+        """Stop its process where it is; `resume` lets it go on."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End its process at once, as a crash would; the data stays."""
+        self._signal(signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait()
+
+    def stop(self) -> None:
+        """End its process and remove its data."""
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Broker:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with Broker() as broker:
+        print(broker.bootstrap, flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
