@@ -6,11 +6,12 @@ ever written still reads: a schema that is no longer the current one is kept in 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import types
 import typing
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -22,7 +23,10 @@ from . import common, ephemeral, history, records, replies, tasks
 from .avro import MARKER, fingerprint_of, full_name, schema_of
 from .common import Record
 from .handwritten import from_json
+from .nesting import MAX_NESTED_FAILURES, without_recursion
 
+SHOWN_DEPTH = 4
+_TAG = "-type"
 ARCHIVE = Path(__file__).parent / "avsc" / "archive"
 
 
@@ -80,7 +84,7 @@ def _union_wrapper(members: dict[str, type[Record]]) -> _Wrapper:
     def wrap(value: Any) -> Any:
         if value is None:
             return None
-        name = only or value["-type"]
+        name = only or value[_TAG]
         inner = _wrapper(members[name])
         return (name, value if inner is None else inner(value))
 
@@ -104,12 +108,14 @@ def _record_wrapper(cls: type[Record]) -> _Wrapper | None:
     return wrap
 
 
-def _wrap_failure(value: dict[str, Any]) -> dict[str, Any]:
+def _wrap_failure(value: dict[str, Any], level: int = 0) -> dict[str, Any]:
     """Failure contains itself, so its wrapper cannot be built from its fields."""
+    if level > MAX_NESTED_FAILURES:
+        raise ValueError(f"a failure has more than {MAX_NESTED_FAILURES} causes, which no reader takes: shorten it")
     if value["encoded_attributes"] is not None:
         value["encoded_attributes"] = (full_name(common.Payload), value["encoded_attributes"])
     if value["cause"] is not None:
-        value["cause"] = (full_name(common.Failure), _wrap_failure(value["cause"]))
+        value["cause"] = (full_name(common.Failure), _wrap_failure(value["cause"], level + 1))
     return value
 
 
@@ -125,8 +131,14 @@ class _Format:
         self.named = cls in (history.HistoryEvent, records.WorkflowTaskCompleted)
         self.wrap = _wrapper(cls) or (lambda value: value)
 
-    def read(self, buffer: BytesIO, writer: Any) -> Record:
-        reader = None if writer is self.schema else self.schema
+    @cached_property
+    def reader(self) -> Any:
+        """The schema to read with: made when the first one is read, for it is large where failures nest."""
+        return fastavro.parse_schema(without_recursion(self.raw))
+
+    def read(self, buffer: BytesIO, older: Any) -> Record:
+        """Read what was written by the schema `older`; None: by today's."""
+        writer, reader = (self.reader, None) if older is None else (older, self.reader)
         value = fastavro.schemaless_reader(
             buffer, writer, reader, return_record_name=self.named, return_record_name_override=self.named
         )
@@ -140,7 +152,7 @@ def _with_tags(value: Any) -> Any:
     if isinstance(value, tuple):
         name, fields = value
         fields = {k: _with_tags(v) if isinstance(v, (list, dict, tuple)) else v for k, v in fields.items()}
-        fields["-type"] = name
+        fields[_TAG] = name
         return fields
     if isinstance(value, list):
         return [_with_tags(v) if isinstance(v, (list, dict, tuple)) else v for v in value]
@@ -155,8 +167,8 @@ def _formats() -> dict[type[Record], _Format]:
 
 
 @cache
-def _readers() -> dict[bytes, tuple[_Format, Any]]:
-    """Schemas by fingerprint: the current ones, then the archived ones."""
+def _written() -> dict[bytes, tuple[_Format, Any]]:
+    """What a fingerprint stands for: a class, and the schema that wrote, or None for the class's own."""
     formats = _formats()
     by_name = {full_name(cls): f for cls, f in formats.items()}
     found: dict[bytes, tuple[_Format, Any]] = {}
@@ -164,9 +176,9 @@ def _readers() -> dict[bytes, tuple[_Format, Any]]:
         raw = json.loads(path.read_text())
         name = f"{raw['namespace']}.{raw['name']}"
         if name in by_name:
-            found[fingerprint_of(raw)] = (by_name[name], fastavro.parse_schema(raw))
+            found[fingerprint_of(raw)] = (by_name[name], fastavro.parse_schema(without_recursion(raw)))
     for f in formats.values():
-        found[f.fingerprint] = (f, f.schema)
+        found[f.fingerprint] = (f, None)
     return found
 
 
@@ -174,7 +186,7 @@ _to_builtins: Callable[..., Any] = msgspec.to_builtins
 
 
 def encode(record: Record) -> bytes:
-    """The record in Avro single-object encoding."""
+    """The record in Avro single-object encoding. Raises ValueError for a failure with more causes than readers take."""
     f = _formats()[type(record)]
     buffer = BytesIO()
     buffer.write(f.header)
@@ -190,17 +202,17 @@ def decode(data: bytes) -> Record:
     if data[:1] == b"{":
         try:
             return from_json(data)
-        except (ValueError, TypeError, RecursionError) as error:
+        except ValueError as error:
             raise DecodeError(f"JSON record not understood: {error}") from error
     if data[:2] != MARKER:
         raise DecodeError(f"{len(data)} bytes that are neither Avro single-object encoding nor JSON")
-    entry = _readers().get(data[2:10])
+    entry = _written().get(data[2:10])
     if entry is None:
         raise DecodeError(f"no schema has the fingerprint {data[2:10].hex()}; a newer version may have written this")
-    f, writer = entry
+    f, older = entry
     buffer = BytesIO(data[10:])
     try:
-        record = f.read(buffer, writer)
+        record = f.read(buffer, older)
     except Exception as error:  # fastavro raises whatever the bytes lead it to: EOFError, IndexError, struct.error ...
         raise DecodeError(f"bytes do not fit the schema of {full_name(f.cls)}: {error!r}") from error
     if buffer.tell() != len(data) - 10:
@@ -209,42 +221,52 @@ def decode(data: bytes) -> Record:
 
 
 def to_json(record: Record) -> dict[str, Any]:
-    """The record as plain JSON values, for people: `type`, then the fields; bytes as text where they are text."""
-    value = _readable(msgspec.to_builtins(record, builtin_types=(bytes,)))
-    return {"type": type(record).__name__, **{k: v for k, v in value.items() if k != "-type"}}
+    """The record as plain JSON values, for people: `type`, then the fields; bytes as text where they are text.
+
+    Records within records are shown `SHOWN_DEPTH` deep, the bytes of deeper ones as hex.
+    """
+    return _record_to_json(record, SHOWN_DEPTH)
 
 
-def _readable(value: Any) -> Any:
+def _record_to_json(record: Record, depth: int) -> dict[str, Any]:
+    value = msgspec.to_builtins(record, builtin_types=(bytes,))
+    value.pop(_TAG, None)
+    return {"type": type(record).__name__, **{k: _readable(v, depth) for k, v in value.items()}}
+
+
+def _readable(value: Any, depth: int) -> Any:
     if isinstance(value, dict):
-        if value.keys() == {"metadata", "data"}:
-            return _readable_payload(value)
-        return {("type" if k == "-type" else k): (v.rsplit(".", 1)[-1] if k == "-type" else _readable(v))
-                for k, v in value.items()}
+        if value.keys() == {"metadata", "data"} and isinstance(value["data"], bytes):
+            return _readable_payload(value, depth)
+        tag = value.get(_TAG)
+        if isinstance(tag, str):
+            rest = {k: _readable(v, depth) for k, v in value.items() if k != _TAG}
+            return {"type": tag.rsplit(".", 1)[-1], **rest}
+        return {k: _readable(v, depth) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_readable(v) for v in value]
+        return [_readable(v, depth) for v in value]
     if isinstance(value, bytes):
-        return _readable_bytes(value)
+        return _readable_bytes(value, depth)
     return value
 
 
-def _readable_payload(value: dict[str, Any]) -> Any:
-    if value["metadata"].get("encoding") == b"json/plain":
-        try:
-            return json.loads(value["data"])
-        except ValueError:
-            pass
-    elif value["metadata"].get("encoding") == b"binary/null":
+def _readable_payload(value: dict[str, Any], depth: int) -> Any:
+    encoding = value["metadata"].get("encoding")
+    if encoding == b"json/plain":
+        with contextlib.suppress(ValueError, RecursionError):
+            return msgspec.json.decode(value["data"])
+    elif encoding == b"binary/null":
         return None
-    return {"metadata": {k: _readable_bytes(v) for k, v in value["metadata"].items()},
-            "data": _readable_bytes(value["data"])}
+    return {
+        "metadata": {k: _readable_bytes(v, depth) for k, v in value["metadata"].items()},
+        "data": _readable_bytes(value["data"], depth),
+    }
 
 
-def _readable_bytes(value: bytes) -> Any:
-    if value[:2] == MARKER:
-        try:
-            return to_json(decode(value))
-        except DecodeError:
-            pass
+def _readable_bytes(value: bytes, depth: int) -> Any:
+    if value[:2] == MARKER and depth:
+        with contextlib.suppress(DecodeError):
+            return _record_to_json(decode(value), depth - 1)
     try:
         return value.decode()
     except UnicodeDecodeError:

@@ -10,6 +10,10 @@ import base64
 import json
 from typing import NamedTuple
 
+import msgspec
+
+_NO_TOKEN = "not a task token of Odradek's"
+
 
 class ActivityIdentity(NamedTuple):
     workflow_id: str
@@ -32,13 +36,13 @@ def task_token(workflow_id: str, run_id: str, scheduled_by: str, seq: int) -> by
 def parse_task_token(token: bytes) -> ActivityIdentity:
     """What `task_token` was made of. Raises ValueError for anything else."""
     try:
-        workflow_id, run_id, scheduled_by, seq = json.loads(
+        workflow_id, run_id, scheduled_by, seq = msgspec.json.decode(
             base64.b64decode(token + b"=" * (-len(token) % 4), altchars=b"-_", validate=True)
         )
-    except (ValueError, TypeError) as error:
-        raise ValueError("not a task token of Odradek's") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(_NO_TOKEN) from error
     if not (isinstance(workflow_id, str) and isinstance(run_id, str) and isinstance(scheduled_by, str)):
-        raise ValueError("not a task token of Odradek's")
-    if not isinstance(seq, int):
-        raise ValueError("not a task token of Odradek's")
+        raise ValueError(_NO_TOKEN)
+    if not isinstance(seq, int) or isinstance(seq, bool):
+        raise ValueError(_NO_TOKEN)
     return ActivityIdentity(workflow_id, run_id, scheduled_by, seq)

@@ -23,6 +23,8 @@ class Topics:
 
     def __init__(self, namespace: str = "default") -> None:
         self.namespace = check_name("namespace", namespace)
+        if "." in namespace:  # namespace a.workflow-tasks would share topics with namespace a
+            raise InvalidNameError(f"namespace {namespace!r}: use a - or _ instead of the dot")
         self.prefix = f"odradek.{namespace}."
         self.events = self.prefix + "events"
         self.ephemeral = self.prefix + "ephemeral"
