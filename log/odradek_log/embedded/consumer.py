@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from ..membership import Member
 from ..protocol import Committed, LogError, OnDelivery, Record, RecordTooLargeError, TopicPartition
-from .groups import Member
 from .partition import Partition, Signal
 from .writer import Append, Session
 

@@ -1,8 +1,4 @@
-"""Consumer groups inside one process: who reads which partition, and what was committed.
-
-A change of the members moves as few partitions as an even spread allows. A partition that moves is first
-revoked from the one member, in its own `poll`, and only then given to the other.
-"""
+"""The consumer groups of an embedded log: their members' deadlines, and the file with their positions."""
 
 from __future__ import annotations
 
@@ -12,31 +8,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from ..membership import Group, Member
 from ..protocol import Committed, LogCorruptError, TopicPartition
 from .files import Files
-
-
-class Member:
-    """One consumer in one group. `changed`: what it has is not what it should have."""
-
-    def __init__(self, group: Group, topics: frozenset[str], wake: Callable[[], None], now: float) -> None:
-        self.group = group
-        self.topics = topics
-        self.wake = wake
-        self.last_poll = now
-        self.owned: set[TopicPartition] = set()
-        self.target: set[TopicPartition] = set()
-        self.changed = True
-        self.expelled = False
-
-
-class Group:
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.topics: set[str] = set()
-        self.members: list[Member] = []
-        self.owners: dict[TopicPartition, Member] = {}
-        self.committed: dict[TopicPartition, Committed] = {}
 
 
 class Groups:
@@ -52,6 +26,7 @@ class Groups:
         self._fsync = fsync
         self._lock = threading.RLock()
         self._groups: dict[str, Group] = {}
+        self._last_poll: dict[Member, float] = {}
         self._dirty = False
         self._saves = threading.Lock()
         self.on_change: Callable[[], None] = lambda: None
@@ -62,19 +37,17 @@ class Groups:
 
     def join(self, name: str, topics: Iterable[str], wake: Callable[[], None]) -> Member:
         with self._lock:
-            group = self._groups.setdefault(name, Group(name))
-            member = Member(group, frozenset(topics), wake, time.monotonic())
-            group.topics |= member.topics
+            group = self._groups.setdefault(name, Group(name, self._partitions))
+            member = group.join(topics, wake)
+            self._last_poll[member] = time.monotonic()
             self._dirty = True
-            group.members.append(member)
-            self._rebalance(group)
         self.on_change()
         return member
 
     def leave(self, member: Member) -> None:
         with self._lock:
-            self._remove(member)
-            self._rebalance(member.group)
+            self._last_poll.pop(member, None)
+            member.group.leave(member)
 
     def alive(self, member: Member) -> float | None:
         """Note that the member polls, and let the others go that did not for too long.
@@ -82,103 +55,43 @@ class Groups:
         Returns the seconds until the next of them would be too late; None if there are no others.
         """
         now = time.monotonic()
-        member.last_poll = now
-        group = member.group
-        if len(group.members) < 2:
+        self._last_poll[member] = now
+        if len(member.group.members) < 2:
             return None
         with self._lock:
-            late = [m for m in group.members if m is not member and now - m.last_poll > self._max_poll_interval]
-            for other in late:
-                self._remove(other)
-                other.expelled = other.changed = True
-            if late:
-                self._rebalance(group)
-            rest = [m.last_poll for m in group.members if m is not member]
+            others = [m for m in member.group.members if m is not member]
+            for other in others:
+                if now - self._last_poll[other] > self._max_poll_interval:
+                    member.group.expel(other)
+            rest = [self._last_poll[m] for m in member.group.members if m is not member]
             return max(0.0, min(rest) + self._max_poll_interval - now) + 0.001 if rest else None
 
     def rejoin(self, member: Member) -> None:
-        """An expelled member polls again."""
         with self._lock:
-            member.expelled = False
-            member.group.members.append(member)
-            self._rebalance(member.group)
+            member.group.rejoin(member)
 
     def topics_added(self) -> None:
         with self._lock:
             for group in self._groups.values():
-                self._rebalance(group)
+                group.rebalance()
 
     def surplus(self, member: Member) -> list[TopicPartition]:
-        """What the member must give up."""
         with self._lock:
-            return sorted(member.owned - member.target)
+            return member.group.surplus(member)
 
     def release(self, member: Member, partitions: Iterable[TopicPartition]) -> None:
         with self._lock:
-            for partition in partitions:
-                member.owned.discard(partition)
-                if member.group.owners.get(partition) is member:
-                    del member.group.owners[partition]
-            self._tell(member.group)
+            member.group.release(member, partitions)
 
     def take(self, member: Member) -> dict[TopicPartition, Committed | None]:
-        """Give the member what it should have and nobody has any more, with what was committed."""
         with self._lock:
-            group = member.group
-            free = sorted(p for p in member.target - member.owned if p not in group.owners)
-            for partition in free:
-                group.owners[partition] = member
-            member.owned.update(free)
-            member.changed = member.owned != member.target
-            return {partition: group.committed.get(partition) for partition in free}
-
-    def _remove(self, member: Member) -> None:
-        group = member.group
-        group.members = [m for m in group.members if m is not member]
-        group.owners = {p: m for p, m in group.owners.items() if m is not member}
-        member.owned, member.target = set(), set()
-
-    def _rebalance(self, group: Group) -> None:
-        for member in group.members:
-            member.target = set()
-        for topic in sorted({topic for member in group.members for topic in member.topics}):
-            self._spread(group, topic)
-        self._tell(group)
-
-    def _spread(self, group: Group, topic: str) -> None:
-        """Share one topic among its members: everybody keeps what an even spread lets it keep."""
-        partitions = [TopicPartition(topic, i) for i in range(self._partitions(topic))]
-        members = [m for m in group.members if topic in m.topics]
-        kept = {m: [p for p in partitions if group.owners.get(p) is m] for m in members}
-        # Those who get one more than others: who has most of this topic, then who has least of the topics before.
-        order = sorted(members, key=lambda m: (-len(kept[m]), len(m.target)))
-        share, more = divmod(len(partitions), len(members))
-        quota = {m: share + (i < more) for i, m in enumerate(order)}
-        taken: set[TopicPartition] = set()
-        for m in members:
-            keep = kept[m][: quota[m]]
-            m.target.update(keep)
-            taken.update(keep)
-            quota[m] -= len(keep)
-        free = [p for p in partitions if p not in taken]
-        for m in order:
-            m.target.update(free[: quota[m]])
-            free = free[quota[m] :]
-
-    def _tell(self, group: Group) -> None:
-        for member in group.members:
-            if member.owned != member.target:
-                member.changed = True
-                member.wake()
+            return member.group.take(member)
 
     # ------------------------------------------------------------ positions
 
     def commit(self, member: Member, positions: Mapping[TopicPartition, Committed]) -> None:
         with self._lock:
-            for partition, committed in positions.items():
-                if partition in member.owned:
-                    member.group.committed[partition] = committed
-                    self._dirty = True
+            self._dirty |= member.group.commit(member, positions)
         self.on_change()
 
     def passed(self, partition: TopicPartition, end: int) -> bool:
@@ -229,7 +142,7 @@ class Groups:
     def _load(self) -> None:
         try:
             for row in json.loads(self._path.read_bytes())["groups"]:
-                group = self._groups[row["group"]] = Group(row["group"])
+                group = self._groups[row["group"]] = Group(row["group"], self._partitions)
                 group.topics = set(row["topics"])
                 for topic, number, offset, metadata in row["committed"]:
                     group.committed[TopicPartition(topic, number)] = Committed(offset, metadata)
