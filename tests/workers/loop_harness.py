@@ -109,6 +109,6 @@ def run_on_asyncio(coro: Coroutine[Any, Any, Any], at_end: Callable[[], None]) -
                     task._log_destroy_pending = False  # type: ignore[attr-defined]
                     unfinished = task.get_coro()
                     assert unfinished is not None
-                    _discard(unfinished.close, unfinished)
+                    _discard(unfinished)
         asyncio._set_running_loop(None)
         loop.close()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from odradek._loop import Discarded
 
 from .loop_harness import Deadlock, VirtualTime, run_on_asyncio
 
@@ -98,7 +99,10 @@ class Interpreter:
             if self.over:
                 raise
             self._see("main", shape(error))
-        await asyncio.sleep(self._seconds(1000))  # what was spawned may end
+        try:
+            await asyncio.sleep(self._seconds(1000))  # what was spawned may end
+        finally:
+            self.stop()
 
     async def block(self, nodes: list[Node]) -> int:
         for node in nodes:
@@ -107,7 +111,7 @@ class Interpreter:
             self._see(number, "begins", node[0])
             try:
                 result = await getattr(self, "_" + node[0])(*node[1:])
-            except GeneratorExit:
+            except Discarded:
                 raise
             except BaseException as error:
                 self._see(number, "raises", shape(error))
@@ -230,7 +234,7 @@ class Interpreter:
     async def _swallow(self, part: Any) -> Any:
         try:
             return await self.block(part)
-        except GeneratorExit:
+        except Discarded:
             raise
         except BaseException as error:
             return shape(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,7 +16,10 @@ from .errors import NotInWorkflowError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowInfo:
-    """What a workflow knows about itself: `workflow.info()`. Timeouts are seconds; None: there is none."""
+    """What a workflow knows about itself: `workflow.info()`. Timeouts are seconds; None: there is none.
+
+    `history_length` is the ID of the last event that the workflow has seen.
+    """
 
     workflow_id: str
     run_id: str
@@ -24,6 +27,7 @@ class WorkflowInfo:
     task_queue: str = ""
     namespace: str = "default"
     attempt: int = 1
+    history_length: int = 0
     first_run_id: str = ""
     continued_from_run_id: str = ""
     start_time: datetime | None = None
@@ -84,7 +88,7 @@ def in_workflow() -> bool:
 
 
 @contextmanager
-def activate(context: WorkflowContext) -> Iterator[None]:
+def activate(context: WorkflowContext) -> Generator[None]:
     """Make `context` the current one of this thread, while the code of that workflow runs."""
     previous = _active.context
     _active.context = context

@@ -9,6 +9,7 @@ workflow code have the same order on every replay and under every PYTHONHASHSEED
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextvars
 import itertools
 import math
@@ -30,8 +31,17 @@ AnyCoroutine: TypeAlias = Coroutine[Any, Any, Any] | Generator[Any, None, Any]
 
 DEFAULT_MAX_ITERATIONS = 1_000_000
 _CLOSE_ATTEMPTS = 16
-# Coroutines that refuse to end even when their workflow is thrown away; dropping them would be noisy.
+_ENDLESS = 1000 * 365 * 86_400.0  # seconds
+# Loops with coroutines that have not ended. A coroutine that is dropped is ended by the garbage collector, which runs
+# its `finally` blocks inside of whatever runs then, perhaps another workflow; so none is dropped before `close`.
+_open: set[WorkflowLoop] = set()
+# Coroutines that refused to end when their workflow was thrown away.
 _unclosable: list[Any] = []
+
+
+class Discarded(BaseException):
+    """Raised in all coroutines of a workflow that is thrown away. Not GeneratorExit, which does not reach coroutines
+    that are awaited by others first."""
 
 
 class LoopHooks(Protocol):
@@ -71,6 +81,7 @@ class WorkflowTask(asyncio.Task[Any]):
     def __init__(self, order: int, coro: AnyCoroutine, **options: Any) -> None:
         self._order = order
         super().__init__(coro, **options)
+        self._log_destroy_pending = False  # dropping a workflow is no error of the program
 
     def __hash__(self) -> int:
         return self._order
@@ -98,6 +109,7 @@ class WorkflowLoop(RefusedCalls):
 
     def __init__(self, hooks: LoopHooks, *, seed: str = "", max_iterations: int = DEFAULT_MAX_ITERATIONS) -> None:
         self.read_only = False  # set while a query runs: nothing may be scheduled
+        self.refused_writes = 0
         self.quiet = False  # set while replaying: exceptions of background tasks were reported before
         self._hooks = hooks
         self._max_iterations = max_iterations
@@ -153,6 +165,16 @@ class WorkflowLoop(RefusedCalls):
                         if self._halted:
                             break
 
+    @property
+    def open_tasks(self) -> int:
+        """How many tasks are not done."""
+        return len(self._tasks)
+
+    def refuse_write(self) -> ReadOnlyError:
+        """The error for what must not be done while `read_only`; it is counted in `refused_writes`."""
+        self.refused_writes += 1
+        return ReadOnlyError("a query handler only reads: it cannot start tasks or timers or wake anyone; use a signal")
+
     def halt(self) -> None:
         """The workflow has ended: run nothing after the callback that runs now."""
         self._halted = True
@@ -160,8 +182,9 @@ class WorkflowLoop(RefusedCalls):
     def close(self) -> None:
         """Throw away all tasks, quietly and in the order in which they were made.
 
-        Python resumes a suspended coroutine to end it, so `finally` blocks do run, up to their first `await`; what
-        they ask of the loop does nothing, and what they raise is dropped. Nothing is left to the garbage collector.
+        Python cannot drop a suspended coroutine without running its `finally` blocks; they run up to their first
+        `await`, what they ask of the loop does nothing, and what they raise is dropped. A loop that is not closed
+        is never freed.
         """
         if self._depth:
             raise RuntimeError("a workflow's loop cannot be closed by the code that it runs")
@@ -173,14 +196,14 @@ class WorkflowLoop(RefusedCalls):
         self._timers.clear()
         with self:
             for task in list(self._tasks.values()):
-                task._log_destroy_pending = False  # type: ignore[attr-defined]
                 coro = task.get_coro()
                 if coro is not None:
-                    _discard(coro.close, coro)
+                    _discard(coro)
             for generator in self._generators:
-                _discard(_finalizer(generator), generator)
+                _discard_generator(generator)
         self._tasks.clear()
         self._generators.clear()
+        _open.discard(self)
 
     def __enter__(self) -> None:
         """Make this the running loop of the thread; another one may be running, and is put back at the end."""
@@ -230,7 +253,7 @@ class WorkflowLoop(RefusedCalls):
         self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         if self.read_only:
-            raise self._read_only()
+            raise self.refuse_write()
         handle = asyncio.Handle(callback, args, self, context)
         if not self._closed:
             self._ready.append(handle)
@@ -254,14 +277,14 @@ class WorkflowLoop(RefusedCalls):
         if math.isnan(delay):
             raise ValueError("delay must be a number, not NaN")
         if self.read_only:
-            raise self._read_only()
+            raise self.refuse_write()
         timer = _Timer(self._time + delay, callback, args, self, context)
         timer.seq = 0
         if self._closed:
             return timer
         if delay <= 0:
             self._due.append(timer)
-        elif delay != math.inf:  # an endless sleep needs no timer: only a cancellation ends it
+        elif delay < _ENDLESS:  # math.inf and the like need no timer: only a cancellation ends them
             timer.seq = self._hooks.start_timer(delay)
             self._timers[timer.seq] = timer
         return timer
@@ -276,7 +299,7 @@ class WorkflowLoop(RefusedCalls):
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         if isinstance(handle, _Timer) and handle.seq in self._timers:
             if self.read_only:
-                raise self._read_only()
+                raise self.refuse_write()
             del self._timers[handle.seq]
             self._hooks.cancel_timer(handle.seq)
 
@@ -297,7 +320,7 @@ class WorkflowLoop(RefusedCalls):
         if self.read_only:
             if asyncio.iscoroutine(coro):
                 coro.close()  # no "was never awaited" on top of the error
-            raise self._read_only()
+            raise self.refuse_write()
         if self._closed:
             return self._dead_task(coro)
         caller = sys._getframe(1)
@@ -321,13 +344,13 @@ class WorkflowLoop(RefusedCalls):
         task = WorkflowTask(order, coro, loop=self, name=name, context=context, **options)
         if not task.done():  # eager tasks may be
             self._tasks[order] = task
+            _open.add(self)
             task.add_done_callback(self._task_done, context=self._bookkeeping)
         return task
 
     def _dead_task(self, coro: AnyCoroutine) -> WorkflowTask:
         """A task that never runs, for code that goes on while its workflow is thrown away."""
         task = WorkflowTask(next(self._orders), coro, loop=self)
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
         if asyncio.iscoroutine(coro):
             coro.close()
         return task
@@ -361,9 +384,6 @@ class WorkflowLoop(RefusedCalls):
             }
         return self._as_completed.pop(coro)
 
-    def _read_only(self) -> ReadOnlyError:
-        return ReadOnlyError("a query handler only reads: it cannot start tasks or timers or wake anyone; use a signal")
-
     def _endless(self) -> WorkflowTaskError:
         names = ", ".join(sorted({str(task.get_coro()) for task in self._tasks.values()})[:3])
         return WorkflowTaskError(
@@ -375,6 +395,7 @@ class WorkflowLoop(RefusedCalls):
 
     def _keep_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
         """Hold every async generator, so that garbage collection cannot run the rest of one that was left."""
+        _open.add(self)
         if len(self._generators) >= self._generators_limit:
             self._generators = [one for one in self._generators if getattr(one, "ag_frame", one) is not None]
             self._generators_limit = 16 + 2 * len(self._generators)
@@ -385,35 +406,41 @@ def _ignore_generator(generator: AsyncGenerator[Any, Any]) -> None:
     """Left generators are closed with their loop."""
 
 
-def _discard(end: Callable[[], object], owner: object) -> None:
-    """End a coroutine or async generator, whatever it says."""
+def _discard(coro: AnyCoroutine) -> None:
+    """End a coroutine, whatever it does about it."""
     for _ in range(_CLOSE_ATTEMPTS):
         try:
-            end()
-            return
-        except RuntimeError as error:  # it awaited something in `finally`: throw GeneratorExit again
-            if "ignored GeneratorExit" not in str(error):
-                return
+            coro.throw(Discarded)
         except KeyboardInterrupt:
             raise
         except BaseException:  # what a discarded workflow raises concerns nobody
             return
-    _unclosable.append(owner)
+        # It awaits something in `finally`: throw again.
+    _unclosable.append(coro)
 
 
-def _finalizer(generator: AsyncGenerator[Any, Any]) -> Callable[[], object]:
-    """What ends an async generator that stands at a `yield`: GeneratorExit, thrown into it without a loop."""
-    closing = generator.aclose().__await__()
+def _discard_generator(generator: AsyncGenerator[Any, Any]) -> None:
+    """End an async generator, whatever it does about it."""
 
-    def end() -> object:
-        closing.throw(GeneratorExit)
-        raise RuntimeError("ignored GeneratorExit")  # it awaits something
+    async def end() -> None:
+        await generator.athrow(Discarded())
 
+    ending = end()
     try:
-        next(closing)
-    except BaseException:  # it has ended; see _discard
-        return lambda: None
-    return end
+        ending.send(None)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # see _discard
+        return
+    _discard(ending)
+
+
+@atexit.register
+def _close_all() -> None:
+    """Leave no coroutines for the end of the interpreter, which would end them noisily."""
+    for loop in list(_open):
+        if not loop.is_running():
+            loop.close()
 
 
 def _check_wait(frame: FrameType) -> None:

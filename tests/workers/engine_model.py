@@ -1,0 +1,162 @@
+"""A small model of the engine: it writes the history of one run, as the real one would, for tests of the worker."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from odradek._converter import DataConverter
+from odradek._definitions import WorkflowDefinition, definition_of
+from odradek._instance import WorkflowInstance
+from odradek._replay import summarize
+from odradek_schemas import commands, history
+from odradek_schemas.commands import Command
+from odradek_schemas.common import Failure
+from odradek_schemas.history import HistoryEvent
+
+START_MS = 1_700_000_000_000
+converter = DataConverter()
+
+
+def new_instance(workflow: Any, **settings: Any) -> WorkflowInstance:
+    definition = workflow if isinstance(workflow, WorkflowDefinition) else definition_of(workflow)
+    return WorkflowInstance(
+        definition, workflow_id="w-1", run_id="run-1", task_queue="queue", converter=converter, **settings
+    )
+
+
+class EngineModel:
+    """The history of one run, its open activities and timers, and a live instance that is advanced in tasks."""
+
+    def __init__(self, workflow: Any, *args: Any, **settings: Any) -> None:
+        self.workflow = workflow
+        self.events: list[HistoryEvent] = []
+        self.now_ms = START_MS
+        self.activities: dict[int, commands.ScheduleActivity] = {}
+        self.timers: dict[int, int] = {}
+        self.scheduled: dict[int, int] = {}
+        self.consumed_through = 0
+        self.local: set[int] = set()
+        self.closed_by: Command | None = None
+        self.batches: list[list[Command]] = []
+        self.instance = new_instance(workflow, **settings)
+        self._tasks = itertools.count(1)
+        started = history.WorkflowStarted(
+            workflow_type=self.instance.info().workflow_type, task_queue="queue", input=converter.to_payloads(args)
+        )
+        self.append(started)
+
+    def append(self, attributes: history.Attributes) -> HistoryEvent:
+        event = HistoryEvent(event_id=len(self.events) + 1, time_ms=self.now_ms, attributes=attributes)
+        self.events.append(event)
+        return event
+
+    # ------------------------------------------------------------ inputs
+
+    def signal(self, name: str, *args: Any) -> None:
+        self.append(history.SignalReceived(signal=name, input=converter.to_payloads(args)))
+
+    def cancel(self) -> None:
+        self.append(history.WorkflowCancelRequested(reason="asked to"))
+
+    def complete(self, seq: int, result: Any = None) -> None:
+        del self.activities[seq]
+        self.append(
+            history.ActivityCompleted(
+                seq=seq, scheduled_event_id=self.scheduled[seq], result=converter.to_payload(result)
+            )
+        )
+
+    def fail(self, seq: int, error: BaseException | Failure, attempt: int = 1) -> None:
+        del self.activities[seq]
+        failure = error if isinstance(error, Failure) else converter.to_failure(error)
+        self.append(
+            history.ActivityFailed(seq=seq, scheduled_event_id=self.scheduled[seq], failure=failure, attempt=attempt)
+        )
+
+    def fire(self, seq: int) -> None:
+        self.now_ms = max(self.now_ms, self.timers.pop(seq))
+        self.append(history.TimerFired(seq=seq, started_event_id=self.scheduled[seq]))
+
+    def fire_next(self) -> None:
+        self.fire(min(self.timers, key=lambda seq: (self.timers[seq], seq)))
+
+    # ------------------------------------------------------------ tasks
+
+    @property
+    def unread(self) -> list[HistoryEvent]:
+        return [event for event in self.events[self.consumed_through :] if isinstance(event.attributes, history.INPUTS)]
+
+    def advance(self, count: int | None = None, local: Sequence[int] = ()) -> list[Command]:
+        """A workflow task: feed `count` unread inputs (default: all), then results of the activities `local`, which
+        the worker ran itself; and take the commands."""
+        for event in self.unread[:count]:
+            if self.instance.ended:
+                break
+            self.instance.feed(event)
+            self.consumed_through = event.event_id
+        local_events = []
+        for seq in local:
+            if not self.instance.ended and seq in self.activities:
+                self.complete(seq, "local")
+                local_events.append(self.events[-1].event_id)
+                self.local.add(local_events[-1])
+                self.instance.feed(self.events[-1])
+        return self._commit(self.instance.take_commands(), local_events)
+
+    def _commit(self, given: list[Command], local_events: list[int]) -> list[Command]:
+        number = next(self._tasks)
+        self.append(
+            history.WorkflowTaskCompleted(
+                id=f"t{number}",
+                base=f"t{number - 1}" if number > 1 else "run-1",
+                consumed_through=self.consumed_through,
+                local_events=local_events,
+                commands=[summarize(command) for command in given],
+            )
+        )
+        for command in given:
+            self._take(command)
+        self.batches.append(given)
+        return given
+
+    def _take(self, command: Command) -> None:
+        match command:
+            case commands.ScheduleActivity(seq=seq):
+                self.activities[seq] = command
+                event = history.ActivityScheduled(
+                    seq=seq, scheduled_by="t", activity_type=command.activity_type, task_queue=command.task_queue
+                )
+                self.scheduled[seq] = self.append(event).event_id
+            case commands.CancelActivity(seq=seq):
+                if self.activities.pop(seq, None) is not None:
+                    self.append(history.ActivityCancelRequested(seq=seq, scheduled_event_id=self.scheduled[seq]))
+            case commands.StartTimer(seq=seq):
+                self.timers[seq] = self.now_ms + command.duration_ms
+                self.scheduled[seq] = self.append(history.TimerStarted(seq=seq, due_ms=self.timers[seq])).event_id
+            case commands.CancelTimer(seq=seq):
+                if self.timers.pop(seq, None) is not None:
+                    self.append(history.TimerCancelled(seq=seq, started_event_id=self.scheduled[seq]))
+            case _:
+                assert command is not None
+                self.closed_by = command
+                self._close(command)
+
+    def _close(self, command: Command) -> None:
+        match command:
+            case commands.CompleteWorkflow(result=result):
+                self.append(history.WorkflowCompleted(result=result))
+            case commands.FailWorkflow(failure=failure):
+                self.append(history.WorkflowFailed(failure=failure))
+            case commands.CancelledWorkflow(failure=failure):
+                self.append(history.WorkflowCancelled(failure=failure))
+
+    def result(self) -> Any:
+        assert isinstance(self.closed_by, commands.CompleteWorkflow), self.closed_by
+        assert self.closed_by.result is not None
+        return converter.from_payload(self.closed_by.result)
+
+    def failure(self) -> Failure:
+        assert isinstance(self.closed_by, commands.FailWorkflow), self.closed_by
+        return self.closed_by.failure

@@ -1,0 +1,31 @@
+"""Which errors end a workflow as failed, and which are bugs in its code that a new deployment can mend."""
+
+from __future__ import annotations
+
+from .errors import ActivityError, ApplicationError, ChildWorkflowError
+
+
+def failing_error(error: BaseException) -> BaseException | None:
+    """`error` if it fails the workflow that it leaves, None if it is a bug.
+
+    An ApplicationError fails it, and whatever is or has in its cause chain an ActivityError or ChildWorkflowError.
+    An exception group does if all in it do.
+    """
+    if isinstance(error, ApplicationError) or _is_from_outside(error):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        group: BaseExceptionGroup[BaseException] = error
+        if all(failing_error(one) is not None for one in group.exceptions):
+            return error
+    return None
+
+
+def _is_from_outside(error: BaseException) -> bool:
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        if isinstance(link, ActivityError | ChildWorkflowError):
+            return True
+        seen.add(id(link))
+        link = link.__cause__
+    return False

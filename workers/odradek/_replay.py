@@ -1,0 +1,87 @@
+"""Replay: bring a new instance to where its history ends, and check that the code asks for what it asked before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from odradek_schemas import history
+from odradek_schemas.commands import Command, ScheduleActivity
+from odradek_schemas.history import CommandSummary, HistoryEvent, WorkflowTaskCompleted
+
+from ._instance import WorkflowInstance
+from ._replay_difference import Replayed, difference
+from .errors import NonDeterminismError
+
+
+def summarize(command: Command) -> CommandSummary:
+    """What history keeps of a command, and replay compares."""
+    name = command.activity_type if isinstance(command, ScheduleActivity) else ""
+    return CommandSummary(kind=type(command).__name__, seq=getattr(command, "seq", 0), name=name)
+
+
+def replay(instance: WorkflowInstance, events: Sequence[HistoryEvent]) -> None:
+    """Feed a new instance with the whole history of its run, as its completed tasks saw it (rule W10).
+
+    Inputs after what the last of them saw are left unfed. Raises NonDeterminismError if the code gives other commands
+    than history holds, WorkflowTaskError for a bug in it; the instance is unusable then.
+    """
+    if not events or events[0].event_id != 1:
+        raise ValueError("a replay needs the whole history, from event 1")
+    instance.replaying = True
+    try:
+        _replay(instance, events)
+    finally:
+        instance.replaying = False
+
+
+def _replay(instance: WorkflowInstance, events: Sequence[HistoryEvent]) -> None:
+    tasks = [event for event in events if isinstance(event.attributes, WorkflowTaskCompleted)]
+    local = {event_id for task in tasks for event_id in _completed(task).local_events}
+    inputs = [event for event in events if isinstance(event.attributes, history.INPUTS) and event.event_id not in local]
+    by_id = {event.event_id: event for event in events} if local else {}
+    fed = 0
+    for task in tasks:
+        completed = _completed(task)
+        first = fed
+        while fed < len(inputs) and inputs[fed].event_id <= completed.consumed_through:
+            fed += 1
+        seen = inputs[first:fed] + [by_id[event_id] for event_id in completed.local_events]
+        unfed = _feed(instance, seen)
+        asked = instance.take_commands()
+        if unfed or not _same(asked, completed.commands):
+            raise NonDeterminismError(
+                difference(
+                    Replayed(
+                        info=instance.info(),
+                        task=task,
+                        seen=seen,
+                        unfed=unfed,
+                        held=completed.commands,
+                        asked=[summarize(command) for command in asked],
+                        events=events,
+                    )
+                )
+            )
+
+
+def _feed(instance: WorkflowInstance, events: Sequence[HistoryEvent]) -> Sequence[HistoryEvent]:
+    """Feed events; those left over when the workflow ended before the last of them."""
+    for index, event in enumerate(events):
+        if instance.ended:
+            return events[index:]
+        instance.feed(event)
+    return ()
+
+
+def _same(asked: Sequence[Command], held: Sequence[CommandSummary]) -> bool:
+    return len(asked) == len(held) and all(
+        type(command).__name__ == summary.kind
+        and getattr(command, "seq", 0) == summary.seq
+        and (command.activity_type if isinstance(command, ScheduleActivity) else "") == summary.name
+        for command, summary in zip(asked, held, strict=True)
+    )
+
+
+def _completed(event: HistoryEvent) -> WorkflowTaskCompleted:
+    assert isinstance(event.attributes, WorkflowTaskCompleted)
+    return event.attributes
