@@ -41,13 +41,13 @@ class Emitter:
     """Sends effects while its partition is led. `drain` and the rest belong to one thread; acknowledgements may come
     from any.
 
-    `outbox(output)` gives the effects of one output that have not left, in order; `report(place, output, error)`
+    `producer(topic)` is what sends to a topic; `outbox(output)` gives the effects of one output that have not left, in order; `report(place, output, error)`
     is called for an effect that can never be delivered.
     """
 
     def __init__(
         self,
-        producer: Producer,
+        producer: Callable[[str], Producer],
         outbox: Callable[[Output], Iterable[Effect]],
         report: Callable[[Output, Place, LogError], None],
         prepare: Callable[[str], None],
@@ -78,7 +78,7 @@ class Emitter:
         session.outstanding += 1
         self.in_flight += 1
         self.in_flight_bytes += len(effect.value)
-        self._producer.send(
+        self._producer(effect.topic).send(
             effect.topic,
             effect.partition,
             effect.key,

@@ -28,6 +28,7 @@ DEFAULT_PARTITIONS = 16
 HOUR_MS = 3_600_000
 TASK_RETENTION_MS = 7 * 24 * HOUR_MS
 PERSIST_EVERY_S = 30.0
+BULK_LINGER_MS = 20.0
 READ_BACK_RECORDS = 1_000
 """How many of the last reads a new leader looks at; older ones were asked again, or nobody waits."""
 
@@ -104,6 +105,7 @@ class Engine:
         self._log = self._given_log or open_log(self._target or "", **self._log_settings)
         self._partitions = ensure_topics(self._log, self.topics, self._new_partitions)
         self._producer = self._log.producer()
+        self._bulk_producer = self._log.producer(linger_ms=BULK_LINGER_MS)
         self._consumer = self._log.consumer()
         self._reader = self._log.consumer()
         for name, run in (("odradek-fold", self._fold_forever), ("odradek-reads", self._read_forever)):
@@ -118,8 +120,9 @@ class Engine:
         self._reader.wake()
         for thread in self._threads:
             thread.join()
-        self._producer.flush(5.0)
-        self._producer.close()
+        for producer in (self._producer, self._bulk_producer):
+            producer.flush(5.0)
+            producer.close()
         if self._given_log is None:
             self._log.close()
 
@@ -288,6 +291,7 @@ class Engine:
             member=self.member,
             state=state,
             producer=self._producer,
+            bulk_producer=self._bulk_producer,
             clock=self._clock,
             randomness=self._randomness,
             settings=self._settings,

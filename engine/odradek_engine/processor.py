@@ -69,7 +69,7 @@ class StaleStateError(Exception):
 class Processor:
     """One partition. `member` names this engine; `partitions` is the namespace's partition count.
 
-    `prepare(topic)` makes a task queue's topic on first use; `find_end(tp, callback)` asks the log for the end of a
+    `bulk_producer` is for what nobody waits for. `prepare(topic)` makes a task queue's topic on first use; `find_end(tp, callback)` asks the log for the end of a
     partition (None: it could not be asked).
     """
 
@@ -82,6 +82,7 @@ class Processor:
         member: str,
         state: State,
         producer: Producer,
+        bulk_producer: Producer,
         clock: Clock,
         randomness: Randomness,
         settings: Settings,
@@ -93,6 +94,7 @@ class Processor:
         self.counters = Counters()
         self._topics = topics
         self._producer = producer
+        self._bulk_producer = bulk_producer
         self._clock = clock
         self._settings = settings
         self._prepare = prepare
@@ -109,7 +111,7 @@ class Processor:
 
     def _begin_term(self) -> None:
         """Forget what was known as leader; the state has everything that matters."""
-        self.emitter = Emitter(self._producer, self._outbox, self._report_failed, self._prepare)
+        self.emitter = Emitter(self._producer_for, self._outbox, self._report_failed, self._prepare)
         self.sessions = Sessions(self.state, self._clock, self._settings.lost_after)
         self.due = DueRecords(
             self.state, self.sessions.last_heartbeat, round(self._settings.reissue_after * 1000)
@@ -347,10 +349,15 @@ class Processor:
             emitter = self.emitter
             self._append(marks, lambda: emitter.unmarked(marks))
 
+    def _producer_for(self, topic: str) -> Producer:
+        """Nobody waits for the public history; workers and clients wait for the rest."""
+        return self._bulk_producer if topic == self._topics.history else self._producer
+
     def _outbox(self, output: Output) -> list[Effect]:
         return [
             Effect(row.topic, row.partition, row.offset, row.index, row.key, row.value)
-            for _, row in self.state.scan(keys.outbox_of(*output))
+            for _, row in self.state.scan(keys.OUTBOX)
+            if (row.topic, row.partition) == output
         ]
 
     def _report_failed(self, output: Output, place: Place, error: LogError) -> None:

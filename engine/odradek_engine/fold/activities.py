@@ -70,12 +70,18 @@ def dispatch(
     input: list[Payload] | None = None,
     headers: dict[str, Payload] | None = None,
 ) -> None:
-    """Emit the task of the current attempt, to any partition of its queue, spread evenly."""
+    """Emit the task of the current attempt.
+
+    To any partition of its queue, spread evenly: those of one run's open activities, and of one activity's attempts,
+    go to different ones; where a run has one at a time, workflow IDs have spread them already.
+    """
     if input is None or headers is None:
         scheduled = _scheduled(step, row)
         input, headers = scheduled.input, scheduled.headers
     partition = step.partition
-    target = (partition.partition + row.seq + row.attempt + step.source.offset) % (partition.partitions or 1)
+    run = step.run(row.workflow_id)
+    others = run.open_activities if run is not None else 0
+    target = (partition.partition + others + row.attempt - 2) % (partition.partitions or 1)
 
     def make(position: Position) -> ActivityTask:
         return ActivityTask(

@@ -69,15 +69,13 @@ def decide_clock(step: Step, record: ClockRead) -> None:
 
 def decide_emitted(step: Step, record: EffectsEmitted) -> None:
     """Marks only grow, so an old one deletes nothing; whoever wrote it, it is true (rule E5)."""
-    for mark in record.marks:
-        step.apply(events.EffectsLeft(mark.topic, mark.partition, mark.offset, mark.index))
+    step.apply(events.EffectsLeft(record.marks))
 
 
 def decide_effect_failed(step: Step, record: EffectFailed) -> None:
     """An effect can never be delivered: its link in the chain stays, its task fails, people are told (rule E6)."""
-    key = keys.outbox(record.topic, record.partition, record.offset, record.index)
-    row = step.state.row(key, OutboxRow)
-    if row is None:
+    row = step.state.row(keys.outbox(record.offset, record.index), OutboxRow)
+    if row is None or (row.topic, row.partition) != (record.topic, record.partition):
         return
     body = decode(row.value)
     position = getattr(body, "position", None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 from odradek_schemas.common import Failure, Payload
 from odradek_schemas.history import Attributes
-from odradek_schemas.records import WorkerAlive
+from odradek_schemas.records import Mark, WorkerAlive
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -64,12 +64,9 @@ class EffectStaged(Event, frozen=True):
 
 
 class EffectsLeft(Event, frozen=True):
-    """All effects of one output up to (offset, index) have left."""
+    """Of each marked output, all effects up to the mark have left."""
 
-    topic: str
-    partition: int
-    offset: int
-    index: int
+    marks: list[Mark]
 
 
 class EffectReplaced(Event, frozen=True):

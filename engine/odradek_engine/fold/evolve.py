@@ -70,18 +70,23 @@ def _record_released(state: State, e: events.RecordReleased) -> None:
 
 def _effect_staged(state: State, e: events.EffectStaged) -> None:
     row = OutboxRow(topic=e.topic, partition=e.partition, offset=e.offset, index=e.index, key=e.key, value=e.value)
-    state.put(keys.outbox(e.topic, e.partition, e.offset, e.index), row)
+    state.put(keys.outbox(e.offset, e.index), row)
     state.put(keys.tail(e.topic, e.partition), LinkRow(offset=e.offset, index=e.index))
 
 
 def _effects_left(state: State, e: events.EffectsLeft) -> None:
-    end = keys.outbox(e.topic, e.partition, e.offset, e.index + 1)
-    for key, _ in list(state.scan(keys.outbox_of(e.topic, e.partition), end=end)):
-        state.delete(key)
+    marks = {(m.topic, m.partition): (m.offset, m.index) for m in e.marks}
+    if not marks:
+        return
+    offset, index = max(marks.values())
+    for key, row in list(state.scan(keys.OUTBOX, end=keys.outbox(offset, index + 1))):
+        mark = marks.get((row.topic, row.partition))
+        if mark is not None and (row.offset, row.index) <= mark:
+            state.delete(key)
 
 
 def _effect_replaced(state: State, e: events.EffectReplaced) -> None:
-    key = keys.outbox(e.topic, e.partition, e.offset, e.index)
+    key = keys.outbox(e.offset, e.index)
     state.put(key, replace(state.get(key), value=e.value))
 
 

@@ -85,12 +85,8 @@ def held(session_id: str, key: bytes) -> bytes:
     return HELD + text(session_id) + key
 
 
-def outbox(topic: str, partition: int, offset: int, index: int) -> bytes:
-    return outbox_of(topic, partition) + number(offset) + number(index)
-
-
-def outbox_of(topic: str, partition: int) -> bytes:
-    return OUTBOX + text(topic) + number(partition)
+def outbox(offset: int, index: int) -> bytes:
+    return OUTBOX + number(offset) + number(index)
 
 
 def tail(topic: str, partition: int) -> bytes:

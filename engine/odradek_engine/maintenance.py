@@ -1,0 +1,296 @@
+"""Looking after a log and the state folded from it, offline: read a topic, verify the state, rebuild it.
+
+Verification reads the stored state as it is on disk, at the position that it has, folds the log from zero up to there,
+and compares byte for byte.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from odradek_log import Log, LogError, LogUnavailableError, Record, TopicPartition
+from odradek_schemas import Topics
+
+from .fold import State, fold, keys
+from .fold.rows import TABLES
+from .store import RocksStorage, StoreError
+
+FLUSH_ROWS = 2_000
+EXAMPLES = 10
+"""So many differences of a partition are kept to be shown; all are counted."""
+_POLL_SECONDS = 1.0
+_SILENT_POLLS = 30
+_FIRST_KEY, _LAST_KEY = b"\x01", b"\xff"
+
+OnProgress = Callable[[int], None]
+"""Called with the number of records folded since the last call."""
+
+_TABLE_NAMES = {
+    keys.PARTITION: "partition",
+    keys.SESSION: "session",
+    keys.HELD: "held by session",
+    keys.CURRENT: "workflow",
+    keys.EARLIER: "earlier run",
+    keys.ACTIVITY: "activity",
+    keys.TIMER: "timer",
+    keys.EVENT: "event",
+    keys.REQUEST: "request",
+    keys.EXPIRY: "expiry index",
+    keys.DUE: "due index",
+    keys.OUT: "index of tasks that are out",
+    keys.OUTBOX: "outbox",
+    keys.TAIL: "tail of a chain",
+    keys.SOURCE: "source position",
+    keys.WAITING: "waiting record",
+}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A row that is not the same in the stored state and in the one folded from the log. None: it is not there."""
+
+    key: bytes
+    stored: bytes | None
+    folded: bytes | None
+
+    @property
+    def table(self) -> str:
+        return _TABLE_NAMES.get(self.key[:1], f"unknown table {self.key[:1]!r}")
+
+    @property
+    def name(self) -> str:
+        """The rest of the key; texts as they are, numbers in hexadecimal."""
+        parts = self.key[1:].split(b"\0") if self.key[1:2] != b"\0" else [self.key[1:]]
+        return " ".join(p.decode() if p.isascii() and p.decode().isprintable() else p.hex() for p in parts if p)
+
+    def row(self, value: bytes | None) -> Any:
+        """A row as plain values; what cannot be read as one, in hexadecimal."""
+        kind = TABLES.get(self.key[:1])
+        if value is None:
+            return None
+        if kind is None:
+            return value.hex()
+        try:
+            row = msgspec.msgpack.decode(value, type=kind)
+        except msgspec.DecodeError:
+            return value.hex()
+        return {name: getattr(row, name) for name in row.__struct_fields__}
+
+
+@dataclass
+class Verified:
+    """What verifying one partition found. `problems`: what is wrong besides rows that differ."""
+
+    partition: int
+    records: int = 0
+    rows: int = 0
+    differing: int = 0
+    examples: list[Difference] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.differing and not self.problems
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What rebuilding one partition gave."""
+
+    partition: int
+    records: int
+    rows: int
+
+
+# ---------------------------------------------------------------- reading
+
+
+def read_partition(log: Log, partition: TopicPartition, start: int, end: int) -> Iterator[Record]:
+    """The records from offset `start` up to below `end`.
+
+    Raises LogUnavailableError if the log falls silent before that, LogError where records are gone.
+    """
+    if start >= end:
+        return
+    consumer = log.consumer()
+    try:
+        consumer.assign({partition: start})
+        following, silent = start, 0
+        while following < end:
+            records = consumer.poll(_POLL_SECONDS, 2_000)
+            silent = 0 if records else silent + 1
+            if silent >= _SILENT_POLLS:
+                raise LogUnavailableError(
+                    f"{partition.topic} partition {partition.partition}: no record from offset {following} on for "
+                    f"{_SILENT_POLLS * _POLL_SECONDS:g} s, {end - following} are missing. Is the broker there?"
+                )
+            for record in records:
+                if record.offset >= end:
+                    return
+                yield record
+                following = record.offset + 1
+    finally:
+        consumer.close()
+
+
+def partitions_of(log: Log, topic: str) -> int:
+    """How many partitions a topic has. Raises LogError if there is no such topic."""
+    count = log.partitions(topic)
+    if not count:
+        known = log.topics(topic.rpartition(".")[0] + ".") or log.topics("odradek.")
+        there = f"there are {', '.join(known)}" if known else "the log holds no topics of Odradek yet"
+        raise LogError(f"there is no topic {topic} in this log: {there}")
+    return count
+
+
+# ---------------------------------------------------------------- folding
+
+
+def _fold_into(
+    state: State, log: Log, topics: Topics, partition: int, end: int, on_progress: OnProgress | None
+) -> int:
+    """Fold the records of a partition, from zero up to below `end`, and write the state to its storage."""
+    here = TopicPartition(topics.events, partition)
+    first, last = log.offsets(here)
+    if first > 0:
+        raise StoreError(
+            f"{here.topic} partition {partition} begins at offset {first}: the records before it are gone, so its "
+            "state cannot be folded from the log. Keep the state, and set the topic's retention to unlimited"
+        )
+    count = 0
+    for record in read_partition(log, here, 0, min(end, last)):
+        if record.offset != count:
+            raise StoreError(
+                f"{here.topic} partition {partition}: offset {record.offset} follows on {count - 1}; records are gone"
+            )
+        fold(state, topics, record.offset, record.timestamp_ms, record.key, record.value)
+        count += 1
+        if state.unflushed >= FLUSH_ROWS:
+            state.flush()
+        if on_progress is not None:
+            on_progress(1)
+    state.flush()
+    return count
+
+
+def stored_partitions(namespace: str, data_dir: Path) -> list[int]:
+    """The partitions that have a state in `data_dir`."""
+    folder = data_dir / namespace
+    if not folder.is_dir():
+        return []
+    return sorted(int(entry.name) for entry in folder.iterdir() if entry.is_dir() and entry.name.isdecimal())
+
+
+def count_records(log: Log, namespace: str, partitions: list[int] | None = None) -> int:
+    """How many records of `events` there are to fold."""
+    topic = Topics(namespace).events
+    numbers = range(partitions_of(log, topic)) if partitions is None else partitions
+    return sum(log.offsets(TopicPartition(topic, number))[1] for number in numbers)
+
+
+# ---------------------------------------------------------------- verifying
+
+
+def verify(log: Log, namespace: str, data_dir: Path, on_progress: OnProgress | None = None) -> Iterator[Verified]:
+    """Compare the stored state of each partition in `data_dir` with one folded from zero up to the same position.
+
+    Changes nothing. Raises StoreError if there is no state or it cannot be read, LogError as the log does.
+    """
+    partitions_of(log, Topics(namespace).events)
+    found = stored_partitions(namespace, data_dir)
+    if not found:
+        raise StoreError(
+            f"there is no state of namespace {namespace!r} in {data_dir}: give the folder that the engine was started "
+            "with, and the namespace"
+        )
+    for partition in found:
+        yield _verify_partition(log, Topics(namespace), partition, data_dir / namespace / str(partition), on_progress)
+
+
+def _verify_partition(
+    log: Log, topics: Topics, partition: int, folder: Path, on_progress: OnProgress | None
+) -> Verified:
+    result = Verified(partition)
+    stored = RocksStorage(folder, read_only=True)
+    position = State(stored, partition).partition.position
+    end = log.offsets(TopicPartition(topics.events, partition))[1]
+    if position > end:
+        result.problems.append(
+            f"the stored state is at offset {position}, the log ends at {end}: it is the state of another log. The "
+            "engine discards it when it starts"
+        )
+        return result
+    with tempfile.TemporaryDirectory(prefix="odradek-verify-") as scratch:
+        folded = RocksStorage(Path(scratch) / str(partition))
+        try:
+            result.records = _fold_into(State(folded, partition), log, topics, partition, position, on_progress)
+            for difference in _compare(stored, folded, result):
+                result.differing += 1
+                if len(result.examples) < EXAMPLES:
+                    result.examples.append(difference)
+        finally:
+            folded.destroy()
+    return result
+
+
+def _compare(stored: RocksStorage, folded: RocksStorage, result: Verified) -> Iterator[Difference]:
+    """Both states side by side, in the order of their keys."""
+    left, right = stored.scan(_FIRST_KEY, _LAST_KEY), folded.scan(_FIRST_KEY, _LAST_KEY)
+    one, other = next(left, None), next(right, None)
+    while one is not None or other is not None:
+        if other is None or (one is not None and one[0] < other[0]):
+            assert one is not None
+            yield Difference(one[0], one[1], None)
+            one = next(left, None)
+        elif one is None or other[0] < one[0]:
+            yield Difference(other[0], None, other[1])
+            other = next(right, None)
+        else:
+            result.rows += 1
+            if one[1] != other[1]:
+                yield Difference(one[0], one[1], other[1])
+            one, other = next(left, None), next(right, None)
+
+
+# ---------------------------------------------------------------- rebuilding
+
+
+def rebuild(log: Log, namespace: str, data_dir: Path, on_progress: OnProgress | None = None) -> Iterator[Rebuilt]:
+    """Fold the log again, partition by partition, and put the result in the place of the stored state.
+
+    The old state of a partition stays until the new one is whole. Raises StoreError if an engine has the state open,
+    LogError as the log does.
+    """
+    topics = Topics(namespace)
+    for partition in range(partitions_of(log, topics.events)):
+        folder = data_dir / namespace / str(partition)
+        old = RocksStorage(folder)  # held open meanwhile, so that no engine can begin with it
+        fresh = folder.with_name(f"{partition}.rebuilding")
+        try:
+            shutil.rmtree(fresh, ignore_errors=True)
+            rebuilt = _rebuild_partition(log, topics, partition, fresh, on_progress)
+        except BaseException:
+            old.close()
+            raise
+        old.destroy()
+        fresh.rename(folder)
+        yield rebuilt
+
+
+def _rebuild_partition(
+    log: Log, topics: Topics, partition: int, folder: Path, on_progress: OnProgress | None
+) -> Rebuilt:
+    storage = RocksStorage(folder)
+    try:
+        end = log.offsets(TopicPartition(topics.events, partition))[1]
+        count = _fold_into(State(storage, partition), log, topics, partition, end, on_progress)
+        rows = sum(1 for _ in storage.scan(_FIRST_KEY, _LAST_KEY))
+    finally:
+        storage.close()
+    return Rebuilt(partition, count, rows)
