@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -54,6 +54,11 @@ class Activity(Generic[P, R_co]):
             )
         return self._signature
 
+    @property
+    def unbound(self) -> bool:
+        """Whether this is a method without its instance: workflows may call it, nobody can run it."""
+        return self._unbound
+
     if TYPE_CHECKING:
         # `async def`, not `def ... -> Coroutine[Any, Any, R_co]`: mypy gives up on
         # `gather(a(), b())` for the latter (Any in the arguments), not for the former.
@@ -71,7 +76,7 @@ class Activity(Generic[P, R_co]):
 
     async def _run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Run the function here and now, as a test or a script does."""
-        if self._unbound:
+        if self.unbound:
             raise DefinitionError(
                 f"activity {self.name} is a method: outside a workflow call it on an instance, "
                 f"`{self.__qualname__.rpartition('.')[0]}(...).{self.__name__}(...)`"
@@ -155,8 +160,9 @@ class SyncActivity(Activity[P, R_co]):
 
 
 def _check_function(fn: Any) -> None:
-    if isinstance(fn, staticmethod | classmethod):
-        raise DefinitionError(f"put @{type(fn).__name__} above @activity.define, not below it")
+    for wrapper in (staticmethod, classmethod):
+        if isinstance(fn, wrapper):
+            raise DefinitionError(f"put @{wrapper.__name__} above @activity.define, not below it")
     if inspect.isasyncgenfunction(fn) or inspect.isgeneratorfunction(fn):
         raise DefinitionError(f"activity {fn.__name__}: a generator cannot be an activity; return a list")
     if isinstance(fn, type) or not callable(fn) or not hasattr(fn, "__name__"):
@@ -238,7 +244,7 @@ _current: ContextVar[ActivityContext] = ContextVar("odradek_activity")
 
 
 @contextmanager
-def activate(context: ActivityContext) -> Iterator[None]:
+def activate(context: ActivityContext) -> Generator[None]:
     """Make `context` the running activity of the current contextvars context (copy that into threads)."""
     token = _current.set(context)
     try:

@@ -123,7 +123,7 @@ class Client(Starting):
     def get(self, id: str, workflow: Any = None, /, *, run_id: str | None = None) -> Any:
         """A handle on a workflow by its ID; `workflow` gives the types. Asks nothing: the workflow may not be there."""
         result_type = Any if workflow is None else definition_of(workflow).signature.result_type
-        return WorkflowHandle(self._requests(), Target(_checked_id(id), run_id), result_type)
+        return WorkflowHandle[Any, Any](self._requests(), Target(_checked_id(id), run_id), result_type)
 
     async def _start(self, workflow: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
         return await self._start_with(workflow, args, options, None)

@@ -77,7 +77,7 @@ def _numbered(index: int, count: int, convert: Callable[..., Any], *args: Any) -
 def _write(value: Any) -> Payload:
     if value is None:
         return _NULL
-    if isinstance(value, bytes | bytearray | memoryview):
+    if type(value) in (bytes, bytearray, memoryview):
         return Payload(metadata=_BINARY, data=bytes(value))
     return Payload(metadata=_JSON, data=_json.encode(value))
 

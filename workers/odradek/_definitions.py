@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from inspect import Parameter
 from types import MappingProxyType
-from typing import Any, Generic, Protocol, TypeVar, overload
+from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
 from ._activity import Activity
 from ._handlers import Handler, Query, Signal, Update
@@ -88,7 +88,7 @@ class WorkflowFunction(Generic[P, R_co]):
         self.__doc__ = fn.__doc__
         self.__name__ = fn.__name__
         self.__module__ = fn.__module__
-        self._declaration = _Declaration(self.name, captured_names(fn))
+        self.declaration = _Declaration(self.name, captured_names(fn))
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         return await self.fn(*args, **kwargs)
@@ -145,8 +145,8 @@ def definition_of(workflow: Any) -> WorkflowDefinition:
     """The definition of a workflow class or function. Raises DefinitionError if it is none, or if an annotation
     cannot be resolved."""
     if isinstance(workflow, WorkflowFunction):
-        function: WorkflowFunction[..., Any] = workflow
-        declaration = function._declaration
+        function = cast("WorkflowFunction[..., Any]", workflow)
+        declaration = function.declaration
         if declaration.definition is None:
             signature = _run_signature(function.fn, declaration, method=False)
             nothing: Mapping[str, Any] = MappingProxyType({})
@@ -174,9 +174,9 @@ def _class_definition(cls: type[Any], declaration: _Declaration) -> WorkflowDefi
         cls=cls,
         run=run,
         signature=_run_signature(run, declaration, method=True),
-        signals={h.name: _handler_definition(h) for h in handlers if isinstance(h, Signal)},
-        queries={h.name: _handler_definition(h) for h in handlers if isinstance(h, Query)},
-        updates={h.name: _update_definition(h) for h in handlers if isinstance(h, Update)},
+        signals={h.name: _handler_definition(h) for h in handlers if h.kind == Signal.kind},
+        queries={h.name: _handler_definition(h) for h in handlers if h.kind == Query.kind},
+        updates={h.name: _update_definition(h) for h in handlers if h.kind == Update.kind},
     )
 
 
@@ -184,13 +184,14 @@ def _handler_definition(handler: Handler) -> HandlerDefinition:
     return HandlerDefinition(handler.name, handler.fn, handler.signature, inspect.iscoroutinefunction(handler.fn))
 
 
-def _update_definition(handler: Update[Any, Any, Any]) -> UpdateDefinition:
+def _update_definition(handler: Handler) -> UpdateDefinition:
+    validator = cast("Update[Any, Any, Any]", handler).validator_fn
     return UpdateDefinition(
         handler.name,
         handler.fn,
         handler.signature,
         inspect.iscoroutinefunction(handler.fn),
-        handler.validator_fn,
+        validator,
     )
 
 
@@ -254,12 +255,13 @@ def _handlers(cls: type[Any]) -> dict[str, Handler]:
     return found
 
 
-def activity_definition(activity: Activity[..., Any]) -> ActivityDefinition:
+def activity_definition(given: Activity[..., Any]) -> ActivityDefinition:
     """The definition of an activity. Raises DefinitionError if it is none, or a method without its instance."""
+    activity: Any = given  # callers without a type checker pass anything
     if not isinstance(activity, Activity):
         shown = getattr(activity, "__name__", repr(activity))
         raise DefinitionError(f"{shown} is not an activity: put @activity.define on it")
-    if activity._unbound:
+    if activity.unbound:
         raise DefinitionError(
             f"activity {activity.name} is a method: register that of an instance, "
             f"`{activity.__qualname__.rpartition('.')[0]}(...).{activity.__name__}`"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from odradek_log import Log
@@ -10,7 +10,7 @@ from odradek_log.embedded import EmbeddedLog
 
 
 @asynccontextmanager
-async def engine_in_this_process(log: Log, namespace: str) -> AsyncIterator[None]:
+async def engine_in_this_process(log: Log, namespace: str) -> AsyncGenerator[None]:
     """Run an engine on an embedded log; its state is kept beside the log."""
     from odradek_engine import Engine  # only here: clients of a cluster need no engine
 

@@ -15,10 +15,11 @@ import sys
 import traceback
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from odradek_schemas.common import Failure, Payload
 
+from ._guards import is_dict, is_list
 from .errors import (
     ActivityError,
     ActivityTimeoutError,
@@ -70,8 +71,7 @@ def _behind(error: BaseException) -> BaseException | None:
     if error.__cause__ is not None:
         return error.__cause__
     if isinstance(error, BaseExceptionGroup):
-        group: BaseExceptionGroup[BaseException] = error
-        return group.exceptions[0]
+        return cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
     return None if error.__suppress_context__ else error.__context__
 
 
@@ -126,7 +126,7 @@ def _stack_trace(error: BaseException) -> str:
     if isinstance(remote, str):
         return remote
     if isinstance(error, BaseExceptionGroup):
-        return _shorten("".join(traceback.format_exception(error)))
+        return _shorten("".join(traceback.format_exception(cast(BaseException, error))))
     return _shorten("".join(traceback.format_tb(error.__traceback__)))
 
 
@@ -174,11 +174,11 @@ def _is_plain(value: Any, depth: int = 3) -> bool:
         return abs(value) < 2**63
     if type(value) is float:
         return math.isfinite(value)
-    if type(value) is list:
-        return depth > 0 and all(_is_plain(item, depth - 1) for item in value)
-    if type(value) is dict:
-        return depth > 0 and all(type(key) is str and _is_plain(item, depth - 1) for key, item in value.items())
-    return False
+    if depth == 0 or type(value) not in (list, dict):
+        return False
+    if is_dict(value):
+        return all(type(key) is str and _is_plain(item, depth - 1) for key, item in value.items())
+    return is_list(value) and all(_is_plain(item, depth - 1) for item in value)
 
 
 # ---------------------------------------------------------------- failures to errors
@@ -273,7 +273,7 @@ def _own_error(failure: Failure, converter: DataConverter) -> Exception | None:
     except PayloadError as error:
         _log.warning("the class of a failure of type %s cannot be read: %s", failure.type, error)
         return None
-    if not isinstance(attributes, dict) or not isinstance(attributes.get("class"), str):
+    if not is_dict(attributes) or not isinstance(attributes.get("class"), str):
         return None
     cls = _find_class(attributes["class"])
     if cls is None:
@@ -287,7 +287,7 @@ def _own_error(failure: Failure, converter: DataConverter) -> Exception | None:
 
 def _make(cls: type[Exception], failure: Failure, attributes: dict[str, Any], converter: DataConverter) -> Exception:
     given = attributes.get("args")
-    args: tuple[Any, ...] = tuple(given) if isinstance(given, list) else (failure.message,)
+    args: tuple[Any, ...] = tuple(given) if is_list(given) else (failure.message,)
     error = cls.__new__(cls, *args)
     error.args = args
     if isinstance(error, ApplicationError):
@@ -297,7 +297,7 @@ def _make(cls: type[Exception], failure: Failure, attributes: dict[str, Any], co
         error.non_retryable = failure.non_retryable
         error.next_retry_delay = None
     extra = attributes.get("attributes")
-    if isinstance(extra, dict):
+    if is_dict(extra):
         error.__dict__.update(extra)
     return error
 

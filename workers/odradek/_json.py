@@ -10,13 +10,14 @@ from __future__ import annotations
 import inspect
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import PurePath
 from typing import Any
 
 import msgspec
 
+from ._guards import is_class, is_collection, is_mapping
 from ._structure import Mismatch, structure
 from .errors import PayloadError
 
@@ -128,7 +129,7 @@ def _write_custom(value: Any) -> Any:
         return msgspec.Raw(value.model_dump_json(by_alias=True, round_trip=True).encode())
     if isinstance(value, PurePath):
         return str(value)
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         return dict(value)
     raise NotImplementedError(f"no way to write a {_name(type(value))}")
 
@@ -137,7 +138,7 @@ def _read_custom(kind: Any, value: Any) -> Any:
     """For msgspec: the value of type `kind`, which it does not know, from plain JSON values."""
     if kind is object:
         return value
-    if not isinstance(kind, type):
+    if not is_class(kind):
         raise TypeError(f"no way to read a {_name(kind)}")
     pydantic: Any = sys.modules.get("pydantic")
     if pydantic is not None and issubclass(kind, pydantic.BaseModel):
@@ -157,26 +158,31 @@ _plain: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 def _find(value: Any, bad: Callable[[Any], bool]) -> tuple[str, Any] | None:
     """The innermost part of `value` that is `bad`, with its path; None if there is none."""
     try:
-        return next(_walk(value, bad, "$", 0), None)
+        return next(_walk(value, bad, "$", set()), None)
     except RecursionError:
         return None
 
 
-def _walk(value: Any, bad: Callable[[Any], bool], path: str, depth: int) -> Iterator[tuple[str, Any]]:
-    inner: list[tuple[str, Any]] = []
-    if isinstance(value, Mapping):
-        inner = [(f"{path}[{key!r}]", part) for key, part in value.items()]
-    elif isinstance(value, list | tuple | set | frozenset):
-        inner = [(f"{path}[{index}]", part) for index, part in enumerate(value)]
-    elif hasattr(value, "__dict__") or hasattr(value, "__struct_fields__") or hasattr(value, "__dataclass_fields__"):
-        names = getattr(value, "__struct_fields__", None) or getattr(value, "__dataclass_fields__", None)
-        names = names or vars(value)
-        inner = [(f"{path}.{name}", getattr(value, name, None)) for name in names]
-    if depth < 100:
-        for inner_path, part in inner:
-            yield from _walk(part, bad, inner_path, depth + 1)
+def _walk(value: Any, bad: Callable[[Any], bool], path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    if id(value) in seen:  # contains itself, or was looked at elsewhere
+        return
+    inner = list(_parts(value, path))
+    if inner:
+        seen.add(id(value))
+    for inner_path, part in inner:
+        yield from _walk(part, bad, inner_path, seen)
     if bad(value):
         yield path, value
+
+
+def _parts(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if is_mapping(value):
+        yield from ((f"{path}[{key!r}]", part) for key, part in value.items())
+    elif is_collection(value):
+        yield from ((f"{path}[{index}]", part) for index, part in enumerate(value))
+    elif not is_class(value):
+        names: Iterable[str] = getattr(value, "__struct_fields__", ()) or getattr(value, "__dict__", ())
+        yield from ((f"{path}.{name}", getattr(value, name, None)) for name in list(names))
 
 
 def _cannot_be_encoded(value: Any) -> bool:

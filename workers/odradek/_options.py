@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from odradek_schemas import common
 
@@ -35,10 +35,11 @@ _MAXIMUM_SECONDS = 1000 * 365 * 86_400.0
 
 def seconds(value: Duration) -> float:
     """A duration as seconds. Raises DefinitionError for what is not a timedelta or a number, or is negative."""
-    if isinstance(value, timedelta):
-        result = value.total_seconds()
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        result = float(value)
+    given = cast(object, value)  # callers without a type checker pass anything
+    if isinstance(given, timedelta):
+        result = given.total_seconds()
+    elif isinstance(given, int | float) and not isinstance(given, bool):
+        result = float(given)
     else:
         raise DefinitionError(f"a duration is a timedelta or a number of seconds, not {value!r}")
     if not (0 <= result <= _MAXIMUM_SECONDS):

@@ -11,6 +11,7 @@ from odradek_schemas.common import Failure, Payload, Record
 
 from ._converter import DataConverter
 from ._description import HistoryEvent, PendingActivity, PendingTimer, WorkflowDescription, WorkflowStatus
+from ._guards import is_dict, is_list
 from .errors import PayloadError
 
 
@@ -100,9 +101,9 @@ def readable(value: Any, converter: DataConverter) -> Any:
         except PayloadError:
             encoding = value.metadata.get("encoding", b"?").decode(errors="replace")
             return f"<{len(value.data)} bytes, encoding {encoding}>"
-    if isinstance(value, list):
+    if is_list(value):
         return [readable(item, converter) for item in value]
-    if isinstance(value, dict):
+    if is_dict(value):
         return {name: readable(item, converter) for name, item in value.items()}
     if isinstance(value, Failure):
         return _failure(value, converter)

@@ -151,7 +151,7 @@ def captured_names(fn: Callable[..., Any]) -> dict[str, Any]:
     written = [text for text in getattr(fn, "__annotations__", {}).values() if isinstance(text, str)]
     wanted = {name for text in written for name in _IDENTIFIER.findall(text)}
     found: dict[str, Any] = {}
-    frame: FrameType | None = sys._getframe(1)
+    frame: FrameType | None = inspect.currentframe()
     while frame is not None and frame.f_globals.get("__package__") == _PACKAGE:
         frame = frame.f_back
     while wanted and frame is not None and frame.f_locals is not frame.f_globals:

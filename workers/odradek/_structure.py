@@ -10,9 +10,12 @@ import dataclasses
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
+
+from ._guards import is_class, is_dict, is_list, is_subclass
 
 
 class Mismatch(ValueError):
@@ -56,12 +59,12 @@ def structure(value: Any, hint: Any, codec: Codec) -> Any:
         return _union(value, arguments, codec)
     if codec.is_native(hint):
         return _native(value, hint, codec)
-    kind = origin or hint
-    if isinstance(kind, type) and issubclass(kind, Mapping) and not typing.is_typeddict(kind):
+    kind: Any = origin or hint
+    if is_subclass(kind, Mapping) and not typing.is_typeddict(kind):
         return _mapping(value, arguments, codec)
-    if isinstance(kind, type) and hasattr(kind, "_fields"):
+    if is_class(kind) and hasattr(kind, "_fields"):
         return _named_tuple(value, kind, codec)
-    if isinstance(kind, type) and issubclass(kind, list | tuple | set | frozenset | Sequence | typing.AbstractSet):
+    if is_subclass(kind, list, tuple, set, frozenset, Sequence, AbstractSet):
         return _collection(value, kind, arguments, codec)
     fields = _fields_of(kind, arguments)
     if fields is None:
@@ -110,7 +113,7 @@ def _union(value: Any, members: Sequence[Any], codec: Codec) -> Any:
 
 def _is_record(hint: Any) -> bool:
     kind = typing.get_origin(hint) or hint
-    return isinstance(kind, type) and (
+    return is_class(kind) and (
         dataclasses.is_dataclass(kind)
         or typing.is_typeddict(kind)
         or hasattr(kind, "_fields")
@@ -120,7 +123,7 @@ def _is_record(hint: Any) -> bool:
 
 
 def _mapping(value: Any, arguments: Sequence[Any], codec: Codec) -> dict[Any, Any]:
-    if not isinstance(value, dict):
+    if not is_dict(value):
         raise Mismatch(f"Expected `object`, got `{_json_name(value)}`")
     key_hint, item_hint = arguments or (Any, Any)
     result: dict[Any, Any] = {}
@@ -131,7 +134,7 @@ def _mapping(value: Any, arguments: Sequence[Any], codec: Codec) -> dict[Any, An
 
 
 def _collection(value: Any, kind: type[Any], arguments: Sequence[Any], codec: Codec) -> Any:
-    if not isinstance(value, list):
+    if not is_list(value):
         raise Mismatch(f"Expected `array`, got `{_json_name(value)}`")
     if issubclass(kind, tuple) and not (len(arguments) == 2 and arguments[1] is ...):
         if arguments and len(arguments) != len(value):
@@ -142,16 +145,17 @@ def _collection(value: Any, kind: type[Any], arguments: Sequence[Any], codec: Co
     items = [
         _inner(item, hint, f"[{index}]", codec) for index, (item, hint) in enumerate(zip(value, hints, strict=True))
     ]
-    for concrete in (tuple, frozenset, set):
-        if issubclass(kind, concrete):
-            return concrete(items)
+    if issubclass(kind, tuple):
+        return tuple(items)
+    if issubclass(kind, frozenset):
+        return frozenset(items)
     return items if issubclass(kind, Sequence) else set(items)
 
 
 def _named_tuple(value: Any, kind: type[Any], codec: Codec) -> Any:
     names: tuple[str, ...] = vars(kind)["_fields"]
     defaults = vars(kind).get("_field_defaults", {})
-    if not isinstance(value, list) or not len(names) - len(defaults) <= len(value) <= len(names):
+    if not is_list(value) or not len(names) - len(defaults) <= len(value) <= len(names):
         raise Mismatch(f"Expected `array` of {len(names)} for {kind.__name__}")
     hints = typing.get_type_hints(kind, include_extras=True)
     items = [
@@ -162,7 +166,7 @@ def _named_tuple(value: Any, kind: type[Any], codec: Codec) -> Any:
 
 
 def _record(value: Any, kind: Any, fields: Sequence[_Field], codec: Codec) -> Any:
-    if not isinstance(value, dict):
+    if not is_dict(value):
         raise Mismatch(f"Expected `object`, got `{_json_name(value)}`")
     given: dict[str, Any] = {}
     for field in fields:
@@ -195,7 +199,7 @@ def _fields_of(kind: Any, arguments: Sequence[Any]) -> list[_Field] | None:
         required: frozenset[str] = getattr(kind, "__required_keys__", frozenset())
         hints = typing.get_type_hints(kind)
         return [_Field(name, name, of(hint), name in required) for name, hint in hints.items()]
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+    if is_class(kind) and issubclass(kind, msgspec.Struct):
         return [
             _Field(field.name, field.encode_name, of(field.type), field.required)
             for field in msgspec.structs.fields(kind)
@@ -209,9 +213,9 @@ def _has_no_default(field: dataclasses.Field[Any]) -> bool:
 
 def _substitute(hint: Any, values: Mapping[Any, Any]) -> Any:
     """`hint` with the type variables of a generic class replaced by what it was subscripted with."""
-    if hint in values:
-        return values[hint]
-    parameters = getattr(hint, "__parameters__", ())
+    if isinstance(hint, typing.TypeVar):
+        return values.get(typing.cast(Any, hint), Any)
+    parameters: tuple[Any, ...] = getattr(hint, "__parameters__", ())
     if not parameters or not values or isinstance(hint, type):
         return hint
     return hint[tuple(values.get(parameter, parameter) for parameter in parameters)]

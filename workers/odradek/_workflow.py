@@ -37,7 +37,8 @@ async def execute_activity(activity: Any, /, *args: Any, **options: Any) -> Any:
     activity raises, with ActivityError in the cause chain, and ActivityTimeoutError.
     """
     if isinstance(activity, Activity):
-        return await activity(*args, **options)
+        declared = cast("Activity[..., Any]", activity)
+        return await declared(*args, **options)
     if not isinstance(activity, str):
         raise DefinitionError(f"execute_activity takes an activity or its name, not {activity!r}")
     result_type = options.pop("result_type", Any)
