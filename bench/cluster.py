@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -30,6 +32,7 @@ class Cluster:
 
     client: Client
     log: Log
+    namespace: str = "default"
     processes: dict[str, psutil.Process] = field(default_factory=dict)
 
     def cpu_seconds(self) -> dict[str, float]:
@@ -61,27 +64,27 @@ async def _role(stack: AsyncExitStack, name: str, *arguments: str) -> psutil.Pro
 
 @asynccontextmanager
 async def kafka(partitions: int) -> AsyncIterator[Cluster]:
-    """A broker, an engine, a worker and this process as the client."""
+    """An engine, a worker, and this process as the client, on a broker: the one at KAFKA_BOOTSTRAP_SERVERS, or a new one."""
     from broker import Broker  # tests/kafka
 
     async with AsyncExitStack() as stack:
-        broker = Broker()
-        stack.callback(broker.stop)
-        await asyncio.to_thread(broker.start)
-        target = f"kafka://{broker.bootstrap}"
+        given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+        broker = None if given else Broker()
+        if broker is not None:
+            stack.callback(broker.stop)
+            await asyncio.to_thread(broker.start)
+        target = f"kafka://{given or broker.bootstrap}"  # type: ignore[union-attr]  # one of the two is there
+        namespace = f"bench-{uuid.uuid4().hex[:8]}"
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        engine = await _role(stack, "engine", target, folder, str(partitions))
-        worker = await _role(stack, "worker", target)
-        client = await stack.enter_async_context(Client(target))
+        engine = await _role(stack, "engine", target, namespace, folder, str(partitions))
+        worker = await _role(stack, "worker", target, namespace)
+        client = await stack.enter_async_context(Client(target, namespace=namespace))
         log = open_log(target)
         stack.callback(log.close)
-        cluster = Cluster(client, log)
-        cluster.processes = {
-            "client": psutil.Process(),
-            "engine": engine,
-            "worker": worker,
-            "broker": psutil.Process(broker.pid),
-        }
+        cluster = Cluster(client, log, namespace)
+        cluster.processes = {"client": psutil.Process(), "engine": engine, "worker": worker}
+        if broker is not None:
+            cluster.processes["broker"] = psutil.Process(broker.process_id)
         yield cluster
 
 
@@ -98,11 +101,11 @@ async def embedded(partitions: int, fsync: bool) -> AsyncIterator[Cluster]:
         client = await stack.enter_async_context(Client(log))
         worker = Worker(client, task_queue=TASK_QUEUE, workflows=WORKFLOWS, activities=ACTIVITIES)
         await stack.enter_async_context(worker)
-        yield Cluster(client, log, {"all in one": psutil.Process()})
+        yield Cluster(client, log, processes={"all in one": psutil.Process()})
 
 
 def events_appended(cluster: Cluster) -> int:
     """How many records `events` holds."""
-    topic = Topics().events
+    topic = Topics(cluster.namespace).events
     partitions = range(cluster.log.partitions(topic))
     return sum(cluster.log.offsets(TopicPartition(topic, p))[1] for p in partitions)

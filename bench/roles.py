@@ -1,4 +1,4 @@
-"""The processes of a benchmark on Kafka: `roles.py engine TARGET FOLDER PARTITIONS`, `roles.py worker TARGET`."""
+"""The processes of a benchmark on Kafka: `roles.py engine TARGET NAMESPACE FOLDER PARTITIONS`, `... worker TARGET NAMESPACE`."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ async def until_terminated() -> None:
     await stopped.wait()
 
 
-async def engine(target: str, folder: str, partitions: str) -> None:
-    async with Engine(target, data_dir=folder, partitions=int(partitions)) as engine:
+async def engine(target: str, namespace: str, folder: str, partitions: str) -> None:
+    async with Engine(target, namespace=namespace, data_dir=folder, partitions=int(partitions)) as engine:
         while len(engine.leading) < int(partitions):
             await asyncio.sleep(0.05)
         await until_terminated()
 
 
-async def worker(target: str) -> None:
+async def worker(target: str, namespace: str) -> None:
     async with (
-        Client(target) as client,
+        Client(target, namespace=namespace) as client,
         Worker(client, task_queue=TASK_QUEUE, workflows=WORKFLOWS, activities=ACTIVITIES),
     ):
         await until_terminated()

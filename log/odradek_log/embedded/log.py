@@ -153,7 +153,7 @@ class EmbeddedLog:
         else:
             on_result(ends, None)
 
-    def producer(self) -> EmbeddedProducer:
+    def producer(self, linger_ms: float = 0.0) -> EmbeddedProducer:
         self.check_open()
         return EmbeddedProducer(self)
 

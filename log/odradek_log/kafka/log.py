@@ -185,9 +185,9 @@ class KafkaLog:
 
     # ------------------------------------------------------------ sessions
 
-    def producer(self) -> KafkaProducer:
-        size = {"message.max.bytes": self.max_record_bytes + _BATCH_OVERHEAD}
-        config = {**COMMON, **PRODUCER, **size, **self._given}
+    def producer(self, linger_ms: float = 0.0) -> KafkaProducer:
+        own = {"message.max.bytes": self.max_record_bytes + _BATCH_OVERHEAD, "linger.ms": linger_ms}
+        config = {**COMMON, **PRODUCER, **own, **self._given}
         return KafkaProducer(config, self._servers, self.max_record_bytes)
 
     def consumer(self) -> KafkaConsumer:

@@ -69,7 +69,7 @@ class SimulatedProcess:
         self._answers.put(answer)
         self.log.settle()
 
-    def producer(self) -> SimulatedProducer:
+    def producer(self, linger_ms: float = 0.0) -> SimulatedProducer:
         producer = SimulatedProducer(self)
         self._producers.append(producer)
         return producer
