@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from odradek import Client, Worker
 from odradek_engine import Engine
 from odradek_log import Log, TopicPartition, open_log
 from odradek_schemas import Topics
-
-from odradek import Client, Worker
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests" / "kafka"))
@@ -44,8 +43,8 @@ class Cluster:
         return {role: p.memory_info().rss / 1e6 for role, p in self.processes.items()}
 
 
-async def _role(stack: AsyncExitStack, name: str, *arguments: str) -> psutil.Process:
-    """A process of this benchmark that prints a line when it is ready."""
+def _role(stack: AsyncExitStack, name: str, *arguments: str) -> psutil.Process:
+    """A process of this benchmark; it prints a line when it is ready."""
     process = subprocess.Popen(
         [sys.executable, str(HERE / "roles.py"), name, *arguments], stdout=subprocess.PIPE, cwd=HERE
     )
@@ -56,7 +55,7 @@ async def _role(stack: AsyncExitStack, name: str, *arguments: str) -> psutil.Pro
 
     stack.callback(stop)
     assert process.stdout is not None
-    line = await asyncio.to_thread(process.stdout.readline)
+    line = process.stdout.readline()
     if not line.startswith(b"ready"):
         raise RuntimeError(f"the {name} process did not start: {line!r}")
     return psutil.Process(process.pid)
@@ -64,7 +63,7 @@ async def _role(stack: AsyncExitStack, name: str, *arguments: str) -> psutil.Pro
 
 @asynccontextmanager
 async def kafka(partitions: int) -> AsyncIterator[Cluster]:
-    """An engine, a worker, and this process as the client, on a broker: the one at KAFKA_BOOTSTRAP_SERVERS, or a new one."""
+    """An engine, a worker, and this process as the client, on a broker: KAFKA_BOOTSTRAP_SERVERS, or a new one."""
     from broker import Broker  # tests/kafka
 
     async with AsyncExitStack() as stack:
@@ -76,8 +75,8 @@ async def kafka(partitions: int) -> AsyncIterator[Cluster]:
         target = f"kafka://{given or broker.bootstrap}"  # type: ignore[union-attr]  # one of the two is there
         namespace = f"bench-{uuid.uuid4().hex[:8]}"
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        engine = await _role(stack, "engine", target, namespace, folder, str(partitions))
-        worker = await _role(stack, "worker", target, namespace)
+        engine = await asyncio.to_thread(_role, stack, "engine", target, namespace, folder, str(partitions))
+        worker = await asyncio.to_thread(_role, stack, "worker", target, namespace)
         client = await stack.enter_async_context(Client(target, namespace=namespace))
         log = open_log(target)
         stack.callback(log.close)

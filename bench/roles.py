@@ -1,4 +1,7 @@
-"""The processes of a benchmark on Kafka: `roles.py engine TARGET NAMESPACE FOLDER PARTITIONS`, `... worker TARGET NAMESPACE`."""
+"""The processes of a benchmark on Kafka.
+
+`roles.py engine TARGET NAMESPACE FOLDER PARTITIONS` and `roles.py worker TARGET NAMESPACE`.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,9 @@ import asyncio
 import signal
 import sys
 
+from odradek import Client, Worker
 from odradek_engine import Engine
 from workloads import ACTIVITIES, TASK_QUEUE, WORKFLOWS
-
-from odradek import Client, Worker
 
 
 async def until_terminated() -> None:
