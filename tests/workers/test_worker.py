@@ -12,6 +12,8 @@ from typing import Any, NoReturn
 
 import pytest
 from odradek import activity, workflow
+from odradek._worker import consumer
+from odradek._worker.activity_worker import ActivityWorker
 from odradek._worker.chain import load_chain
 from odradek._worker.consumer import TaskConsumer
 from odradek.errors import DefinitionError, UnavailableError
@@ -214,6 +216,29 @@ async def test_at_most_so_many_activities_run_at_once_and_all_run(world: World) 
         assert await world.result("w") == 7
     assert gate.most <= 2
     assert gate.ended == 7
+
+
+async def test_tasks_read_above_the_limit_wait_their_turn(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ActivityWorker, "_capacity", lambda worker: 100)  # a log may give more than was asked for
+    gate = Gate()
+    async with world.worker(workflows=[Gated], activities=[gate.plain()], max_concurrent_activities=2):
+        await world.start("Gated", "w", 7)
+        await gate.wait_begun()
+        await world.tasks_sent(7)
+        gate.leave.set()
+        assert await world.result("w") == 7
+    assert gate.most <= 2
+
+
+async def test_a_full_worker_reads_on_as_soon_as_there_is_room(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "POLL_SECONDS", 10 * SECONDS)  # nobody comes by to look: it has to be woken
+    gate = Gate()
+    gate.leave.set()
+    async with world.worker(workflows=[Gated], activities=[gate.plain()], max_concurrent_activities=1):
+        await world.start("Gated", "w", 5)
+        assert await world.result("w") == 5
 
 
 async def test_a_full_worker_leaves_tasks_unclaimed(world: World) -> None:

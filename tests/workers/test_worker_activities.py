@@ -266,6 +266,18 @@ def test_t6_claims_of_a_session_that_ended_are_void() -> None:
     assert bench.core.free == 1
 
 
+def test_t6_an_answer_to_a_claim_of_a_former_session_counts_for_nothing() -> None:
+    bench = ActivityBench()
+    bench.task(fresh=False)
+    bench.session.ended("s1")
+    bench.core.on_session_ended("s1")
+    bench.task(fresh=False)
+    bench.claimed(True, session="s1")
+    assert bench.launched == []
+    bench.claimed(True, session="s2")
+    assert len(bench.launched) == 1
+
+
 def test_t8_at_most_once_is_claimed_first_even_if_fresh() -> None:
     bench = ActivityBench()
     bench.task(delivery="at_most_once")

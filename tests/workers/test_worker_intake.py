@@ -112,6 +112,15 @@ def test_t2_metadata_holds_the_chain_as_of_the_committed_offset_not_the_reading(
     assert again.read(task(1, at(2, previous=(1, 0))))[0] is not None, "the unfinished task is the next link again"
 
 
+def test_t2_also_in_the_middle_of_a_topic() -> None:
+    reader = Reader(Committed(7, Chain({0: (0, 0)}).dump()))
+    a, _ = reader.take(task(7, at(1, previous=(0, 0))), task(8, at(2, previous=(1, 0))))
+    a.ticket.finish()
+    again = Reader(reader.commit())
+    assert again.read(task(8, at(2, previous=(1, 0))))[0] is not None
+    assert reader.read(task(9, at(2, previous=(1, 0)))) == [None], "a commit does not move the reading back"
+
+
 def test_t2_a_repeated_effect_is_dropped_also_after_the_partition_moved() -> None:
     reader = Reader()
     a, b = reader.take(task(0, at(1)), task(1, at(2, previous=(1, 0))))
@@ -163,6 +172,7 @@ def test_t3_skipped_records_start_the_chain_anew() -> None:
     chain = load_chain(committed.metadata)
     assert chain is not None
     assert chain.offer(at(31, previous=(30, 0))) is Verdict.TAKE
+    assert chain.offer(at(8, previous=(7, 0), source=1)) is Verdict.TAKE, "its predecessor may be among the skipped"
 
 
 def test_t4_what_lies_below_the_end_at_assignment_is_not_fresh() -> None:

@@ -79,6 +79,13 @@ def test_w1_a_task_of_another_run_is_not_run_from_the_cache() -> None:
     assert bench.sent[1].run_id == "run2"
 
 
+def test_w1_the_same_base_in_another_run_is_another_workflow_state() -> None:
+    bench = bench_with_one_completion()
+    bench.task(run_id="run2", base="s1-1", events=[event(3)], consumed_through=1, offset=20)
+    assert [f.run_id for f in bench.fetches] == ["run2"]
+    assert bench.workflows.created[0].closed
+
+
 def test_w1_completion_ids_are_unique_also_across_sessions_and_evictions() -> None:
     bench = Bench()
     bench.task(workflow_id="a")
@@ -194,8 +201,9 @@ def test_replayed_run_without_unread_input_is_cached_and_the_task_done() -> None
     ))
     assert ticket.finished
     assert bench.sent == []
-    bench.task(base="b2", events=[event(5)], consumed_through=3, offset=90)
+    bench.task(base="b2", events=[event(3), event(5)], consumed_through=3, offset=90)
     assert len(bench.workflows.created) == 1
+    assert bench.workflows.created[0].fed == [1, 3, 5], "event 3 was consumed by what was replayed"
 
 
 @pytest.mark.parametrize("fields", [{"status": "completed"}, {"found": False}])
