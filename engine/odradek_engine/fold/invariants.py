@@ -1,0 +1,128 @@
+"""What holds in every state, after every record: `problems` lists where it does not.
+
+No open workflow is without a wake-up source, indexes and counters say what the rows say, and no link of a chain of
+effects is above its tail. A look at every row; for tests, `odradek log verify` and simulations.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from . import keys
+from .rows import INDEXES, TABLES, ActivityRow, RunRow
+from .state import State
+
+
+def problems(state: State) -> list[str]:
+    """Every broken invariant in words; an empty list for a sound state."""
+    return [
+        *_indexes(state),
+        *_partition(state),
+        *_runs(state),
+        *_activities(state),
+        *_timers(state),
+        *_history(state),
+        *_chains(state),
+    ]
+
+
+def _rows(state: State, table: bytes) -> Iterator[tuple[bytes, Any]]:
+    return state.scan(table)
+
+
+def _indexes(state: State) -> Iterator[str]:
+    """Each index holds what the rows give, and nothing else."""
+    expected = {
+        entry for table in TABLES for key, row in _rows(state, table) for entry in row.indexes(key)
+    }
+    found = {key for table in INDEXES for key, _ in _rows(state, table)}
+    for entry in sorted(expected - found):
+        yield f"index entry {entry!r} is missing"
+    for entry in sorted(found - expected):
+        yield f"index entry {entry!r} stands for no row"
+
+
+def _partition(state: State) -> Iterator[str]:
+    partition = state.partition
+    waiting = sum(1 for _ in _rows(state, keys.WAITING))
+    if partition.waiting != waiting:
+        yield f"the partition counts {partition.waiting} waiting records, there are {waiting}"
+    opened = sum(row.is_open for _, row in _rows(state, keys.CURRENT))
+    if partition.open_workflows != opened:
+        yield f"the partition counts {partition.open_workflows} open workflows, there are {opened}"
+
+
+def _runs(state: State) -> Iterator[str]:
+    activities = Counter((row.workflow_id, row.run_id) for _, row in _rows(state, keys.ACTIVITY))
+    timers = Counter((row.workflow_id, row.run_id) for _, row in _rows(state, keys.TIMER))
+    for _, run in _rows(state, keys.EARLIER):
+        if run.is_open:
+            yield f"{_name(run)} is open, but not the newest run of its workflow"
+    for _, run in _rows(state, keys.CURRENT):
+        if run.open_activities != activities[run.workflow_id, run.run_id]:
+            yield f"{_name(run)} counts {run.open_activities} activities"
+        if run.open_timers != timers[run.workflow_id, run.run_id]:
+            yield f"{_name(run)} counts {run.open_timers} timers"
+        if run.consumed_through > run.last_event_id or run.last_input_id > run.last_event_id:
+            yield f"{_name(run)} has read beyond its last event"
+        if run.is_open and run.has_unread and run.task_offset < 0 and not run.task_retry_ms:
+            yield f"{_name(run)} has unread input, but neither a task out nor a time to retry: nothing wakes it"
+        if not run.is_open and (run.task_offset >= 0 or run.task_retry_ms):
+            yield f"{_name(run)} is closed, but has a task"
+
+
+def _name(run: RunRow) -> str:
+    return f"run {run.run_id} of {run.workflow_id!r}"
+
+
+def _activities(state: State) -> Iterator[str]:
+    for key, row in _rows(state, keys.ACTIVITY):
+        name = f"activity {row.seq} of run {row.run_id} of {row.workflow_id!r}"
+        if not _belongs_to_open_run(state, row.workflow_id, row.run_id):
+            yield f"{name} belongs to no open run"
+        if row.state == "scheduled":
+            if row.task_offset < 0:
+                yield f"{name} is scheduled, but no task is out"
+        elif row.state == "started":
+            if state.get(keys.session(row.session)) is None and not _has_due(row, key):
+                yield f"{name} is held by the dead session {row.session!r}: nothing wakes it"
+        elif row.state != "backing_off" or not row.next_retry_ms:
+            yield f"{name} is {row.state!r} with its next attempt at {row.next_retry_ms}"
+
+
+def _has_due(row: ActivityRow, key: bytes) -> bool:
+    return any(entry[:1] == keys.DUE for entry in row.indexes(key))
+
+
+def _timers(state: State) -> Iterator[str]:
+    for _, row in _rows(state, keys.TIMER):
+        if not _belongs_to_open_run(state, row.workflow_id, row.run_id):
+            yield f"timer {row.seq} of run {row.run_id} of {row.workflow_id!r} belongs to no open run"
+
+
+def _belongs_to_open_run(state: State, workflow_id: str, run_id: str) -> bool:
+    run = state.row(keys.current(workflow_id), RunRow)
+    return run is not None and run.is_open and run.run_id == run_id
+
+
+def _history(state: State) -> Iterator[str]:
+    """Events of open runs count from 1 without gaps; a closed run may have lost its first ones to retention."""
+    for table in (keys.CURRENT, keys.EARLIER):
+        for _, run in _rows(state, table):
+            found = [key for key, _ in state.scan(keys.of_run(keys.EVENT, run.workflow_id, run.run_id))]
+            ids = [int.from_bytes(key[-8:], "big") - 1 for key in found]
+            first = ids[0] if ids and not run.is_open else 1
+            if ids != list(range(first, run.last_event_id + 1)):
+                yield f"{_name(run)} has the events {ids}, its last one is {run.last_event_id}"
+
+
+def _chains(state: State) -> Iterator[str]:
+    for _, row in _rows(state, keys.OUTBOX):
+        tail = state.get(keys.tail(row.topic, row.partition))
+        if tail is None or (tail.offset, tail.index) < (row.offset, row.index):
+            yield f"the effect ({row.offset}, {row.index}) to {row.topic}/{row.partition} is above its tail"
+
+
+__all__ = ["problems"]
