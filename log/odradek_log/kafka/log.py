@@ -70,7 +70,7 @@ class KafkaLog:
         self._request_timeout = request_timeout
         self._group = {
             "session.timeout.ms": round(session_timeout * 1000),
-            "heartbeat.interval.ms": max(100, round(session_timeout * 1000 / 4)),
+            "heartbeat.interval.ms": min(1_000, round(session_timeout * 1000 / 4)),  # members learn of a change by it
             "max.poll.interval.ms": round(max(max_poll_interval, session_timeout) * 1000),
         }
         try:

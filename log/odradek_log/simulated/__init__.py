@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .clients import SimulatedConsumer, SimulatedProducer
 from .log import Faults, SimulatedLog, SimulatedProcess
 
-__all__ = ["Faults", "SimulatedLog", "SimulatedProcess"]
+__all__ = ["Faults", "SimulatedConsumer", "SimulatedLog", "SimulatedProcess", "SimulatedProducer"]
