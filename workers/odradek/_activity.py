@@ -37,7 +37,6 @@ class Activity(Generic[P, R_co]):
         update_wrapper(self, fn)
         self.fn: Any = fn
         self.name = name or _default_name(fn)
-        check_activity_options(options, f"activity {self.name}")
         self.options = options
         self._declared: Callable[..., Any] = fn  # what the signature is taken from; `with_fn` keeps it
         self._names: Mapping[str, Any] = captured_names(fn)
@@ -194,6 +193,7 @@ def define(fn: Any = None, /, *, name: str | None = None, **options: Unpack[Acti
 
     Raises DefinitionError for unknown options and for what cannot be an activity.
     """
+    check_activity_options(options, "activity.define")
 
     def decorate(fn: Callable[..., Any]) -> Any:
         cls: Any = AsyncActivity if inspect.iscoroutinefunction(fn) else SyncActivity

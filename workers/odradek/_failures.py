@@ -168,8 +168,10 @@ def _attributes(error: BaseException, converter: DataConverter) -> Payload | Non
 
 def _is_plain(value: Any, depth: int = 3) -> bool:
     """Whether `value` comes back the same from JSON without an annotation."""
-    if value is None or type(value) in (str, bool):
+    if value is None or type(value) is bool:
         return True
+    if type(value) is str:
+        return value.isascii() or value.encode("utf-8", "replace").decode() == value  # no lone surrogates
     if type(value) is int:
         return abs(value) < 2**63
     if type(value) is float:

@@ -157,7 +157,7 @@ def _named_tuple(value: Any, kind: type[Any], codec: Codec) -> Any:
     defaults = vars(kind).get("_field_defaults", {})
     if not is_list(value) or not len(names) - len(defaults) <= len(value) <= len(names):
         raise Mismatch(f"Expected `array` of {len(names)} for {kind.__name__}")
-    hints = typing.get_type_hints(kind, include_extras=True)
+    hints = _all_hints(kind)
     items = [
         _inner(item, hints.get(name, Any), f"[{index}]", codec)
         for index, (name, item) in enumerate(zip(names, value, strict=False))
@@ -189,22 +189,31 @@ def _fields_of(kind: Any, arguments: Sequence[Any]) -> list[_Field] | None:
     parameters = getattr(kind, "__parameters__", ())
     of: Callable[[Any], Any] = lambda hint: _substitute(hint, dict(zip(parameters, arguments, strict=False)))  # noqa: E731
     if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind, include_extras=True)
+        hints = _all_hints(kind)
         return [
             _Field(field.name, field.name, of(hints[field.name]), _has_no_default(field))
             for field in dataclasses.fields(kind)
             if field.init
         ]
     if typing.is_typeddict(kind):
-        required: frozenset[str] = getattr(kind, "__required_keys__", frozenset())
-        hints = typing.get_type_hints(kind)
-        return [_Field(name, name, of(hint), name in required) for name, hint in hints.items()]
+        return [_typed_dict_field(kind, name, of(hint)) for name, hint in _all_hints(kind).items()]
     if is_class(kind) and issubclass(kind, msgspec.Struct):
         return [
             _Field(field.name, field.encode_name, of(field.type), field.required)
             for field in msgspec.structs.fields(kind)
         ]
     return None
+
+
+def _typed_dict_field(kind: Any, name: str, hint: Any) -> _Field:
+    origin = typing.get_origin(hint)
+    if origin in (typing.Required, typing.NotRequired):  # what annotations as text hide from __required_keys__
+        return _Field(name, name, typing.get_args(hint)[0], origin is typing.Required)
+    return _Field(name, name, hint, name in kind.__required_keys__)
+
+
+def _all_hints(kind: Any) -> dict[str, Any]:
+    return typing.get_type_hints(kind, include_extras=True)
 
 
 def _has_no_default(field: dataclasses.Field[Any]) -> bool:
