@@ -1,0 +1,20 @@
+"""Workflows over HTTP and JSON: the server, the client of it, and the operations that both share.
+
+`service` is what can be asked, with JSON values in and out; `server` puts it behind HTTP, `remote` speaks to such a
+server. A program that has a `Client` uses `ClientService` directly. `server` is not imported here: few need it, and it
+is slow to import.
+"""
+
+from .messages import Outcome, Started, StartRequest, WorkflowKey
+from .remote import HttpService
+from .service import ClientService, WorkflowService
+
+__all__ = [
+    "ClientService",
+    "HttpService",
+    "Outcome",
+    "StartRequest",
+    "Started",
+    "WorkflowKey",
+    "WorkflowService",
+]

@@ -1,0 +1,92 @@
+"""What goes over HTTP, as JSON objects. Names and defaults are those of `Client`; times are seconds."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+
+class WorkflowKey(msgspec.Struct, frozen=True):
+    """Which workflow; `run_id` None: the latest run."""
+
+    workflow_id: str
+    run_id: str | None = None
+
+
+class StartRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Start a workflow. `input` holds its arguments as JSON values."""
+
+    workflow_type: str
+    workflow_id: str
+    task_queue: str = "default"
+    input: list[Any] = []
+    id_conflict_policy: Literal["fail", "use_existing", "terminate_existing"] = "fail"
+    id_reuse_policy: Literal["allow", "allow_if_failed", "reject"] = "allow"
+    execution_timeout: float | None = None
+    run_timeout: float | None = None
+    start_delay: float = 0
+    memo: dict[str, Any] = {}
+    request_id: str | None = None
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that was started, or that was there already."""
+
+    workflow_id: str
+    run_id: str
+
+
+class MessageRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A signal or a query. `timeout`: seconds to wait for the answer."""
+
+    input: list[Any] = []
+    request_id: str | None = None
+    timeout: float = 30
+
+
+class EndRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A request to cancel, or to terminate."""
+
+    reason: str = ""
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a query gave."""
+
+    result: Any = None
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a workflow ended.
+
+    status: completed, failed, cancelled, terminated, timed_out; or running, when it has not ended yet. `failure` has
+    `type`, `message` and, where there are, `stack_trace`, `details` and `cause`.
+    """
+
+    workflow_id: str
+    run_id: str | None = None
+    status: str
+    result: Any = None
+    message: str = ""
+    failure: dict[str, Any] | None = None
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """All events of a run so far: `id`, `time`, `type` and `attributes` of each."""
+
+    events: list[dict[str, Any]]
+
+
+class ErrorDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """code: see `_gateway.errors`."""
+
+    code: str
+    message: str
+    failure: dict[str, Any] | None = None
+
+
+class ErrorReply(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of every answer that is not 200."""
+
+    error: ErrorDetails

@@ -1,0 +1,127 @@
+"""The operations on workflows, asked of a server over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from .. import errors
+from .errors import error_of
+from .messages import (
+    Answer,
+    EndRequest,
+    ErrorReply,
+    History,
+    MessageRequest,
+    Outcome,
+    Started,
+    StartRequest,
+    WorkflowKey,
+)
+
+_LONG_POLL_SECONDS = 20.0
+_GRACE_SECONDS = 5.0
+
+M = TypeVar("M")
+
+
+class HttpService:
+    """A server of Odradek at `address` (`http://host:port`), for one namespace. `timeout`: seconds for an answer.
+
+    Use it with `async with`. Raises UnavailableError if nothing answers there, or something else does, and the errors
+    that the server reports as their own classes.
+    """
+
+    def __init__(self, address: str, namespace: str, timeout: float = 30) -> None:
+        self.address = address.rstrip("/")
+        self._base = f"{self.address}/api/v1/namespaces/{_quoted(namespace)}/workflows"
+        self._timeout = timeout
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def start(self, request: StartRequest) -> Started:
+        return await self._call("POST", self._base, Started, request)
+
+    async def signal(self, key: WorkflowKey, name: str, args: Sequence[Any], request_id: str | None = None) -> None:
+        body = MessageRequest(input=list(args), request_id=request_id)
+        await self._call("POST", self._url(key, f"/signals/{_quoted(name)}"), dict[str, Any], body)
+
+    async def query(self, key: WorkflowKey, name: str, args: Sequence[Any], timeout: float) -> Any:
+        body = MessageRequest(input=list(args), timeout=timeout)
+        url = self._url(key, f"/queries/{_quoted(name)}")
+        return (await self._call("POST", url, Answer, body, timeout=timeout)).result
+
+    async def result(self, key: WorkflowKey, timeout: float | None) -> Outcome:
+        """As the server waits for a limited time, it is asked again until the workflow has ended."""
+        loop = asyncio.get_running_loop()
+        give_up = None if timeout is None else loop.time() + timeout
+        while True:
+            wait = _LONG_POLL_SECONDS if give_up is None else min(_LONG_POLL_SECONDS, max(0.0, give_up - loop.time()))
+            outcome = await self._call("GET", self._url(key, "/result", wait=f"{wait:.3f}"), Outcome, timeout=wait)
+            if outcome.status != "running" or (give_up is not None and loop.time() >= give_up):
+                return outcome
+
+    async def describe(self, key: WorkflowKey) -> dict[str, Any]:
+        return await self._call("GET", self._url(key), dict[str, Any])
+
+    async def history(self, key: WorkflowKey) -> list[dict[str, Any]]:
+        return (await self._call("GET", self._url(key, "/history"), History)).events
+
+    async def cancel(self, key: WorkflowKey, reason: str) -> None:
+        await self._call("POST", self._url(key, "/cancel"), dict[str, Any], EndRequest(reason=reason))
+
+    async def terminate(self, key: WorkflowKey, reason: str) -> None:
+        await self._call("POST", self._url(key, "/terminate"), dict[str, Any], EndRequest(reason=reason))
+
+    def _url(self, key: WorkflowKey, rest: str = "", **query: str) -> str:
+        if key.run_id is not None:
+            query["run_id"] = key.run_id
+        parameters = "&".join(f"{name}={_quoted(value)}" for name, value in query.items())
+        return f"{self._base}/{_quoted(key.workflow_id)}{rest}{'?' * bool(parameters)}{parameters}"
+
+    async def _call(
+        self, method: str, url: str, kind: type[M], body: msgspec.Struct | None = None, timeout: float | None = None
+    ) -> M:
+        data = None if body is None else msgspec.json.encode(body)
+        try:
+            async with self._session.request(
+                method,
+                URL(url, encoded=True),
+                data=data,
+                headers={"Content-Type": "application/json"},
+                timeout=aiohttp.ClientTimeout(total=(timeout or self._timeout) + _GRACE_SECONDS),
+            ) as response:
+                return _read(response.status, await response.read(), kind)
+        except msgspec.DecodeError as error:
+            raise errors.UnavailableError(
+                f"what answers at {self.address} is not Odradek, or another version of it: {error}"
+            ) from error
+        except TimeoutError as error:
+            raise errors.RequestTimeoutError(f"the server at {self.address} did not answer in time") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise errors.UnavailableError(f"no server of Odradek answers at {self.address}: {error}") from error
+
+
+def _read(status: int, data: bytes, kind: type[M]) -> M:
+    if status == 200:
+        return msgspec.json.decode(data, type=kind)
+    raise error_of(msgspec.json.decode(data, type=ErrorReply).error)
+
+
+def _quoted(text: str) -> str:
+    """As one part of a path: nothing in it is read as a separator, or as a step up."""
+    return quote(text, safe="") if text.strip(".") else text.replace(".", "%2E")

@@ -1,0 +1,161 @@
+"""What can be asked of workflows, with JSON values in and out; and how a `Client` does it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from .. import errors
+from .._client import Client
+from .._description import PendingActivity, WorkflowDescription
+from .._handle import WorkflowHandle
+from .errors import failure_of
+from .messages import Outcome, Started, StartRequest, WorkflowKey
+
+
+class WorkflowService(Protocol):
+    """Operations on workflows. `timeout` in seconds. All raise the errors of `Client` and its handles."""
+
+    async def start(self, request: StartRequest) -> Started: ...
+
+    async def signal(self, key: WorkflowKey, name: str, args: Sequence[Any], request_id: str | None = None) -> None: ...
+
+    async def query(self, key: WorkflowKey, name: str, args: Sequence[Any], timeout: float) -> Any: ...
+
+    async def result(self, key: WorkflowKey, timeout: float | None) -> Outcome:
+        """Wait for the end. A failed workflow is an outcome too; one that has not ended in time has `running`."""
+        ...
+
+    async def describe(self, key: WorkflowKey) -> dict[str, Any]: ...
+
+    async def history(self, key: WorkflowKey) -> list[dict[str, Any]]: ...
+
+    async def cancel(self, key: WorkflowKey, reason: str) -> None: ...
+
+    async def terminate(self, key: WorkflowKey, reason: str) -> None: ...
+
+
+_ENDS: list[tuple[type[BaseException], str]] = [
+    (errors.WorkflowCancelledError, "cancelled"),
+    (errors.WorkflowTerminatedError, "terminated"),
+    (errors.WorkflowTimeoutError, "timed_out"),
+]
+
+
+class ClientService:
+    """The operations, done by an open client. `timeout`: seconds to wait for an engine's answer."""
+
+    def __init__(self, client: Client, timeout: float = 30) -> None:
+        self._client = client
+        self._timeout = timeout
+
+    @property
+    def client(self) -> Client:
+        return self._client
+
+    def _handle(
+        self, key: WorkflowKey, timeout: float | None = None, request_id: str | None = None
+    ) -> WorkflowHandle[Any, Any]:
+        handle = self._client.get(key.workflow_id, run_id=key.run_id)
+        return handle.with_options(timeout=timeout or self._timeout, request_id=request_id)
+
+    async def start(self, request: StartRequest) -> Started:
+        options: dict[str, Any] = {"request_id": request.request_id} if request.request_id else {}
+        handle = await self._client.start(
+            request.workflow_type,
+            *request.input,
+            id=request.workflow_id,
+            task_queue=request.task_queue,
+            id_conflict_policy=request.id_conflict_policy,
+            id_reuse_policy=request.id_reuse_policy,
+            execution_timeout=request.execution_timeout,
+            run_timeout=request.run_timeout,
+            start_delay=request.start_delay,
+            memo=request.memo,
+            **options,
+        )
+        return Started(workflow_id=request.workflow_id, run_id=handle.run_id or "")
+
+    async def signal(self, key: WorkflowKey, name: str, args: Sequence[Any], request_id: str | None = None) -> None:
+        await self._handle(key, request_id=request_id).signal(name, *args)
+
+    async def query(self, key: WorkflowKey, name: str, args: Sequence[Any], timeout: float) -> Any:
+        return msgspec.to_builtins(await self._handle(key, timeout).query(name, *args))
+
+    async def result(self, key: WorkflowKey, timeout: float | None) -> Outcome:
+        handle = self._client.get(key.workflow_id, run_id=key.run_id)
+        if timeout is not None:
+            handle = handle.with_options(timeout=timeout)
+        try:
+            value = await handle.result()
+        except errors.RequestTimeoutError:
+            return Outcome(workflow_id=key.workflow_id, run_id=key.run_id, status="running")
+        except errors.WorkflowFailedError as error:
+            return self._failed(key, error)
+        return Outcome(
+            workflow_id=key.workflow_id, run_id=key.run_id, status="completed", result=msgspec.to_builtins(value)
+        )
+
+    def _failed(self, key: WorkflowKey, error: errors.WorkflowFailedError) -> Outcome:
+        cause = error.__cause__
+        status = next((status for kind, status in _ENDS if isinstance(cause, kind)), "failed")
+        return Outcome(
+            workflow_id=key.workflow_id,
+            run_id=error.run_id or key.run_id,
+            status=status,
+            message=str(error),
+            failure=self._failure(cause),
+        )
+
+    async def describe(self, key: WorkflowKey) -> dict[str, Any]:
+        return self._description(await self._handle(key).describe())
+
+    async def history(self, key: WorkflowKey) -> list[dict[str, Any]]:
+        events = await self._handle(key).history()
+        plain: list[dict[str, Any]] = msgspec.to_builtins(events)
+        return plain
+
+    async def cancel(self, key: WorkflowKey, reason: str) -> None:
+        await self._handle(key).cancel(reason)
+
+    async def terminate(self, key: WorkflowKey, reason: str) -> None:
+        await self._handle(key).terminate(reason)
+
+    # ------------------------------------------------------------ as JSON values
+
+    def _failure(self, error: BaseException | None) -> dict[str, Any] | None:
+        """An error with its causes; of notes, the worker's stack trace is in the failure itself."""
+        return None if error is None else msgspec.to_builtins(failure_of(error, self._client.data_converter))
+
+    def _description(self, found: WorkflowDescription) -> dict[str, Any]:
+        now = found.time
+
+        def left(moment: Any) -> float | None:
+            """Seconds from now, by the engine's clock; not below 0."""
+            return None if moment is None or now is None else max(0.0, round((moment - now).total_seconds(), 3))
+
+        def activity(pending: PendingActivity) -> dict[str, Any]:
+            shown = {name: getattr(pending, name) for name in PendingActivity.__dataclass_fields__}
+            shown["last_failure"] = self._failure(pending.last_failure)
+            shown["next_retry_in"] = left(pending.next_retry_time)
+            shown["task_token"] = pending.task_token.decode()
+            return shown
+
+        failure = self._failure(found.task_failure)
+        hidden = ("id", "task_failure", "task_failure_cause", "task_failure_traceback", "task_retry_time")
+        shown = {n: getattr(found, n) for n in WorkflowDescription.__dataclass_fields__ if n not in hidden}
+        shown["pending_activities"] = [activity(pending) for pending in found.pending_activities]
+        shown["pending_timers"] = [
+            {"seq": t.seq, "due_time": t.due_time, "due_in": left(t.due_time), "summary": t.summary}
+            for t in found.pending_timers
+        ]
+        shown["task_failure"] = failure and {
+            "cause": found.task_failure_cause,
+            "failure": failure,
+            "retry_time": found.task_retry_time,
+            "retry_in": left(found.task_retry_time),
+        }
+        plain: dict[str, Any] = msgspec.to_builtins({"workflow_id": found.id, **shown})
+        return plain

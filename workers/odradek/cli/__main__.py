@@ -1,0 +1,5 @@
+"""`python -m odradek.cli`."""
+
+from . import main
+
+main()

@@ -1,0 +1,255 @@
+"""`odradek log ...`: look at a log's records, compare the stored state with it, fold it again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from odradek_log import Log, Record, TopicPartition, open_log
+from odradek_schemas import DecodeError, Topics, decode, to_json
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
+
+from .connect import existing_folder, running_process_told
+from .failures import CommandError, ExitCode, told
+from .logs import set_up
+from .options import AsJson, KafkaOptions, Namespace, kafka_settings
+from .output import compact, cut, print_json, stderr, stdout
+
+if TYPE_CHECKING:  # imported where they are used: the other commands need not wait for them
+    from odradek_engine.maintenance import Verified
+
+app = typer.Typer(no_args_is_help=True, help="Look at a log's records; verify or rebuild the state folded from it.")
+
+_DETAILS_LIMIT = 120
+
+Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="LOG", envvar="ODRADEK_ADDRESS", help="kafka://host:port, file:./folder, or a folder's path."
+    ),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", metavar="FOLDER", help="Where the state is. Of a folder: its `state` by default."),
+]
+
+
+@contextmanager
+def _opened(target: str, options: list[str]) -> Iterator[tuple[Log, Path | None]]:
+    """The log, and where its state is if it is a folder."""
+    if Path(target).is_dir() and not target.startswith("file:"):
+        target = f"file:{target}"
+    folder = existing_folder(target) if target.startswith("file:") else None
+    try:
+        settings = kafka_settings(target, options)
+        with running_process_told(target):
+            log = open_log(target, **settings)
+    except ValueError as error:
+        raise CommandError(ExitCode.USAGE, str(error)) from None
+    with closing(log):
+        yield log, None if folder is None else folder / "state"
+
+
+# ---------------------------------------------------------------- dump
+
+
+@app.command()
+def dump(
+    target: Target,
+    topic: Annotated[
+        str, typer.Option(metavar="NAME", help="events, history, dead-letters, activity-tasks.QUEUE, ...")
+    ] = "events",
+    partition: Annotated[int, typer.Option(metavar="N", min=-1, help="Without it: all, one after another.")] = -1,
+    start: Annotated[int, typer.Option("--from", metavar="OFFSET", min=0, help="The first offset.")] = 0,
+    limit: Annotated[int, typer.Option(metavar="N", min=0, help="So many records at most. 0: all.")] = 0,
+    namespace: Namespace = "default",
+    kafka_option: KafkaOptions = [],  # noqa: B006
+    as_json: AsJson = False,
+) -> None:
+    """Print the records of a topic, decoded. The same for every kind of log."""
+    with told(as_json):
+        set_up("error", "text")
+        with _opened(target, kafka_option) as (log, _):
+            records = _records(log, Topics(namespace).prefix + topic, partition, start)
+            for record in islice(records, limit or None):
+                _print_record(record, as_json)
+
+
+def _records(log: Log, topic: str, partition: int, start: int) -> Iterator[Record]:
+    from odradek_engine import maintenance
+
+    count = maintenance.partitions_of(log, topic)
+    if partition >= count:
+        raise CommandError(ExitCode.USAGE, f"topic {topic} has the partitions 0 to {count - 1}, not {partition}")
+    for number in range(count) if partition < 0 else [partition]:
+        here = TopicPartition(topic, number)
+        first, end = log.offsets(here)
+        yield from maintenance.read_partition(log, here, max(first, start), end)
+
+
+def _print_record(record: Record, as_json: bool) -> None:
+    shown: dict[str, Any]
+    try:
+        shown = to_json(decode(record.value))
+    except DecodeError as error:
+        shown = {"type": "?", "error": str(error), "hex": record.value.hex()}
+    at = datetime.fromtimestamp(record.timestamp_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    if as_json:
+        place = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+        key = record.key.decode(errors="backslashreplace")
+        print_json({**place, "time": at.replace("+00:00", "Z"), "key": key, "record": shown})
+        return
+    line = Text(f"{record.partition}:{record.offset}  ", "dim")
+    line.append(f"{at[11:23]}  ", "dim")
+    line.append(shown.pop("type"), "bold")
+    kept = {name: value for name, value in shown.items() if value not in (None, "", [], {}, 0)}
+    line.append(f"  {cut(_fields(kept), _DETAILS_LIMIT) if sys.stdout.isatty() else _fields(kept)}")
+    stdout.print(line, soft_wrap=True)
+
+
+def _fields(values: dict[str, Any]) -> str:
+    return "  ".join(f"{name}={compact(value)}" for name, value in values.items())
+
+
+# ---------------------------------------------------------------- verify and rebuild
+
+
+class _Rate(ProgressColumn):
+    """Records a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.finished_speed or task.speed or 0:,.0f} records/s", "dim")
+
+
+@contextmanager
+def _progress(text: str, total: int, as_json: bool) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr, where a person looks at it."""
+    columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), _Rate())
+    with Progress(*columns, console=stderr, transient=True, disable=as_json or not sys.stderr.isatty()) as progress:
+        task = progress.add_task(text, total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+def _data_dir(given: Path | None, beside: Path | None) -> Path:
+    found = given or beside
+    if found is None:
+        raise CommandError(
+            ExitCode.USAGE,
+            "where is the state? On Kafka it is on the machine of the engine",
+            "Give the folder of `odradek engine --data FOLDER` with --data-dir FOLDER.",
+        )
+    return found
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    from odradek_engine import StoreError
+
+    try:
+        yield
+    except StoreError as error:
+        raise CommandError(ExitCode.UNAVAILABLE, str(error)) from error
+
+
+@app.command()
+def verify(
+    target: Target,
+    data_dir: DataDir = None,
+    namespace: Namespace = "default",
+    kafka_option: KafkaOptions = [],  # noqa: B006
+    as_json: AsJson = False,
+) -> None:
+    """Fold the log from zero, and compare with the stored state byte for byte. Changes nothing."""
+    from odradek_engine import maintenance
+
+    with told(as_json), _store_errors():
+        set_up("error", "text")
+        with _opened(target, kafka_option) as (log, beside):
+            folder = _data_dir(data_dir, beside)
+            total = maintenance.count_records(log, namespace)
+            with _progress("Verifying", total, as_json) as advance:
+                results = list(maintenance.verify(log, namespace, folder, advance))
+    if as_json:
+        print_json({"ok": all(r.ok for r in results), "partitions": [_verified_json(r) for r in results]})
+    else:
+        _print_verified(results)
+    raise typer.Exit(ExitCode.OK if all(r.ok for r in results) else ExitCode.FAILED)
+
+
+def _verified_json(result: Verified) -> dict[str, Any]:
+    return {
+        "partition": result.partition,
+        "records": result.records,
+        "rows": result.rows,
+        "differing": result.differing,
+        "problems": result.problems,
+        "examples": [
+            {"table": d.table, "key": d.name, "stored": _hex(d.stored), "folded": _hex(d.folded)}
+            for d in result.examples
+        ],
+    }
+
+
+def _hex(value: bytes | None) -> str | None:
+    return None if value is None else value.hex()
+
+
+def _print_verified(results: list[Verified]) -> None:
+    for result in results:
+        for problem in result.problems:
+            stdout.print(Text(f"partition {result.partition}: {problem}", "red"), soft_wrap=True)
+        for difference in result.examples:
+            title = f"partition {result.partition}: {difference.table} {difference.name}"
+            stdout.print(Text(title, "red"), soft_wrap=True)
+            for name, value in (("stored", difference.stored), ("folded", difference.folded)):
+                row = "nothing" if value is None else str(difference.row(value))
+                stdout.print(Text(f"  {name}: {cut(row, 500)}"), soft_wrap=True)
+        more = result.differing - len(result.examples)
+        if more > 0:
+            stdout.print(f"partition {result.partition}: {more:,} further rows differ")
+    records, rows = sum(r.records for r in results), sum(r.rows for r in results)
+    bad = [r for r in results if not r.ok]
+    checked = f"{records:,} records folded into {rows:,} rows, in {len(results)} partitions"
+    if bad:
+        stdout.print(f"[bold red]Not the same[/] in {len(bad)} partitions ({checked}).")
+        stdout.print("The log is the truth: `odradek log rebuild` folds the state again. Please report the difference.")
+    else:
+        stdout.print(f"[bold green]The same[/], byte for byte: {checked}.")
+
+
+@app.command()
+def rebuild(
+    target: Target,
+    data_dir: DataDir = None,
+    namespace: Namespace = "default",
+    kafka_option: KafkaOptions = [],  # noqa: B006
+    as_json: AsJson = False,
+) -> None:
+    """Fold the log again into a new state, in place of the stored one. No engine may have it open."""
+    from odradek_engine import maintenance
+
+    with told(as_json), _store_errors():
+        set_up("error", "text")
+        with _opened(target, kafka_option) as (log, beside):
+            folder = _data_dir(data_dir, beside)
+            total = maintenance.count_records(log, namespace)
+            began = datetime.now(UTC)
+            with _progress("Rebuilding", total, as_json) as advance:
+                results = list(maintenance.rebuild(log, namespace, folder, advance))
+            seconds = (datetime.now(UTC) - began).total_seconds()
+    records, rows = sum(r.records for r in results), sum(r.rows for r in results)
+    if as_json:
+        print_json({"partitions": len(results), "records": records, "rows": rows, "seconds": round(seconds, 3)})
+        return
+    rate = f"{records / seconds:,.0f} records/s" if seconds else ""
+    stdout.print(f"Rebuilt {len(results)} partitions: {records:,} records, {rows:,} rows, {rate}.")
+
+
+__all__ = ["app"]

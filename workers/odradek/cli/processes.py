@@ -1,0 +1,131 @@
+"""`odradek engine` and `odradek worker`: the two kinds of processes around a Kafka cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from odradek_log import LogError
+
+from .. import Client, Worker
+from .failures import CommandError, ExitCode, told
+from .loading import Definitions, load
+from .logs import set_up
+from .options import KafkaOptions, LogFormat, LogLevel, Namespace, TaskQueue, kafka_settings
+from .output import stderr
+from .stopping import stop_on_signals
+
+Log = Annotated[
+    str,
+    typer.Option("--log", "--address", envvar="ODRADEK_ADDRESS", metavar="URL", help="kafka://host:port[,host:port]"),
+]
+
+
+def engine(
+    log: Log = "",
+    namespace: Namespace = "default",
+    data: Annotated[
+        Path, typer.Option("--data", metavar="FOLDER", help="Where the state is kept; deleted, it is rebuilt.")
+    ] = Path("odradek-state"),
+    partitions: Annotated[
+        int, typer.Option("--partitions", min=1, max=1024, help="Of a namespace that is new.")
+    ] = 16,
+    kafka_option: KafkaOptions = [],  # noqa: B006
+    log_level: LogLevel = "info",
+    log_format: LogFormat = "text",
+) -> None:
+    """Run an engine on Kafka. Start as many as you like: they share the partitions."""
+    with told():
+        set_up(log_level, log_format)
+        _check(log, "engine")
+        asyncio.run(_run_engine(log, namespace, data, partitions, kafka_option))
+
+
+async def _run_engine(log: str, namespace: str, data: Path, partitions: int, options: list[str]) -> None:
+    from odradek_engine import Engine  # only here: the other commands need not wait for it
+
+    settings = kafka_settings(log, options)
+    with stop_on_signals() as stop:
+        running = Engine(log, namespace=namespace, data_dir=data, partitions=partitions, log_settings=settings)
+        try:
+            await running.__aenter__()
+        except (LogError, ValueError) as error:
+            raise _unreachable(log, error) from error
+        try:
+            watch = threading.Thread(target=lambda: stop.fail(running.wait_failed()), daemon=True)
+            watch.start()
+            stderr.print(f"Engine running on {log}, namespace {namespace}, state in {data}/", soft_wrap=True)
+            await stop.wait()
+        finally:
+            await running.__aexit__(None, None, None)
+
+
+def worker(
+    modules: Annotated[list[str], typer.Argument(metavar="MODULE...", help="Modules or files with workflows.")],
+    log: Log = "",
+    task_queue: TaskQueue = "default",
+    namespace: Namespace = "default",
+    max_concurrent_activities: Annotated[int, typer.Option(min=1, help="More wait for their turn.")] = 100,
+    kafka_option: KafkaOptions = [],  # noqa: B006
+    log_level: LogLevel = "info",
+    log_format: LogFormat = "text",
+) -> None:
+    """Run a worker on Kafka, with all workflows and activities that the modules define or import."""
+    with told():
+        set_up(log_level, log_format)
+        _check(log, "worker")
+        definitions = load(modules)
+        for warning in definitions.warnings:
+            stderr.print(f"[yellow]Warning:[/] {warning}")
+        asyncio.run(_run_worker(log, namespace, task_queue, definitions, max_concurrent_activities, kafka_option))
+
+
+async def _run_worker(
+    log: str, namespace: str, task_queue: str, definitions: Definitions, limit: int, options: list[str]
+) -> None:
+    settings = kafka_settings(log, options)
+    with stop_on_signals() as stop:
+        async with Client(log, namespace=namespace, log_settings=settings) as client:
+            running = Worker(
+                client,
+                task_queue=task_queue,
+                workflows=list(definitions.workflows.values()),
+                activities=list(definitions.activities.values()),
+                max_concurrent_activities=limit,
+            )
+            serving = asyncio.ensure_future(running.run())
+            serving.add_done_callback(lambda task: stop.fail(None if task.cancelled() else task.exception()))
+            names = ", ".join([*sorted(definitions.workflows), *sorted(definitions.activities)])
+            stderr.print(f"Worker running on {log}, task queue {task_queue}: {names}", soft_wrap=True)
+            try:
+                await stop.wait()
+            finally:
+                running.shutdown()
+                await asyncio.wait([serving])
+
+
+def _check(log: str, command: str) -> None:
+    if log.startswith("kafka://"):
+        return
+    if not log:
+        raise CommandError(
+            ExitCode.USAGE,
+            f"`odradek {command}` needs the address of a Kafka cluster",
+            "Give it with --log kafka://host:port, or ODRADEK_ADDRESS. Without Kafka, use `odradek dev FILE`.",
+        )
+    raise CommandError(
+        ExitCode.USAGE,
+        f"`odradek {command}` runs on Kafka, not on {log}",
+        "Give --log kafka://host:port. A log in a folder is for one process: use `odradek dev FILE`.",
+    )
+
+
+def _unreachable(log: str, error: Exception) -> CommandError:
+    if isinstance(error, ValueError):
+        return CommandError(ExitCode.USAGE, f"--log {log}: {error}")
+    return CommandError(
+        ExitCode.UNAVAILABLE, str(error), "Check the address, and that the broker is up, then start it again."
+    )
