@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from odradek_schemas import decode, history
 from odradek_schemas.common import Failure
 from odradek_schemas.identity import task_token
@@ -87,9 +88,12 @@ def describe(
     """What an on-call engineer wants to see of a run."""
     activities: list[PendingActivity] = []
     missing: list[str] = []
+    size = 0
     for _, row in state.scan(keys.of_run(keys.ACTIVITY, run.workflow_id, run.run_id)):
-        if len(activities) < MAX_PENDING:
-            activities.append(_pending(state, sessions, row))
+        if len(activities) < MAX_PENDING and size < MAX_PAGE_BYTES:
+            pending = _pending(state, sessions, row)
+            activities.append(pending)
+            size += len(msgspec.msgpack.encode(pending))
         if row.state == "scheduled" and not sessions.activity_pollers(row.task_queue):
             missing.append(row.task_queue)
     timers: list[PendingTimer] = []

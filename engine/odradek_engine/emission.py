@@ -41,8 +41,8 @@ class Emitter:
     """Sends effects while its partition is led. `drain` and the rest belong to one thread; acknowledgements may come
     from any.
 
-    `producer(topic)` is what sends to a topic; `outbox(output)` gives the effects of one output that have not left, in order; `report(place, output, error)`
-    is called for an effect that can never be delivered.
+    `producer(topic)` is what sends to a topic; `outbox(output)` gives the effects of one output that have not left,
+    in order; `report(output, place, error)` is called for an effect that can never be delivered.
     """
 
     def __init__(

@@ -69,8 +69,8 @@ class StaleStateError(Exception):
 class Processor:
     """One partition. `member` names this engine; `partitions` is the namespace's partition count.
 
-    `bulk_producer` is for what nobody waits for. `prepare(topic)` makes a task queue's topic on first use; `find_end(tp, callback)` asks the log for the end of a
-    partition (None: it could not be asked).
+    `bulk_producer` is for what nobody waits for. `prepare(topic)` makes a task queue's topic on first use;
+    `find_end(tp, callback)` asks the log for the end of a partition (None: it could not be asked).
     """
 
     def __init__(

@@ -25,6 +25,7 @@ from odradek_schemas.tasks import ActivityTask
 
 from . import events, keys
 from .closing import request_cancel
+from .limits import shorten
 from .retry import backoff_ms, refusal
 from .rows import ActivityRow, RunRow, SessionRow
 from .step import Step
@@ -164,7 +165,7 @@ def decide_started(step: Step, record: ActivityStarted) -> None:
 
 
 def _answer_claim(step: Step, record: ActivityStarted, session: SessionRow | None, accepted: bool) -> None:
-    if session is None or session.reply_partition < 0:
+    if session is None or not step.can_reply(session.reply_partition):
         return
     step.effect(
         step.topics.replies,
@@ -186,7 +187,7 @@ def _answer_claim(step: Step, record: ActivityStarted, session: SessionRow | Non
 
 def _stop_unwanted(step: Step, record: ActivityStarted, session: SessionRow | None) -> None:
     """A worker starts what has ended (cancelled, closed, timed out): tell it to stop."""
-    if session is None or session.reply_partition < 0:
+    if session is None or not step.can_reply(session.reply_partition):
         return
     step.effect(
         step.topics.replies,
@@ -258,7 +259,7 @@ def fail_attempt(
         return
     step.apply(
         events.ActivityAttemptFailed(
-            row.workflow_id, row.run_id, row.seq, failure, step.now + delay, heartbeat_details or []
+            row.workflow_id, row.run_id, row.seq, shorten(failure), step.now + delay, heartbeat_details or []
         )
     )
 

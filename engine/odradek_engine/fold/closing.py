@@ -58,7 +58,7 @@ def unread_inputs(step: Step, run: RunRow) -> list[tuple[HistoryEvent, bytes]]:
 def request_cancel(step: Step, row: ActivityRow, reason: str) -> None:
     """Tell the worker that runs an activity to stop it."""
     session = step.session(row.session) if row.state == "started" else None
-    if session is None or session.reply_partition < 0:
+    if session is None or not step.can_reply(session.reply_partition):
         return
     step.effect(
         step.topics.replies,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from odradek_schemas import InvalidNameError, check_name, commands, history
+from odradek_schemas import commands, history
 from odradek_schemas.common import Failure
 from odradek_schemas.records import LocalResult, WorkflowTaskCompleted
 
 from . import activities, events
 from .closing import close, request_cancel
+from .limits import check_activity, check_durations
 from .rows import ActivityRow, RunRow
 from .step import Step
 from .tasks import fail_task, wake
@@ -37,7 +38,7 @@ def decide_task_completed(step: Step, record: WorkflowTaskCompleted) -> None:
         step.apply(events.TaskWithdrawn(run.workflow_id, run.run_id))
         _wake_anyway(step, run)
         return
-    problem = _problem(run, record)
+    problem = _problem(step, run, record)
     if problem:
         _salvage(step, run, record)
         fail_task(step, run, Failure(message=problem, type="InvalidCommands", kind="server"), "invalid")
@@ -70,30 +71,35 @@ def _local_activity(step: Step, run: RunRow, result: LocalResult) -> ActivityRow
     return step.activity(run, result.seq, result.scheduled_by)
 
 
-def _problem(run: RunRow, record: WorkflowTaskCompleted) -> str:
+def _problem(step: Step, run: RunRow, record: WorkflowTaskCompleted) -> str:
     """Why a completion on the right base cannot be taken; empty if it can (rules E6, W2)."""
     if not run.consumed_through <= record.consumed_through <= run.last_event_id:
         return f"consumed_through {record.consumed_through} of {run.last_event_id} events"
     closing = [c for c in record.commands if isinstance(c, _CLOSING)]
     if len(closing) > 1 or (closing and record.commands[-1] is not closing[0]):
         return "the command that closes the workflow is the last one"
+    numbers: set[int] = set()
     for command in record.commands:
-        if isinstance(command, commands.ScheduleActivity):
-            problem = _activity_problem(command)
-            if problem:
-                return problem
-    return ""
-
-
-def _activity_problem(command: commands.ScheduleActivity) -> str:
-    if not command.activity_type or len(command.activity_type) > 1000:
-        return f"activity_type {command.activity_type[:40]!r}: use 1 to 1000 characters"
-    if command.task_queue:
         try:
-            check_name("task_queue", command.task_queue)
-        except InvalidNameError as error:
-            return f"activity {command.activity_type}: {error}"
+            _check_command(step, run, command, numbers)
+        except ValueError as error:
+            return f"{type(command).__name__}: {error}"
     return ""
+
+
+def _check_command(step: Step, run: RunRow, command: commands.Command, numbers: set[int]) -> None:
+    """Raise ValueError for a command that cannot be carried out."""
+    if not isinstance(command, (commands.ScheduleActivity, commands.StartTimer)):
+        return
+    if command.seq < 1 or command.seq in numbers:
+        raise ValueError(f"seq {command.seq}: numbers count from 1, each is used once")
+    if step.open_activity(run, command.seq) is not None or step.timer(run, command.seq) is not None:
+        raise ValueError(f"seq {command.seq} is in use")
+    numbers.add(command.seq)
+    if isinstance(command, commands.ScheduleActivity):
+        check_activity(command)
+    else:
+        check_durations(command, "duration_ms")
 
 
 def _finish(step: Step, row: ActivityRow, result: LocalResult, time_ms: int | None) -> int:
@@ -161,7 +167,7 @@ def _cancel_activity(step: Step, run: RunRow, command: commands.CancelActivity, 
 
 
 def _start_timer(step: Step, run: RunRow, command: commands.StartTimer, _: WorkflowTaskCompleted) -> None:
-    due = step.now + max(0, command.duration_ms)
+    due = step.now + command.duration_ms
     started = history.TimerStarted(seq=command.seq, due_ms=due, summary=command.summary)
     step.append(run.workflow_id, run.run_id, started)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from odradek_schemas import DecodeError, Topics, decode, records
-from odradek_schemas.common import Record
+from odradek_schemas.common import Failure, Record
 from odradek_schemas.records import ForwardedRecord
 
 from . import activities, completions, engine_records, events, keys, requests
@@ -82,9 +82,23 @@ def fold(state: State, topics: Topics, offset: int, timestamp_ms: int, key: byte
         raise
     except Exception as error:  # total: the partition goes on, and people are told
         state.rollback()
-        step = Step(state, topics, source, state.partition.time_ms)
-        step.dead_letter(f"defect of the engine, please report it: {type(error).__name__}: {error}")
-        return _finish(step, None)
+        return _give_up(state, topics, source, error)
+
+
+def _give_up(state: State, topics: Topics, source: Source, error: Exception) -> Folded:
+    """A defect of the fold: people are told, and a workflow whose completion it was goes on by another task (W7)."""
+    step = Step(state, topics, source, state.partition.time_ms)
+    reason = f"defect of the engine, please report it: {type(error).__name__}: {error}"
+    step.dead_letter(reason)
+    try:
+        record: Record | None = decode(source.value)
+    except DecodeError:
+        record = None
+    if isinstance(record, records.WorkflowTaskCompleted):
+        run = step.open_run(record.workflow_id, record.run_id)
+        if run is not None and run.base == record.base:
+            workflow_tasks.fail_task(step, run, Failure(message=reason, type="EngineDefect", kind="server"), "defect")
+    return _finish(step, None)
 
 
 def _fold(state: State, topics: Topics, source: Source, timestamp_ms: int) -> Folded:

@@ -148,7 +148,7 @@ def decide_lost(step: Step, record: WorkerLost) -> None:
         return
     details = {(h.workflow_id, h.run_id, h.seq): h.details for h in record.heartbeat_details}
     _end_session(step, session, details, lost=True)
-    if session.reply_partition >= 0:
+    if step.can_reply(session.reply_partition):
         step.effect(
             step.topics.replies,
             session.reply_partition,

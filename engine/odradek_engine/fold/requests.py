@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
-from odradek_schemas import InvalidNameError, check_name, parse_task_token
+from odradek_schemas import parse_task_token
 from odradek_schemas.history import SignalReceived, WorkflowCancelRequested, WorkflowStarted, WorkflowTerminated
 from odradek_schemas.records import (
     CancelWorkflow,
@@ -21,6 +21,7 @@ from odradek_schemas.records import (
 
 from . import activities, events, keys
 from .closing import close
+from .limits import check_durations, check_id, check_queue, check_retry_policy
 from .rows import RequestRow, RunRow
 from .step import KEEP_REQUEST_MS, Step
 from .tasks import wake
@@ -28,8 +29,6 @@ from .tasks import wake
 AnyRequest: TypeAlias = (
     StartWorkflow | SignalWorkflow | CancelWorkflow | TerminateWorkflow | CompleteActivity | FailActivity
 )
-
-MAX_ID_BYTES = 1000
 
 
 class Outcome(NamedTuple):
@@ -95,13 +94,13 @@ def _do(step: Step, record: AnyRequest) -> Outcome:
 def _problem(record: AnyRequest) -> str:
     """What is wrong with the names and values of a request; empty if nothing."""
     try:
-        _check_id("workflow_id", record.workflow_id)
+        check_id("workflow_id", record.workflow_id)
         if record.request is not None:
-            _check_id("request_id", record.request.request_id)
+            check_id("request_id", record.request.request_id)
         if isinstance(record, StartWorkflow):
             _check_start(record)
         elif isinstance(record, SignalWorkflow):
-            _check_id("signal", record.signal)
+            check_id("signal", record.signal)
         elif isinstance(record, (CompleteActivity, FailActivity)):
             parse_task_token(record.task_token)
     except ValueError as error:
@@ -109,26 +108,19 @@ def _problem(record: AnyRequest) -> str:
     return ""
 
 
-def _check_id(field: str, value: str) -> None:
-    if not value or len(value.encode()) > MAX_ID_BYTES or "\0" in value:
-        raise ValueError(f"{field} {value[:40]!r}: use 1 to {MAX_ID_BYTES} bytes of text without a zero byte")
-
-
 def _check_start(record: StartWorkflow) -> None:
-    _check_id("workflow_type", record.workflow_type)
-    try:
-        check_name("task_queue", record.task_queue)
-    except InvalidNameError as error:
-        raise ValueError(str(error)) from error
+    check_id("workflow_type", record.workflow_type)
+    check_queue(record.task_queue)
+    if record.signal:
+        check_id("signal", record.signal)
     for field, value, allowed in (
         ("id_conflict_policy", record.id_conflict_policy, ("fail", "use_existing", "terminate_existing")),
         ("id_reuse_policy", record.id_reuse_policy, ("allow", "allow_if_failed", "reject")),
     ):
         if value not in allowed:
             raise ValueError(f"{field} {value!r}: use one of {', '.join(allowed)}")
-    for field in ("execution_timeout_ms", "run_timeout_ms", "task_timeout_ms", "start_delay_ms"):
-        if getattr(record, field) < 0:
-            raise ValueError(f"{field} is below 0")
+    check_durations(record, "execution_timeout_ms", "run_timeout_ms", "task_timeout_ms", "start_delay_ms")
+    check_retry_policy(record.retry_policy)
 
 
 # ---------------------------------------------------------------- the requests

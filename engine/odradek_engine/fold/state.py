@@ -21,6 +21,9 @@ _MISSING: Any = object()
 _INDEXED = {table for table, cls in TABLES.items() if cls.indexes is not Row.indexes}
 """Tables whose rows have index entries."""
 
+_CACHED = set(TABLES) - {keys.OUTBOX, keys.WAITING}
+"""Tables whose rows are kept decoded beside the storage; the others are written once and read once."""
+
 _encode = msgspec.msgpack.Encoder().encode
 _decoders = {table: msgspec.msgpack.Decoder(cls) for table, cls in TABLES.items()}
 
@@ -72,7 +75,7 @@ def _from_bytes(key: bytes, value: bytes) -> Any:
 class State:
     """The rows of one partition. `cache_rows` bounds how many decoded rows are kept beside the storage."""
 
-    def __init__(self, storage: Storage, partition: int = 0, cache_rows: int = 20_000) -> None:
+    def __init__(self, storage: Storage, partition: int = 0, cache_rows: int = 4_000) -> None:
         self.storage = storage
         self._step: dict[bytes, Any] = {}
         self._changed: dict[bytes, Any] = {}
@@ -196,7 +199,7 @@ class State:
         for key, row in changed.items():
             if row is None:
                 self._cache.pop(key, None)
-            elif key[:1] in TABLES:
+            elif key[:1] in _CACHED:
                 self._remember(key, row)
 
     def _remember(self, key: bytes, row: Any) -> None:

@@ -152,9 +152,13 @@ class Step:
         self.effects.append(Effect(topic, partition, position.offset, position.index, key, value))
         return position
 
+    def can_reply(self, reply_partition: int) -> bool:
+        """Whether somebody can be reached there; -1 means that nobody waits."""
+        return 0 <= reply_partition < self.partition.partitions
+
     def reply(self, request: Request | None, outcome: str, run_id: str = "", message: str = "") -> None:
         """Answer a request, if somebody waits for it."""
-        if request is None or request.reply_partition < 0:
+        if request is None or not self.can_reply(request.reply_partition):
             return
         self.effect(
             self.topics.replies,

@@ -10,6 +10,7 @@ from odradek_schemas.records import TaskReissued, WorkflowTaskDue, WorkflowTaskF
 from odradek_schemas.tasks import WorkflowTask
 
 from . import events, keys
+from .limits import shorten
 from .rows import RunRow
 from .step import Step
 
@@ -63,7 +64,7 @@ def _new_events(step: Step, run: RunRow) -> list[bytes] | None:
 def fail_task(step: Step, run: RunRow, failure: Failure, cause: str) -> None:
     """The code could not advance: note why, and try again after a backoff."""
     delay = min(TASK_RETRY_MAXIMUM_MS, TASK_RETRY_INITIAL_MS << min(run.task_attempt - 1, 16))
-    step.apply(events.TaskAttemptFailed(run.workflow_id, run.run_id, failure, cause, step.now + delay))
+    step.apply(events.TaskAttemptFailed(run.workflow_id, run.run_id, shorten(failure), cause, step.now + delay))
 
 
 def decide_task_failed(step: Step, record: WorkflowTaskFailed) -> None:
