@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias
 
 from odradek_log import Log, LogError, RecordTooLargeError, TopicPartition
 from odradek_schemas import DecodeError, Topics, decode, encode, partition_of
@@ -44,9 +44,6 @@ _TOPICS_POLL_SECONDS = 0.25
 MakeRecord: TypeAlias = Callable[[Request], Record]
 OnDone: TypeAlias = Callable[["Record | OdradekError", int], None]
 """Called once, from any thread, with the reply or an error, and the offset of the append (-1: not known)."""
-
-
-T = TypeVar("T", bound=Record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +105,10 @@ class Connection:
         self.converter = converter
         self._pauses = pauses or Pauses()
         self.client_id = secrets.token_hex(10)
+        self._key = self.client_id.encode()
         try:
             self.partitions = self._wait_for_topics(timeout)
-            self.reply_partition = partition_of(self.client_id.encode(), self.partitions)
+            self.reply_partition = partition_of(self._key, self.partitions)
             replies = TopicPartition(self.topics.replies, self.reply_partition)
             self._consumer = log.consumer()
             self._consumer.assign({replies: log.offsets(replies)[1]})
@@ -131,8 +129,8 @@ class Connection:
         """The number of partitions, once an engine has made the topics."""
         give_up = time.monotonic() + timeout
         while True:
-            missing = [t for t in (self.topics.events, self.topics.ephemeral, self.topics.replies)
-                       if not self.log.partitions(t)]  # fmt: skip
+            needed = (self.topics.events, self.topics.ephemeral, self.topics.replies)
+            missing = [topic for topic in needed if not self.log.partitions(topic)]
             if not missing:
                 return self.log.partitions(self.topics.events)
             if time.monotonic() >= give_up:
@@ -255,18 +253,13 @@ class Connection:
                 workflow_id=workflow_id, run_id=run_id, barrier=barrier, from_event_id=from_event_id, request=request
             )
 
-        self._ask_for_worker(workflow_id, make, HistoryPage, on_page)
-
-    def _ask_for_worker(
-        self, workflow_id: str, make: MakeRecord, kind: type[T], on_answer: Callable[[T | Exception], None]
-    ) -> None:
         def done(reply: Record | OdradekError, _: int) -> None:
-            on_answer(reply if isinstance(reply, kind | OdradekError) else unexpected(reply))
+            on_page(reply if isinstance(reply, HistoryPage | OdradekError) else unexpected(reply))
 
         try:
             self.ask(workflow_id, make, done, timeout=None)
         except OdradekError as error:
-            on_answer(error)
+            on_page(error)
 
     def on_reply(self, record_type: type[Record], callback: Callable[[Record], None]) -> None:
         """Call `callback` with every record of that type that comes to this client and answers no request."""
@@ -280,7 +273,8 @@ class Connection:
         try:
             while not self._stopping:
                 for record in self._consumer.poll(self._next_due()):
-                    self._receive(record.value)
+                    if record.key == self._key:  # others are of other clients
+                        self._receive(record.value)
                 self._do_what_is_due()
         except LogError as error:
             reason = unavailable(error)
@@ -338,8 +332,6 @@ class Connection:
         except DecodeError as error:
             logger.warning("a reply cannot be read, perhaps that of a newer engine: %s", error)
             return
-        if getattr(record, "client_id", None) != self.client_id:
-            return  # of another client on the same partition
         request_id = getattr(record, "request_id", None)
         if isinstance(request_id, str):
             if not (isinstance(record, WorkflowResult) and record.status == "running"):
@@ -348,14 +340,14 @@ class Connection:
         with self._lock:
             listeners = list(self._listeners.get(type(record), ()))
         for listener in listeners:
-            listener(record)
+            _tell(listener, record)
 
     def _finish(self, request_id: str, outcome: Record | OdradekError) -> None:
         with self._lock:
             call = self._calls.pop(request_id, None)
         if call is not None:
             for on_done in call.on_done:
-                on_done(outcome, call.offset)
+                _tell(on_done, outcome, call.offset)
 
     def _refuse(self, refusal: Callable[[], OdradekError]) -> None:
         """Nothing more can be asked; what is out gets that as its answer."""
@@ -374,6 +366,14 @@ class Connection:
         self._consumer.wake()
         self._thread.join()
         self._producer.close()
+
+
+def _tell(callback: Callable[..., None], *args: object) -> None:
+    """Call back; what goes wrong there must not stop the reading of replies."""
+    try:
+        callback(*args)
+    except Exception:
+        logger.exception("a callback for a reply failed")
 
 
 def _closed() -> OdradekError:

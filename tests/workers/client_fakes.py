@@ -1,0 +1,102 @@
+"""An engine that answers as a test tells it to, over a real log."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from odradek_log import Log, TopicPartition, TopicSpec
+from odradek_schemas import Topics, decode, encode
+from odradek_schemas.common import Position, Record, Request
+from odradek_schemas.replies import RequestReply
+
+PARTITIONS = 4
+T = TypeVar("T", bound=Record)
+Answer = Callable[[Record, Request], Iterable[Record]]
+
+
+class FakeEngine:
+    """Reads all requests, keeps them in `seen`, and sends what `answer` gives for each."""
+
+    def __init__(self, log: Log, namespace: str = "default") -> None:
+        self.topics = Topics(namespace)
+        create_topics(log, self.topics)
+        self.answer: Answer = lambda record, request: [reply_to(request, "ok")]
+        self.seen: list[Record] = []
+        self.raw: list[bytes] = []
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._producer = log.producer()
+        self._consumer = log.consumer()
+        self._consumer.assign(
+            {
+                TopicPartition(topic, partition): 0
+                for topic in (self.topics.events, self.topics.ephemeral)
+                for partition in range(PARTITIONS)
+            }
+        )
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            for read in self._consumer.poll(60):
+                record = decode(read.value)
+                request: Request | None = getattr(record, "request", None)
+                assert request is not None
+                with self._changed:
+                    self.seen.append(record)
+                    self.raw.append(read.value)
+                    self._changed.notify_all()
+                for reply in self.answer(record, request):
+                    self.send(request.reply_partition, request.client_id, encode(reply))
+        self._consumer.close()
+
+    def send(self, partition: int, client_id: str, value: bytes) -> None:
+        """A record for a client."""
+        self._producer.send(self.topics.replies, partition, client_id.encode(), value)
+
+    def wait_for(self, count: int) -> None:
+        """Wait until so many requests have come."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.seen) >= count, timeout=30), self.seen
+
+    def close(self) -> None:
+        self._stopping = True
+        self._consumer.wake()
+        self._thread.join()
+        self._producer.close()
+
+
+def create_topics(log: Log, topics: Topics) -> None:
+    """What an engine makes of a namespace before all else."""
+    log.create_topics(
+        [
+            TopicSpec(topics.events, PARTITIONS),
+            TopicSpec(topics.ephemeral, PARTITIONS, 3_600_000, durable=False),
+            TopicSpec(topics.replies, PARTITIONS, 3_600_000, durable=False),
+        ]
+    )
+
+
+def reply_to(request: Request, outcome: str, run_id: str = "r1", message: str = "") -> RequestReply:
+    """The outcome of a request."""
+    return RequestReply(
+        position=Position(partition=0, offset=0, index=0),
+        client_id=request.client_id,
+        request_id=request.request_id,
+        outcome=outcome,
+        run_id=run_id,
+        message=message,
+    )
+
+
+def first(engine: FakeEngine, kind: type[T]) -> T:
+    """The first request of a kind that has come."""
+    return next(record for record in engine.seen if isinstance(record, kind))
+
+
+def nobody_answers(record: Record, request: Request) -> Iterable[Record]:
+    """An engine that is away."""
+    return []
