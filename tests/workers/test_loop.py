@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
-from odradek._loop import WorkflowFuture, WorkflowTask
+from odradek._loop import WorkflowFuture, WorkflowTask, _open
 from odradek.errors import NonDeterministicCallError, ReadOnlyError, WorkflowTaskError
 
 from .loop_harness import VirtualTime
@@ -529,6 +529,55 @@ def test_closing_is_quiet_in_order_and_asks_for_nothing(
     assert virtual.exceptions == []
     assert caplog.records == []
     assert capsys.readouterr() == ("", "")
+
+
+def test_closing_ends_coroutines_from_the_innermost_out_and_leaves_none() -> None:
+    virtual = VirtualTime()
+    ends: list[str] = []
+
+    async def inner() -> None:
+        try:
+            await asyncio.sleep(1)
+        finally:
+            ends.append("inner")
+            await asyncio.sleep(2)
+            ends.append("never")
+
+    async def outer() -> None:
+        try:
+            await inner()
+        finally:
+            ends.append("outer")
+            await asyncio.sleep(3)
+
+    virtual.start(outer())
+    virtual.loop.close()
+    assert ends == ["inner", "outer"]
+    gc.collect()  # with warnings as errors: nothing is left to be ended now
+    assert virtual.started == [1]
+
+
+def test_a_loop_that_is_not_closed_is_not_ended_by_the_garbage_collector() -> None:
+    ends: list[str] = []
+
+    async def main() -> None:
+        try:
+            await asyncio.sleep(1)
+        finally:
+            ends.append("ended")
+
+    def drop() -> int:
+        virtual = VirtualTime()
+        virtual.start(main())
+        return id(virtual.loop)
+
+    dropped = drop()
+    gc.collect()
+    assert ends == []
+    (loop,) = [loop for loop in _open if id(loop) == dropped]
+    loop.close()
+    assert ends == ["ended"]
+    assert loop not in _open
 
 
 def test_what_refuses_to_end_is_kept_rather_than_left_to_the_garbage_collector(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,7 @@ def test_200_replays_in_processes_of_different_hash_seeds_have_one_order() -> No
     root = Path(__file__).parents[2]
     outputs = []
     for seed in range(8):
-        environment = {**os.environ, "PYTHONHASHSEED": str(seed), "PYTHONPATH": f"{root}:{root}/workers:{root}/schemas"}
+        environment = {**os.environ, "PYTHONHASHSEED": str(seed), "PYTHONPATH": os.pathsep.join([str(root), *sys.path])}
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", REPLAY], cwd=root, env=environment, capture_output=True, check=False
         )

@@ -28,9 +28,9 @@ from ._types import ActivityOptions
 from ._workflow import logger
 from .errors import DefinitionError, PayloadError, QueryRejectedError, ReadOnlyError, WorkflowTaskError
 
-_PAYLOAD_GROWTH = 4  # bytes in memory for one of a payload, about
-_BASE_SIZE = 24_000
-_TASK_SIZE = 4_000
+_PAYLOAD_GROWTH = 3  # bytes in memory for one of a payload, about; as all of these by tracemalloc, with some room
+_BASE_SIZE = 10_000
+_TASK_SIZE = 3_000
 
 
 class _OpenActivity(NamedTuple):

@@ -198,7 +198,11 @@ class WorkflowLoop(RefusedCalls):
             for task in list(self._tasks.values()):
                 coro = task.get_coro()
                 if coro is not None:
-                    _discard(coro)
+                    asyncio._enter_task(self, task)  # so that asyncio.timeout() in a `finally` finds one
+                    try:
+                        _discard(coro)
+                    finally:
+                        asyncio._leave_task(self, task)
             for generator in self._generators:
                 _discard_generator(generator)
         self._tasks.clear()

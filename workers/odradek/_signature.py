@@ -155,7 +155,7 @@ def captured_names(fn: Callable[..., Any]) -> dict[str, Any]:
     while frame is not None and frame.f_globals.get("__package__") == _PACKAGE:
         frame = frame.f_back
     while wanted and frame is not None and frame.f_locals is not frame.f_globals:
-        for name in wanted & frame.f_locals.keys():
+        for name in wanted.intersection(frame.f_locals):
             found.setdefault(name, frame.f_locals[name])
         frame = frame.f_back
     return found
