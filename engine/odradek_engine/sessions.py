@@ -92,7 +92,7 @@ class Sessions:
         now = self._clock.monotonic()
         stalled = now - self._ticked_at > STALL_S
         self._ticked_at = now
-        sessions = [row for _, row in self._state.scan(keys.SESSION)]
+        sessions = [row for _, row in self._state.scan(keys.SESSION) if not row.ended_ms]
         for row in sessions:
             worker = self._workers.setdefault(row.session, _Worker(now, self._lost_after_s))
             if stalled:

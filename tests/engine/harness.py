@@ -194,6 +194,11 @@ class Partition:
 
     # ------------------------------------------------------------ the engine's records
 
+    def wait(self, ms: int) -> None:
+        """Time goes by, and the leader writes its clock."""
+        self.now += max(0, ms)
+        self.append(records.ClockRead(clock_ms=self.now, epoch=self.row.epoch))
+
     def lead(self, member: str = "engine", clock_ms: int | None = None, **fields: Any) -> Folded:
         """A new epoch."""
         self._nonces += 1
@@ -213,7 +218,7 @@ class Partition:
     def retry_due(self, seq: int = 1) -> Folded:
         """The leader's record at the end of a backoff; the clock goes there."""
         row = self.open_activity(seq)
-        self.now = max(self.now, row.next_retry_ms)
+        self.wait(row.next_retry_ms - self.now)
         return self.append(
             records.ActivityRetryDue(
                 workflow_id=row.workflow_id,
@@ -242,7 +247,7 @@ class Partition:
     def task_due(self, workflow_id: str = "w") -> Folded:
         """The leader's record at the end of a workflow task's backoff; the clock goes there."""
         run = self.run(workflow_id)
-        self.now = max(self.now, run.task_retry_ms)
+        self.wait(run.task_retry_ms - self.now)
         return self.append(
             records.WorkflowTaskDue(
                 workflow_id=workflow_id,

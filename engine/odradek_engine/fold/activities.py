@@ -32,7 +32,7 @@ from .step import Step
 from .tasks import EARLY_MS, wake
 
 MAX_LOSSES = 5
-"""Losses of workers in a row that do not count as a failed attempt (rule T7)."""
+"""So many losses of workers in a row count as one failed attempt, fewer as none (rule T7)."""
 
 
 def schedule(step: Step, run: RunRow, command: ScheduleActivity, scheduled_by: str, session: str) -> None:
@@ -250,12 +250,14 @@ def fail_attempt(
     """The current attempt failed: another one later, or the activity has failed."""
     policy = row.retry_policy
     reason = refusal(policy, failure, row.counted_attempts)
+    if row.delivery == "at_most_once":
+        reason = reason or "maximum_attempts"
     delay = next_retry_delay_ms if next_retry_delay_ms >= 0 else backoff_ms(policy, row.counted_attempts)
     total = row.schedule_to_close_timeout_ms
     if not reason and total and step.now + delay >= row.scheduled_ms + total:
         reason = "timeout"
     if reason:
-        _close_failed(step, row, failure, reason)
+        _close_failed(step, row, failure, reason, heartbeat_details)
         return
     step.apply(
         events.ActivityAttemptFailed(
@@ -264,7 +266,9 @@ def fail_attempt(
     )
 
 
-def _close_failed(step: Step, row: ActivityRow, failure: Failure, reason: str) -> None:
+def _close_failed(
+    step: Step, row: ActivityRow, failure: Failure, reason: str, heartbeat_details: list[Payload] | None = None
+) -> None:
     if failure.kind == "timeout":
         ended: history.Attributes = history.ActivityTimedOut(
             seq=row.seq,
@@ -273,7 +277,7 @@ def _close_failed(step: Step, row: ActivityRow, failure: Failure, reason: str) -
             timeout_ms=_timeout_ms(row, failure.timeout_type),
             attempt=row.attempt,
             last_failure=row.last_failure,
-            heartbeat_details=row.heartbeat_details,
+            heartbeat_details=heartbeat_details or row.heartbeat_details,
         )
     else:
         ended = history.ActivityFailed(
@@ -304,7 +308,7 @@ def decide_handed_back(step: Step, record: ActivityHandedBack) -> None:
     row = _find(step, record)
     if row is None or record.attempt != row.attempt or row.state == "backing_off":
         return
-    renew(step, row, False, record.heartbeat_details)
+    give_back(step, row, record.heartbeat_details)
 
 
 # ---------------------------------------------------------------- loss, timeouts, backoff
@@ -317,6 +321,15 @@ def renew(step: Step, row: ActivityRow, lost: bool, heartbeat_details: list[Payl
     if renewed is None:
         raise AssertionError("a renewed activity is open")
     dispatch(step, renewed)
+    wake(step, row.workflow_id)
+
+
+def give_back(step: Step, row: ActivityRow, heartbeat_details: list[Payload]) -> None:
+    """A worker will not finish the attempt. One that may run at most once, and has begun, is as good as lost (T8)."""
+    if row.delivery == "at_most_once" and row.state == "started":
+        lose(step, row, heartbeat_details)
+    else:
+        renew(step, row, False, heartbeat_details)
 
 
 def lose(step: Step, row: ActivityRow, heartbeat_details: list[Payload]) -> None:
@@ -327,7 +340,7 @@ def lose(step: Step, row: ActivityRow, heartbeat_details: list[Payload]) -> None
         kind="server",
         non_retryable=row.delivery == "at_most_once",
     )
-    if row.delivery != "at_most_once" and row.losses < MAX_LOSSES:
+    if row.delivery != "at_most_once" and row.losses + 1 < MAX_LOSSES:
         renew(step, row, True, heartbeat_details)
         return
     fail_attempt(step, row, failure, heartbeat_details=heartbeat_details)
@@ -342,7 +355,7 @@ def decide_timed_out(step: Step, record: ActivityTimedOut) -> None:
     kind = record.timeout_type
     since = {
         "schedule_to_close": row.scheduled_ms,
-        "schedule_to_start": row.task_since_ms if row.state == "scheduled" else None,
+        "schedule_to_start": row.queued_ms if row.state == "scheduled" else None,
         "start_to_close": row.started_ms if row.state == "started" else None,
         "heartbeat": row.started_ms if row.state == "started" else None,
     }.get(kind)
@@ -360,7 +373,7 @@ def decide_timed_out(step: Step, record: ActivityTimedOut) -> None:
     if row.state == "started":
         request_cancel(step, row, "timed_out")
     if kind in ("schedule_to_close", "schedule_to_start"):
-        _close_failed(step, row, failure, "timeout")
+        _close_failed(step, row, failure, "timeout", record.heartbeat_details)
     else:
         fail_attempt(step, row, failure, heartbeat_details=record.heartbeat_details)
     wake(step, row.workflow_id)
@@ -382,12 +395,14 @@ def decide_retry_due(step: Step, record: ActivityRetryDue) -> None:
         return
     if step.now >= row.next_retry_ms - EARLY_MS:
         dispatch(step, row)
+        wake(step, row.workflow_id)
 
 
 def decide_reissued(step: Step, record: TaskReissued, run: RunRow) -> None:
     """The task of an activity seems to have been skipped (rule T3). Only if it is still the one that is out."""
-    row = step.state.row(keys.activity(run.workflow_id, run.run_id, record.seq), ActivityRow)
+    row = step.open_activity(run, record.seq)
     if row is None or row.state != "scheduled" or row.attempt != record.attempt:
         return
     if (row.task_offset, row.task_index) == (record.offset, record.index):
         dispatch(step, row)
+        wake(step, row.workflow_id)

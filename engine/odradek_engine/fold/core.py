@@ -7,22 +7,27 @@ positions, what must wait, what is forwarded, what becomes a dead letter.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 
 from odradek_schemas import DecodeError, Topics, decode, records
 from odradek_schemas.common import Failure, Record
 from odradek_schemas.records import ForwardedRecord
+from odradek_schemas.tasks import VoidEffect
 
 from . import activities, completions, engine_records, events, keys, requests
 from . import tasks as workflow_tasks
 from .engine_records import UnsupportedVersionError
-from .rows import INDEXES, LinkRow, RunRow, WaitingRow
+from .rows import INDEXES, LinkRow, RunRow
 from .state import State
 from .step import Effect, Source, Step
 
 TRUST_MS = 60_000
 """Timestamps up to this much above the leader's last known clock are believed; others wait (rule C1)."""
+
+MAX_RELEASED = 1_000
+"""How many records that waited one reading of the clock lets go on, at most; the leader reads it again for the rest."""
 
 MAX_EXPIRED_ROWS = 100
 """How many rows past their time one record removes, at most."""
@@ -75,33 +80,50 @@ def fold(state: State, topics: Topics, offset: int, timestamp_ms: int, key: byte
     for any `value`; a defect of the fold itself makes the record a dead letter that says so.
     """
     source = Source(offset, key, value)
-    try:
-        return _fold(state, topics, source, timestamp_ms)
-    except UnsupportedVersionError:
-        state.rollback()
-        raise
-    except Exception as error:  # total: the partition goes on, and people are told
-        state.rollback()
-        return _give_up(state, topics, source, error)
+    defects: dict[int, str] = {}
+    while True:
+        try:
+            return _fold(state, topics, source, timestamp_ms, defects)
+        except UnsupportedVersionError:
+            state.rollback()
+            raise
+        except _DefectError as defect:  # of a record that waited: again, without that one
+            state.rollback()
+            defects[defect.offset] = defect.reason
+        except Exception as error:  # total: the partition goes on, and people are told
+            state.rollback()
+            step = Step(state, topics, source, state.partition.time_ms)
+            _give_up(step, _reason(error))
+            return _finish(step, source, None)
 
 
-def _give_up(state: State, topics: Topics, source: Source, error: Exception) -> Folded:
+class _DefectError(Exception):
+    """The fold failed on a record that had waited."""
+
+    def __init__(self, offset: int, reason: str) -> None:
+        super().__init__(reason)
+        self.offset = offset
+        self.reason = reason
+
+
+def _reason(error: Exception) -> str:
+    return f"defect of the engine, please report it: {type(error).__name__}: {error}"
+
+
+def _give_up(step: Step, reason: str) -> None:
     """A defect of the fold: people are told, and a workflow whose completion it was goes on by another task (W7)."""
-    step = Step(state, topics, source, state.partition.time_ms)
-    reason = f"defect of the engine, please report it: {type(error).__name__}: {error}"
     step.dead_letter(reason)
     try:
-        record: Record | None = decode(source.value)
+        record: Record | None = decode(step.source.value)
     except DecodeError:
         record = None
     if isinstance(record, records.WorkflowTaskCompleted):
         run = step.open_run(record.workflow_id, record.run_id)
         if run is not None and run.base == record.base:
             workflow_tasks.fail_task(step, run, Failure(message=reason, type="EngineDefect", kind="server"), "defect")
-    return _finish(step, None)
 
 
-def _fold(state: State, topics: Topics, source: Source, timestamp_ms: int) -> Folded:
+def _fold(state: State, topics: Topics, source: Source, timestamp_ms: int, defects: Mapping[int, str]) -> Folded:
     try:
         record: Record | None = decode(source.value)
         reason = ""
@@ -113,50 +135,61 @@ def _fold(state: State, topics: Topics, source: Source, timestamp_ms: int) -> Fo
     step = Step(state, topics, source, now)
     at_once = _AT_ONCE.get(type(record))
     if at_once is not None:
-        _decide_at_once(step, record, at_once)
+        _decide_at_once(step, record, at_once, defects)
     elif partition.waiting or not partition.partitions or not believed:
         step.apply(events.RecordHeld(source.offset, timestamp_ms, source.key, source.value))
     elif record is None:
         step.dead_letter(reason)
     else:
         _dispatch(step, record)
-    _remove_expired(step)
-    return _finish(step, record)
-
-
-def _finish(step: Step, record: Record | None) -> Folded:
     step.publish_history()
-    source = step.source
+    _remove_expired(step)
+    return _finish(step, source, record)
+
+
+def _finish(step: Step, source: Source, record: Record | None) -> Folded:
     step.apply(events.RecordFolded(source.offset + 1, step.now, zlib.crc32(source.value)))
     step.state.commit()
     return Folded(record, step.events, step.effects)
 
 
-def _decide_at_once(step: Step, record: Record | None, decide: Callable[[Step, Any], None]) -> None:
-    """Fold a record of the partition itself, then what waited for it."""
+def _decide_at_once(
+    step: Step, record: Record | None, decide: Callable[[Step, Any], None], defects: Mapping[int, str]
+) -> None:
+    """Fold a record of the partition itself, then what waited for it: for a leader's clock, or the partition count."""
     epoch = getattr(record, "epoch", step.partition.epoch)
     if epoch == step.partition.epoch:
         decide(step, record)
     partition = step.partition
-    if not partition.waiting or not partition.partitions:
+    clock_read = any(isinstance(e, (events.LeaderChanged, events.ClockAdvanced)) for e in step.events)
+    if not clock_read or not partition.waiting or not partition.partitions:
         return
-    own = step.source
-    for key, row in list(step.state.scan(keys.WAITING)):
-        if row.timestamp_ms > partition.clock_ms + TRUST_MS:
-            row = WaitingRow(timestamp_ms=step.now, key=row.key, value=row.value)
-        step.apply(events.RecordReleased(keys.number_in(key)))
-        step.now = max(step.now, row.timestamp_ms)
-        step.source = Source(own.offset, row.key, row.value)
-        try:
-            _dispatch(step, decode(row.value))
-        except DecodeError as error:
-            step.dead_letter(str(error))
-    step.source = own
+    for key, row in list(islice(step.state.scan(keys.WAITING), MAX_RELEASED)):
+        offset = keys.number_in(key)
+        step.apply(events.RecordReleased(offset))
+        if row.timestamp_ms <= partition.clock_ms + TRUST_MS:
+            step.now = max(step.now, row.timestamp_ms)
+        step.source = Source(offset, row.key, row.value)
+        step.hops = 0
+        if offset in defects:
+            _give_up(step, defects[offset])
+        else:
+            _release(step)
+
+
+def _release(step: Step) -> None:
+    """Fold a record that waited. A defect is reported as its own, not as the present record's."""
+    try:
+        _dispatch(step, decode(step.source.value))
+    except DecodeError as error:
+        step.dead_letter(str(error))
+    except Exception as error:
+        raise _DefectError(step.source.offset, _reason(error)) from error
 
 
 def _dispatch(step: Step, record: Record) -> None:
     """Decide on a record about a workflow or a worker: here, or in the partition where it belongs."""
-    if isinstance(record, ForwardedRecord):
+    if isinstance(record, (ForwardedRecord, VoidEffect)):
         _take_message(step, record)
         return
     decide = _DECIDE.get(type(record))
@@ -188,15 +221,20 @@ def _forward(step: Step, home: int) -> None:
         step.dead_letter("the record is in the wrong partition, and too large to be forwarded")
 
 
-def _take_message(step: Step, record: ForwardedRecord) -> None:
+def _take_message(step: Step, record: ForwardedRecord | VoidEffect) -> None:
     """Take the next link of a chain; drop what was taken before; leave what would make a gap (rule E1)."""
     position = record.position
+    if not 0 <= position.partition < step.partition.partitions:
+        step.dead_letter(f"a message from partition {position.partition}, of {step.partition.partitions}")
+        return
     here = (position.offset, position.index)
     row = step.state.row(keys.source(position.partition), LinkRow)
     last = (row.offset, row.index) if row is not None else (-1, 0)
     if here <= last or (position.previous_offset, position.previous_index) > last:
         return
     step.apply(events.MessageTaken(position.partition, position.offset, position.index))
+    if isinstance(record, VoidEffect):
+        return
     step.source = Source(step.source.offset, record.key, record.value)
     step.hops = 1
     try:
@@ -211,7 +249,7 @@ def _take_message(step: Step, record: ForwardedRecord) -> None:
 
 
 def _remove_expired(step: Step) -> None:
-    """Forget answered requests after their deadline, and closed runs after their retention."""
+    """Forget answered requests after their deadline, sessions that are over, closed runs after their retention."""
     state = step.state
     if state.earliest_expiry_ms >= step.now:
         return
@@ -224,7 +262,7 @@ def _remove_expired(step: Step) -> None:
             return
         key = entry[skip:]
         room -= 1
-        if key[:1] == keys.REQUEST:
+        if key[:1] in (keys.REQUEST, keys.SESSION):
             step.apply(events.RowExpired(key))
         else:
             room -= _remove_run(step, key, room)

@@ -25,6 +25,7 @@ from odradek_schemas.replies import SessionEnded
 from . import activities, events, keys
 from . import tasks as workflow_tasks
 from .closing import close
+from .limits import check_id
 from .rows import ActivityRow, OutboxRow, SessionRow
 from .step import Step
 from .tasks import EARLY_MS, fail_task, wake
@@ -52,7 +53,7 @@ def decide_leader(step: Step, record: LeaderElected) -> None:
         return
     step.apply(
         events.LeaderChanged(
-            epoch=step.source.offset,
+            epoch=step.offset,
             version=record.version,
             member=record.member,
             nonce=record.nonce,
@@ -137,7 +138,13 @@ def decide_reissued(step: Step, record: TaskReissued) -> None:
 
 
 def decide_alive(step: Step, record: WorkerAlive) -> None:
-    if step.session(record.session) is None:
+    """A session begins once; a late copy of this record does not bring back one that is over (rule T6)."""
+    try:
+        check_id("session", record.session)
+    except ValueError as error:
+        step.dead_letter(f"WorkerAlive: {error}")
+        return
+    if step.state.get(keys.session(record.session)) is None:
         step.apply(events.SessionBegan(record, step.now))
 
 
@@ -174,7 +181,7 @@ def _end_session(
 ) -> None:
     prefix = keys.held(session.session, b"")
     held = [entry[len(prefix) :] for entry, _ in step.state.scan(prefix)]
-    step.apply(events.SessionOver(session.session))
+    step.apply(events.SessionOver(session.session, step.now))
     for key in held:
         row = step.state.row(key, ActivityRow)
         if row is None:
@@ -183,4 +190,4 @@ def _end_session(
         if lost:
             activities.lose(step, row, last)
         else:
-            activities.renew(step, row, False, last)
+            activities.give_back(step, row, last)

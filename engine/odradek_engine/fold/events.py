@@ -100,6 +100,7 @@ class SessionBegan(Event, frozen=True):
 
 class SessionOver(Event, frozen=True):
     session: str
+    time_ms: int
 
 
 class RequestAnswered(Event, frozen=True):

@@ -112,7 +112,8 @@ def _session_began(state: State, e: events.SessionBegan) -> None:
 
 
 def _session_over(state: State, e: events.SessionOver) -> None:
-    state.delete(keys.session(e.session))
+    key = keys.session(e.session)
+    state.put(key, replace(state.get(key), ended_ms=e.time_ms))
 
 
 def _request_answered(state: State, e: events.RequestAnswered) -> None:
@@ -232,6 +233,7 @@ def _activity_scheduled(state: State, run: RunRow, e: events.Appended, a: histor
         activity_type=a.activity_type,
         task_queue=a.task_queue,
         task_since_ms=e.time_ms,
+        queued_ms=e.time_ms,
         start_to_close_timeout_ms=a.start_to_close_timeout_ms,
         schedule_to_start_timeout_ms=a.schedule_to_start_timeout_ms,
         schedule_to_close_timeout_ms=a.schedule_to_close_timeout_ms,
@@ -322,6 +324,8 @@ def _change_activity(rows: State, e: Any, **changes: Any) -> None:
 
 
 def _activity_dispatched(state: State, e: events.ActivityDispatched) -> None:
+    """An attempt that no worker has begun waits on; its being emitted again does not begin that wait anew."""
+    row: ActivityRow = state.get(keys.activity(e.workflow_id, e.run_id, e.seq))
     _change_activity(
         state,
         e,
@@ -331,6 +335,7 @@ def _activity_dispatched(state: State, e: events.ActivityDispatched) -> None:
         task_offset=e.offset,
         task_index=e.index,
         task_since_ms=e.time_ms,
+        queued_ms=row.queued_ms if row.state == "scheduled" else e.time_ms,
         next_retry_ms=0,
     )
 

@@ -238,7 +238,7 @@ def _finish_activity(step: Step, record: CompleteActivity | FailActivity) -> Out
         return Outcome("not_found", message="the activity of this task token is not open any more", accepted=False)
     if isinstance(record, CompleteActivity):
         activities.complete(step, row, record.result, session="")
-    else:
+    elif row.state != "backing_off":
         activities.fail_attempt(step, row, record.failure)
     wake(step, run.workflow_id)
     return Outcome("ok", run.run_id)

@@ -38,8 +38,12 @@ class PartitionRow(Row, frozen=True):
     open_workflows: int = 0
 
 
+REMEMBER_SESSION_MS = 24 * 3600 * 1000
+"""How long a worker session that is over is remembered, so that it stays over (rule T6)."""
+
+
 class SessionRow(Row, frozen=True):
-    """A live worker session."""
+    """A worker session. `ended_ms` 0: it lives."""
 
     session: str
     identity: str = ""
@@ -47,6 +51,10 @@ class SessionRow(Row, frozen=True):
     reply_partition: int = -1
     build_id: str = ""
     since_ms: int = 0
+    ended_ms: int = 0
+
+    def indexes(self, key: bytes) -> tuple[bytes, ...]:
+        return (keys.expiry(self.ended_ms + REMEMBER_SESSION_MS, key),) if self.ended_ms else ()
 
 
 class RunRow(Row, frozen=True):
@@ -111,7 +119,7 @@ class ActivityRow(Row, frozen=True):
     """An open activity. state: scheduled (its task is out), started, backing_off.
 
     `attempt` counts deliveries; `uncounted` of them were lost with their workers and do not count toward
-    the retry policy; `losses` of them in a row (rule T7).
+    the retry policy; `losses` of them in a row (rule T7). `queued_ms`: since when the attempt waits for a worker.
     """
 
     workflow_id: str
@@ -140,6 +148,7 @@ class ActivityRow(Row, frozen=True):
     delivery: str = "at_least_once"
     last_failure: Failure | None = None
     heartbeat_details: list[Payload] = []
+    queued_ms: int = 0
 
     @property
     def counted_attempts(self) -> int:
@@ -151,7 +160,7 @@ class ActivityRow(Row, frozen=True):
             found.append(keys.due(self.scheduled_ms + self.schedule_to_close_timeout_ms, b"C", key))
         if self.state == "scheduled":
             if self.schedule_to_start_timeout_ms:
-                found.append(keys.due(self.task_since_ms + self.schedule_to_start_timeout_ms, b"S", key))
+                found.append(keys.due(self.queued_ms + self.schedule_to_start_timeout_ms, b"S", key))
             found.append(keys.out(self.task_since_ms, key))
         elif self.state == "started":
             if self.start_to_close_timeout_ms:

@@ -51,12 +51,16 @@ class Source(NamedTuple):
 
 
 class Step:
-    """Deciding on one record. `now` is fold time in ms."""
+    """Deciding on one record. `now` is fold time in ms.
+
+    `offset` is where the record lies that makes this step; `source` may be one that it carries, or that waited for it.
+    """
 
     def __init__(self, state: State, topics: Topics, source: Source, now: int) -> None:
         self.state = state
         self.topics = topics
         self.source = source
+        self.offset = source.offset
         self.now = now
         self.hops = 0
         self.events: list[events.Event] = []
@@ -83,19 +87,25 @@ class Step:
 
     def activity(self, run: RunRow, seq: int, scheduled_by: str) -> ActivityRow | None:
         """The open activity of that identity (rule W5)."""
-        row = self.state.row(keys.activity(run.workflow_id, run.run_id, seq), ActivityRow)
+        row = self.open_activity(run, seq)
         return row if row is not None and row.scheduled_by == scheduled_by else None
 
     def open_activity(self, run: RunRow, seq: int) -> ActivityRow | None:
         """The open activity that the run's own code calls `seq`."""
+        if seq < 0:
+            return None
         return self.state.row(keys.activity(run.workflow_id, run.run_id, seq), ActivityRow)
 
     def timer(self, run: RunRow, seq: int) -> TimerRow | None:
+        """The timer that the run's own code calls `seq`."""
+        if seq < 0:
+            return None
         return self.state.row(keys.timer(run.workflow_id, run.run_id, seq), TimerRow)
 
     def session(self, session_id: str) -> SessionRow | None:
         """A live session (rule T5)."""
-        return self.state.row(keys.session(session_id), SessionRow)
+        row = self.state.row(keys.session(session_id), SessionRow)
+        return row if row is not None and not row.ended_ms else None
 
     # ------------------------------------------------------------ changing
 
@@ -125,7 +135,7 @@ class Step:
 
     def new_run_id(self, workflow_id: str) -> str:
         """A run ID that no other run has, in this log or another: made of where and when the run began."""
-        parts = f"{self.partition.partition}/{self.source.offset}/{self._index}/{self.now}/{workflow_id}"
+        parts = f"{self.partition.partition}/{self.offset}/{self._index}/{self.now}/{workflow_id}"
         self._index += 1
         h = hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()
         return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
@@ -139,7 +149,7 @@ class Step:
         last = self.state.row(keys.tail(topic, partition), LinkRow) or _START
         position = Position(
             partition=self.partition.partition,
-            offset=self.source.offset,
+            offset=self.offset,
             index=self._index,
             previous_offset=last.offset,
             previous_index=last.index,
