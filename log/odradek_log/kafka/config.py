@@ -13,7 +13,7 @@ _DEFAULT_PORT = 9092
 COMMON: dict[str, Any] = {
     "socket.nagle.disable": True,
     "socket.keepalive.enable": True,
-    "reconnect.backoff.ms": 50,
+    "reconnect.backoff.ms": 20,
     "reconnect.backoff.max.ms": 2000,
     # How soon a topic that was just made, or a new leader, is seen.
     "topic.metadata.refresh.interval.ms": 10_000,

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
@@ -74,10 +75,12 @@ class KafkaLog:
             "max.poll.interval.ms": round(max(max_poll_interval, session_timeout) * 1000),
         }
         try:
-            self._admin = AdminClient({**COMMON, **given}, logger=logging.getLogger("odradek.log.kafka"))
+            self._admin: AdminClient | None = AdminClient(
+                {**COMMON, **given}, logger=logging.getLogger("odradek.log.kafka")
+            )
         except KafkaException as e:
             raise wrong_setting(e) from e
-        self._closed = False
+        self._producers: WeakSet[KafkaProducer] = WeakSet()
 
     # ------------------------------------------------------------ topics
 
@@ -87,7 +90,7 @@ class KafkaLog:
         if not missing:
             return
         brokers = len(existing.brokers)
-        futures = self._admin.create_topics(
+        futures = self._client().create_topics(
             [self._new_topic(spec, brokers) for spec in missing.values()], request_timeout=self._request_timeout
         )
         for name, future in futures.items():
@@ -141,10 +144,8 @@ class KafkaLog:
         return sorted(name for name in self._metadata("list topics").topics if name.startswith(prefix))
 
     def _metadata(self, what: str) -> ClusterMetadata:
-        if self._closed:
-            raise LogError("the log is closed: open it again")
         try:
-            return self._admin.list_topics(timeout=self._request_timeout)
+            return self._client().list_topics(timeout=self._request_timeout)
         except KafkaException as e:
             raise translate(kafka_error(e), what, self._servers) from e
 
@@ -179,20 +180,30 @@ class KafkaLog:
             on_result({}, None)
 
     def _list_offsets(self, partitions: list[TopicPartition], spec: OffsetSpec, on_result: OnOffsets) -> None:
-        if self._closed:
-            raise LogError("the log is closed: open it again")
-        OffsetListing(self._admin, partitions, spec, on_result, self._request_timeout, self._servers).ask()
+        OffsetListing(self._client(), partitions, spec, on_result, self._request_timeout, self._servers).ask()
 
     # ------------------------------------------------------------ sessions
 
     def producer(self, linger_ms: float = 0.0) -> KafkaProducer:
         own = {"message.max.bytes": self.max_record_bytes + _BATCH_OVERHEAD, "linger.ms": linger_ms}
         config = {**COMMON, **PRODUCER, **own, **self._given}
-        return KafkaProducer(config, self._servers, self.max_record_bytes)
+        self._client()
+        producer = KafkaProducer(config, self._servers, self.max_record_bytes)
+        self._producers.add(producer)
+        return producer
 
     def consumer(self) -> KafkaConsumer:
         config = {**COMMON, **CONSUMER, **self._group, **self._given}
+        self._client()
         return KafkaConsumer(config, self._servers)
 
     def close(self) -> None:
-        self._closed = True
+        """End the producers that are still open; consumers are closed by those who poll them."""
+        for producer in list(self._producers):
+            producer.close()
+        self._admin = None
+
+    def _client(self) -> AdminClient:
+        if self._admin is None:
+            raise LogError("the log is closed: open it again")
+        return self._admin

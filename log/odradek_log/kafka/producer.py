@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections import deque
@@ -56,6 +57,17 @@ class KafkaProducer:
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="odradek-kafka-producer", daemon=True)
         self._thread.start()
+        threading.Thread(target=self._hasten, name="odradek-kafka-first-contact", daemon=True).start()
+
+    def _hasten(self) -> None:
+        """Make the session's first append ten times faster (0.05 s).
+
+        librdkafka asks the first connection for its producer ID, drops that connection for one to the same broker
+        under its real name, and then waits half a second, or for the next metadata, to ask again.
+        """
+        with contextlib.suppress(KafkaException):
+            for _ in range(2):
+                self._producer.list_topics(timeout=2.0)
 
     def send(self, topic: str, partition: int, key: bytes, value: bytes, on_delivery: OnDelivery | None = None) -> None:
         where = TopicPartition(topic, partition)
