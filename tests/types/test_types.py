@@ -70,3 +70,9 @@ def test_each_wrong_use_is_an_error_in_both_checkers(programs: Path) -> None:
     assert len(wrong) == marked
     wrong = {line for text in pyright_errors(programs) for line in re.findall(r"usage_neg\.py:(\d+):", text)}
     assert len(wrong) == marked
+
+
+def test_the_generated_overloads_are_those_of_the_generator() -> None:
+    script = HERE.parent.parent / "tools" / "gen_ladder.py"
+    done = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, "run tools/gen_ladder.py: " + done.stderr

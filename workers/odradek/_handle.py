@@ -113,8 +113,11 @@ class WorkflowHandle(_CanSignal[W_co], Generic[W_co, R_co]):
         return self._target.run_id or self._target.result_run_id
 
     def with_options(self, *, request_id: str | None = None, timeout: Duration | None = None) -> Self:
-        """The same handle with a request ID of yours for its next call (a repeated call with the same ID takes effect
-        once), or another time to wait for an answer."""
+        """The same handle with a request ID of yours, or another time to wait for an answer.
+
+        A request with an ID that was used before changes nothing and gets the first one's answer, for 24 hours: make
+        such a handle for each request. IDs are for `signal`, `cancel` and `terminate`; reads need none.
+        """
         target = replace(
             self._target,
             request_id=request_id if request_id is not None else self._target.request_id,
