@@ -125,7 +125,7 @@ class Writer(ABC):
         """Up to `limit` visible records from `offset` on. Raises LogCorruptError."""
         with self._lock:
             end = partition.end
-            if offset >= end:
+            if not partition.first <= offset < end:
                 return []
             at = offset - partition.tail_base
             if at >= 0:
