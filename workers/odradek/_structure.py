@@ -223,7 +223,8 @@ def _has_no_default(field: dataclasses.Field[Any]) -> bool:
 def _substitute(hint: Any, values: Mapping[Any, Any]) -> Any:
     """`hint` with the type variables of a generic class replaced by what it was subscripted with."""
     if isinstance(hint, typing.TypeVar):
-        return values.get(typing.cast(Any, hint), Any)
+        variable = typing.cast(Any, hint)
+        return values.get(variable, Any)
     parameters: tuple[Any, ...] = getattr(hint, "__parameters__", ())
     if not parameters or not values or isinstance(hint, type):
         return hint
