@@ -21,6 +21,7 @@ from odradek_log import LogCorruptError, LogUnavailableError
 from odradek_schemas import Position, encode
 from odradek_schemas.records import (
     ActivityCancelled,
+    ActivityCompleted,
     ActivityHandedBack,
     ActivityStarted,
     WorkerAlive,
@@ -321,7 +322,8 @@ async def test_t6_session_ended_by_the_engine_is_followed_by_a_new_one(world: Wo
             partition=0,
         )
         producer = world.log.producer()
-        producer.send(world.connection.topics.replies, world.connection.reply_partition, b"", encode(ended))
+        key = alive.client_id.encode()
+        producer.send(world.connection.topics.replies, world.connection.reply_partition, key, encode(ended))
         producer.flush(SECONDS)
         producer.close()
         sessions = {alive.session}
@@ -387,11 +389,11 @@ async def test_nothing_is_done_twice_by_the_next_worker(world: World) -> None:
     async with world.worker(workflows=[Sum], activities=[add]):
         await world.start("Sum", "w", 3)
         await world.result("w")
-    before = len(world.events(WorkflowTaskCompleted)), len(world.events(ActivityStarted))
+    before = len(world.events(WorkflowTaskCompleted)), len(world.events(ActivityCompleted))
     async with world.worker(workflows=[Sum], activities=[add]):
         await world.start("Sum", "v", 1)
         await world.result("v")
-    assert (len(world.events(WorkflowTaskCompleted)), len(world.events(ActivityStarted))) == (
+    assert (len(world.events(WorkflowTaskCompleted)), len(world.events(ActivityCompleted))) == (
         before[0] + 2, before[1] + 1,
     )
 

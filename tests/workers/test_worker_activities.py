@@ -28,7 +28,7 @@ from .worker_fakes import RecordingProducer, Sent, payload, session_of
 class ActivityBench:
     """The activity core with everything around it recorded."""
 
-    def __init__(self, limit: int = 100) -> None:
+    def __init__(self, limit: int = 100, start_after: float = 0.0) -> None:
         self.producer = RecordingProducer()
         self.session = session_of(self.producer)
         self.launched: list[Attempt] = []
@@ -38,7 +38,8 @@ class ActivityBench:
         self.now = 50.0
         self.max_record_bytes = 100_000
         self.core = Activities(
-            reports=self, launcher=self, later=self.later, clock=lambda: self.now, limit=limit
+            reports=self, launcher=self, later=self.later, clock=lambda: self.now, limit=limit,
+            start_after=start_after,
         )
 
     # ports
@@ -446,3 +447,48 @@ def test_failure_too_large_for_the_log_keeps_its_message() -> None:
     (failed,) = bench.of(ActivityFailed)
     assert failed.failure.message.startswith("declined")
     assert failed.failure.details == []
+
+
+# ---------------------------------------------------------------- short attempts
+
+
+def test_t1_a_short_attempt_is_not_announced_and_its_offset_waits_for_the_result() -> None:
+    bench = ActivityBench(start_after=0.005)
+    ticket = bench.task()
+    bench.end(Completed(None))
+    bench.advance(1)
+    assert bench.of(ActivityStarted) == []
+    (completed,) = bench.of(ActivityCompleted)
+    assert completed.session == "s1"
+    assert not ticket.finished
+    bench.sent(ActivityCompleted).deliver(7)
+    assert ticket.finished
+
+
+def test_t1_an_attempt_that_takes_longer_is_announced_and_committed_then() -> None:
+    bench = ActivityBench(start_after=0.005)
+    first, second = bench.task(seq=1), bench.task(seq=2)
+    bench.advance(0.004)
+    assert bench.of(ActivityStarted) == []
+    bench.end(Completed(None), index=1)
+    bench.advance(0.002)
+    assert [started.seq for started in bench.of(ActivityStarted)] == [1]
+    bench.sent(ActivityStarted).deliver(7)
+    assert (first.finished, second.finished) == (True, False)
+
+
+def test_a_short_attempt_that_is_completed_from_elsewhere_is_announced() -> None:
+    bench = ActivityBench(start_after=0.005)
+    ticket = bench.task()
+    bench.end(Deferred())
+    bench.sent(ActivityStarted).deliver(7)
+    assert ticket.finished
+
+
+def test_a_short_attempt_that_nobody_wants_any_more_leaves_no_record() -> None:
+    bench = ActivityBench(start_after=0.005)
+    ticket = bench.task()
+    bench.core.on_cancel(cancel_request("closed"))
+    bench.end(Stopped())
+    assert ticket.finished
+    assert bench.of(ActivityStarted) + bench.of(ActivityCancelled) == []

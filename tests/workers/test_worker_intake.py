@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from odradek._worker.chain import Chain, Verdict, load_chain
-from odradek._worker.intake import Taken, TaskIntake
+from odradek._worker.intake import GAP_SECONDS, Taken, TaskIntake
 from odradek_log.protocol import Committed, Record, TopicPartition
 from odradek_schemas import Position, encode
 from odradek_schemas.tasks import VoidEffect
@@ -32,7 +32,8 @@ class Reader:
     """An intake with one partition assigned."""
 
     def __init__(self, committed: Committed | None = None, end: int = 0) -> None:
-        self.intake = TaskIntake(lambda partition: end)
+        self.now = 0.0
+        self.intake = TaskIntake(lambda partition: end, lambda: self.now)
         assert self.intake.assigned({TOPIC: committed}) == {}
 
     def read(self, *records: Record) -> list[Taken | None]:
@@ -213,3 +214,15 @@ def test_records_and_tickets_of_a_revoked_partition_mean_nothing() -> None:
     a.ticket.finish()
     assert reader.intake.commits() == {}
     assert reader.read(task(1, at(2, previous=(1, 0)))) == [None]
+
+
+def test_e1_a_gap_that_nobody_fills_is_for_ever_and_the_chain_goes_on_after_it() -> None:
+    """A topic that was deleted and made again begins in the middle of every chain."""
+    reader = Reader()
+    assert reader.read(task(0, at(9, previous=(4, 0)))) == [None]
+    reader.now += GAP_SECONDS / 2
+    assert reader.read(task(1, at(10, previous=(9, 0)))) == [None], "its leader may still send what is missing"
+    reader.now += GAP_SECONDS
+    taken, old = reader.read(task(2, at(11, previous=(10, 0))), task(3, at(10, previous=(9, 0))))
+    assert taken is not None
+    assert old is None

@@ -6,6 +6,7 @@ A core without threads: the worker calls it under one lock, and runs the attempt
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -114,17 +115,29 @@ class Reports(Protocol):
 
 
 class Activities:
-    """The attempts on this worker, at most `limit` at once."""
+    """The attempts on this worker, at most `limit` at once.
+
+    An attempt that ends within `start_after` seconds is not announced as started: its result says it all.
+    """
 
     def __init__(
-        self, *, reports: Reports, launcher: Launcher, later: Later, clock: Callable[[], float], limit: int = 100
+        self,
+        *,
+        reports: Reports,
+        launcher: Launcher,
+        later: Later,
+        clock: Callable[[], float],
+        limit: int = 100,
+        start_after: float = 0.005,
     ) -> None:
         self._reports = reports
         self._launcher = launcher
         self._later = later
         self._clock = clock
         self._limit = limit
+        self._start_after = start_after
         self._attempts: dict[Key, Attempt] = {}
+        self._unstarted: deque[tuple[float, Attempt]] = deque()
         self._busy = 0
 
     @property
@@ -141,7 +154,8 @@ class Activities:
 
     def on_task(self, task: ActivityTask, ticket: Ticket, fresh: bool = True) -> None:
         """A task came. A fresh one runs at once; an older one, which another worker may have done, and one that may run
-        only once, are claimed first (rules T4, T8). The ticket is finished when the start is durable (rule T1)."""
+        only once, are claimed first (rules T4, T8). The ticket is finished when the start is durable, or the result of
+        an attempt that was so short that its start was never appended (rule T1)."""
         known = self._attempts.get(Key(task.run_id, task.scheduled_by, task.seq, task.attempt))
         if known is not None:
             self._delivered_again(known, ticket)
@@ -150,19 +164,36 @@ class Activities:
         attempt = Attempt(task, "", HeartbeatThrottle(task.heartbeat_timeout_ms / 1000))
         attempt.beats.details = task.heartbeat_details
         self._attempts[attempt.key] = attempt
-        claim = not fresh or task.delivery == "at_most_once"
-        self._start(attempt, ticket, claim=claim)
-        if claim:
+        attempt.tickets.append(ticket)
+        if not fresh or task.delivery == "at_most_once":
+            self._start(attempt, claim=True)
             self._later(CLAIM_AGAIN_SECONDS, partial(self._claim_again, attempt))
         else:
+            if not self._start_after:
+                self._start(attempt, claim=False)
             self._launch(attempt)
+            if self._start_after:
+                self._start_soon(attempt)
 
-    def _start(self, attempt: Attempt, ticket: Ticket | None, *, claim: bool) -> None:
+    def _start_soon(self, attempt: Attempt) -> None:
+        """Append the start a little later, if the attempt still runs then: a short one needs none."""
+        if not self._unstarted:
+            self._later(self._start_after, self._start_late)
+        self._unstarted.append((self._clock() + self._start_after, attempt))
+
+    def _start_late(self) -> None:
+        now = self._clock()
+        while self._unstarted and self._unstarted[0][0] <= now:
+            _, attempt = self._unstarted.popleft()
+            if attempt.state == "running" and not attempt.session:
+                self._start(attempt, claim=False)
+        if self._unstarted:
+            self._later(self._unstarted[0][0] - now, self._start_late)
+
+    def _start(self, attempt: Attempt, *, claim: bool) -> None:
         """Append that the current session takes the attempt."""
         task = attempt.task
         attempt.session = self._reports.announce(task.workflow_id)
-        if ticket is not None:
-            attempt.tickets.append(ticket)
         started = ActivityStarted(**self._identity(attempt), claim=claim)
         self._reports.append(task.workflow_id, encode(started), partial(self._started, attempt))
 
@@ -171,6 +202,9 @@ class Activities:
         if error is not None:
             logger.error("start of activity %s was not appended: %s", attempt.task.activity_type, error)
             return
+        self._finish_tickets(attempt)
+
+    def _finish_tickets(self, attempt: Attempt) -> None:
         for ticket in attempt.tickets:
             ticket.finish()
         attempt.tickets.clear()
@@ -196,7 +230,7 @@ class Activities:
     def _claim_again(self, attempt: Attempt) -> None:
         """No answer to a claim: ask once more, which changes nothing but the chance of an answer."""
         if attempt.state == "claiming" and self._attempts.get(attempt.key) is attempt:
-            self._start(attempt, None, claim=True)
+            self._start(attempt, claim=True)
             self._later(CLAIM_AGAIN_SECONDS, partial(self._claim_again, attempt))
 
     def _delivered_again(self, attempt: Attempt, ticket: Ticket) -> None:
@@ -205,7 +239,8 @@ class Activities:
         if attempt.tickets:
             attempt.tickets.append(ticket)
         elif attempt.state == "running" and attempt.session != self._reports.announce(attempt.task.workflow_id):
-            self._start(attempt, ticket, claim=False)
+            attempt.tickets.append(ticket)
+            self._start(attempt, claim=False)
         else:
             ticket.finish()
 
@@ -223,8 +258,15 @@ class Activities:
         """The code of an attempt has come to its end."""
         if self._attempts.get(attempt.key) is not attempt or attempt.state == "reporting":
             return  # handed back meanwhile
+        unstarted = not attempt.session
+        if unstarted:
+            attempt.session = self._reports.announce(attempt.task.workflow_id)
         record = self._record(attempt, outcome)
         if record is None:
+            if unstarted and isinstance(outcome, Deferred):
+                self._start(attempt, claim=False)
+            elif unstarted:
+                self._finish_tickets(attempt)
             self._forget(attempt)
         else:
             self._report(attempt, record)
@@ -293,6 +335,8 @@ class Activities:
                 "result of activity %s (workflow %s) was not appended: %s; its timeout will have it run again",
                 attempt.task.activity_type, attempt.task.workflow_id, error,
             )
+        else:
+            self._finish_tickets(attempt)
         if self._attempts.get(attempt.key) is attempt:
             del self._attempts[attempt.key]
 

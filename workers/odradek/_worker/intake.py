@@ -6,6 +6,7 @@ Belongs to the thread that polls; only tickets are finished from elsewhere.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
@@ -19,6 +20,9 @@ from .offsets import LowWaterMark, Ticket
 
 logger = logging.getLogger("odradek.worker")
 
+GAP_SECONDS = 60.0
+"""A leader sends what failed again within seconds. A gap that is older is for ever (a topic was made anew)."""
+
 
 class Taken(NamedTuple):
     """A task that is to be done. `fresh`: it was appended after this worker got the partition."""
@@ -31,13 +35,14 @@ class Taken(NamedTuple):
 class _Assignment:
     """One partition, from its assignment to its revocation."""
 
-    __slots__ = ("chain", "end", "expected", "mark")
+    __slots__ = ("chain", "end", "expected", "gaps", "mark")
 
     def __init__(self, committed: Committed | None, end: int) -> None:
         loaded = load_chain(committed.metadata) if committed is not None else None
         self.chain = loaded or Chain(known=False)
         self.expected = committed.offset if committed is not None and loaded is not None else -1
         self.end = end
+        self.gaps: dict[int, float] = {}
         self.mark = LowWaterMark(self.chain)
 
 
@@ -48,8 +53,11 @@ class TaskIntake:
     (rule T4).
     """
 
-    def __init__(self, end_of: Callable[[TopicPartition], int]) -> None:
+    def __init__(
+        self, end_of: Callable[[TopicPartition], int], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._end_of = end_of
+        self._clock = clock
         self._assignments: dict[TopicPartition, _Assignment] = {}
 
     @property
@@ -119,7 +127,14 @@ class TaskIntake:
 
     def _chained(self, assignment: _Assignment, record: LogRecord, position: Position) -> Verdict:
         verdict = assignment.chain.offer(position)
-        if verdict is Verdict.GAP:
+        if verdict is Verdict.TAKE:
+            assignment.gaps.pop(position.partition, None)
+        elif verdict is Verdict.GAP:
+            since = assignment.gaps.setdefault(position.partition, self._clock())
+            if self._clock() - since > GAP_SECONDS:
+                logger.warning("tasks before %d of %s-%d are gone for good", record.offset, record.topic, record.partition)
+                assignment.chain.advance(position.partition, (position.previous_offset, position.previous_index))
+                return self._chained(assignment, record, position)
             logger.info(
                 "task at %d of %s-%d ignored: its predecessor is missing and will be sent again before it",
                 record.offset, record.topic, record.partition,
