@@ -223,19 +223,17 @@ def _has_no_default(field: dataclasses.Field[Any]) -> bool:
 def _substitute(hint: Any, values: Mapping[Any, Any]) -> Any:
     """`hint` with the type variables of a generic class replaced by what it was subscripted with."""
     if isinstance(hint, typing.TypeVar):
-        variable = typing.cast(Any, hint)
-        return values.get(variable, Any)
+        return values.get(hint, Any)
     parameters: tuple[Any, ...] = getattr(hint, "__parameters__", ())
     if not parameters or not values or isinstance(hint, type):
         return hint
     return hint[tuple(values.get(parameter, parameter) for parameter in parameters)]
 
 
-def _json_name(value: Any) -> str:
+def _json_name(value: object) -> str:
     if value is None:
         return "null"
-    names = {bool: "bool", int: "int", float: "float", str: "str", list: "array", dict: "object"}
-    return names.get(type(value), type(value).__name__)
+    return {"list": "array", "dict": "object"}.get(type(value).__name__, type(value).__name__)
 
 
 def _name(hint: Any) -> str:
