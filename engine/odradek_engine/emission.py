@@ -59,6 +59,8 @@ class Emitter:
         self._sessions: dict[Output, _Session] = {}
         self._inbox: deque[tuple[Output, int, Place, LogError | None]] = deque()
         self._reported: set[tuple[Output, Place]] = set()
+        self.unmarked_effects = False
+        """Whether something was emitted since the last marks, or is not marked yet."""
         self.in_flight = 0
         self.in_flight_bytes = 0
 
@@ -73,6 +75,7 @@ class Emitter:
             self._send(output, session, effect)
 
     def _send(self, output: Output, session: _Session, effect: Effect) -> None:
+        self.unmarked_effects = True
         place = (effect.offset, effect.index)
         session.in_flight.append((place, len(effect.value)))
         session.outstanding += 1
@@ -147,6 +150,7 @@ class Emitter:
     def marks(self) -> EffectsEmitted | None:
         """What left since the last call; None if nothing did."""
         marks = []
+        self.unmarked_effects = self.in_flight > 0
         for (topic, partition), session in self._sessions.items():
             done = session.acknowledged
             if done is not None and done != session.marked:
@@ -158,3 +162,4 @@ class Emitter:
         """The record of these marks did not get into the log: give them out again."""
         for mark in marks.marks:
             self._sessions[(mark.topic, mark.partition)].marked = None
+        self.unmarked_effects = True

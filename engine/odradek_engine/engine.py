@@ -9,7 +9,7 @@ import asyncio
 import logging
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -93,6 +93,7 @@ class Engine:
         self._processors: dict[int, Processor] = {}
         self._threads: list[threading.Thread] = []
         self._known_topics: set[str] = set()
+        self._tick_all_at = 0.0
         self._failure: BaseException | None = None
         self._reads_wanted: list[int] = []
         self._reads_changed = False
@@ -171,7 +172,7 @@ class Engine:
         persist_at = self._clock.monotonic() + PERSIST_EVERY_S
         try:
             while not self._stopping.is_set():
-                self._step(consumer, self._wait_s())
+                self._step(consumer, max(0.0, self._tick_all_at - self._clock.monotonic()))
                 if self._clock.monotonic() >= persist_at:
                     self._persist()
                     persist_at = self._clock.monotonic() + PERSIST_EVERY_S
@@ -199,19 +200,21 @@ class Engine:
                     rebuilding.add(record.partition)
                 else:
                     processor.maybe_flush()
-            for processor in touched.values():
-                processor.after_batch()
-            for processor in self._processors.values():
-                processor.tick()
+            self._tick(touched.values())
         while any(p.overloaded for p in list(self._processors.values())) and not self._stopping.is_set():
             self._producer.flush(0.05)
             with self._lock:
-                for processor in self._processors.values():
-                    processor.tick()
+                self._tick(self._processors.values())
 
-    def _wait_s(self) -> float:
-        with self._lock:
-            return min((p.wait_s() for p in self._processors.values()), default=1.0)
+    def _tick(self, touched: Iterable[Processor]) -> None:
+        """Do what time asks for: of the processors that just folded, and, when something is due, of all."""
+        now = self._clock.monotonic()
+        if now >= self._tick_all_at:
+            touched = self._processors.values()
+            self._tick_all_at = now + 1.0
+        for processor in touched:
+            processor.tick()
+            self._tick_all_at = min(self._tick_all_at, now + processor.wait_s())
 
     def _persist(self) -> None:
         for storage in list(self._storages().values()):
@@ -237,6 +240,7 @@ class Engine:
             self._assign_reads()
             for tp in gained:
                 self._processors[tp.partition].gain()
+            self._tick_all_at = 0.0
             logger.info("partitions gained: %s", sorted(tp.partition for tp in gained))
             return starts
 
@@ -322,6 +326,7 @@ class Engine:
     def _find_end(self, tp: TopicPartition, found: Any) -> None:
         def answer(ends: dict[TopicPartition, int], error: LogError | None) -> None:
             found(None if error is not None else ends[tp])
+            self._tick_all_at = 0.0
             self._consumer.wake()
 
         self._log.end_offsets([tp], answer)

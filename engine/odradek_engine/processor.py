@@ -29,6 +29,9 @@ from .sessions import Sessions
 
 logger = logging.getLogger(__name__)
 
+FLUSH_AFTER_S = 0.1
+"""Changes are in memory only for so long, at most."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -46,7 +49,7 @@ class Settings:
     clock_tolerance: float = 5.0
     max_in_flight: int = 20_000
     max_in_flight_bytes: int = 64 * 1024 * 1024
-    flush_rows: int = 512
+    flush_rows: int = 2_000
 
 
 @dataclass
@@ -105,6 +108,7 @@ class Processor:
         self.leadership = Leadership(member, self._election, self._append_election, clock, randomness)
         self._check_at = state.partition.position - 1
         self._mark_at = 0.0
+        self._flush_at: float | None = None
         self._second_at = 0.0
         self._clock_asked_at = 0.0
         self._begin_term()
@@ -221,18 +225,21 @@ class Processor:
             self._clock_asked_at = now + 1.0
             self._append(ClockRead(clock_ms=self._clock.now_ms(), epoch=self.state.partition.epoch))
 
-    def after_batch(self) -> None:
-        """After the records of one poll: answer reads, and put the state behind them on disk."""
-        if self.leadership.leading:
-            self.emitter.drain()
-            self.reads.advance()
-        if self.state.unflushed:
-            self.state.flush()
-
     def maybe_flush(self) -> None:
-        """Inside a long batch: keep the changes in memory few."""
+        """Keep the changes that are only in memory few."""
         if self.state.unflushed >= self._settings.flush_rows:
-            self.state.flush()
+            self._flush()
+
+    def _flush(self) -> None:
+        self.state.flush()
+        self._flush_at = None
+
+    def _flush_later(self, now: float) -> None:
+        """Rows that change often are written once for many changes."""
+        if self._flush_at is None:
+            self._flush_at = now + FLUSH_AFTER_S if self.state.unflushed else None
+        elif now >= self._flush_at:
+            self._flush()
 
     # ------------------------------------------------------------ time
 
@@ -241,11 +248,12 @@ class Processor:
         while self._failures:
             self._failures.popleft()()
         self.leadership.tick()
+        now = self._clock.monotonic()
+        self._flush_later(now)
         if not self.leadership.leading:
             return
         self.emitter.drain()
         self.reads.advance()
-        now = self._clock.monotonic()
         for record in self.due.take(self._clock.now_ms()):
             self._append(record)
         if now >= self._mark_at:
@@ -263,13 +271,17 @@ class Processor:
 
     def wait_s(self) -> float:
         """How long it is until `tick` has something to do, at most a second."""
-        if not self.leadership.leading:
-            at = self.leadership.next_tick()
-            return 1.0 if at is None else max(0.0, min(1.0, at - self._clock.monotonic()))
-        return max(0.0, min(1.0, (self.due.next_ms() - self._clock.now_ms()) / 1000, self._until_marks()))
-
-    def _until_marks(self) -> float:
-        return self._mark_at - self._clock.monotonic() if self.emitter.in_flight else self._settings.mark_interval
+        now = self._clock.monotonic()
+        times = [now + 1.0]
+        if self._flush_at is not None:
+            times.append(self._flush_at)
+        if self.leadership.leading:
+            times.append(now + (self.due.next_ms() - self._clock.now_ms()) / 1000)
+            if self.emitter.unmarked_effects:
+                times.append(self._mark_at)
+        else:
+            times.append(self.leadership.next_tick() or times[0])
+        return max(0.0, min(times) - now)
 
     @property
     def overloaded(self) -> bool:

@@ -55,7 +55,7 @@ class Reads:
         self._asking: list[Read] | None = None
         self._found: list[tuple[int | None, list[Read]]] = []
         self._barred: list[tuple[int, Read]] = []
-        self._results: defaultdict[str, list[tuple[int, AwaitResult]]] = defaultdict(list)
+        self._results: defaultdict[str, dict[str, tuple[int, AwaitResult]]] = defaultdict(dict)
         self._queries: defaultdict[str, list[tuple[int, int, QueryWorkflow]]] = defaultdict(list)
         self._waiting = 0
 
@@ -111,19 +111,19 @@ class Reads:
     def _take_results(self, workflow_id: str) -> list[tuple[int, AwaitResult]]:
         waiting = self._results.pop(workflow_id)
         self._waiting -= len(waiting)
-        return waiting
+        return list(waiting.values())
 
     def expire(self) -> None:
         """Forget reads whose clients have stopped waiting. Call it about once a second."""
         now = self._clock.now_ms()
         self._barred = [(b, r) for b, r in self._barred if not 0 < r.request.deadline_ms < now]
-        for results in list(self._results):
-            kept = [(at, r) for at, r in self._results[results] if at >= now]
-            self._waiting -= len(self._results[results]) - len(kept)
+        for workflow_id in list(self._results):
+            kept = {name: (at, read) for name, (at, read) in self._results[workflow_id].items() if at >= now}
+            self._waiting -= len(self._results[workflow_id]) - len(kept)
             if kept:
-                self._results[results] = kept
+                self._results[workflow_id] = kept
             else:
-                del self._results[results]
+                del self._results[workflow_id]
         for queries in list(self._queries):
             for expires, target, read in self._queries.pop(queries):
                 self._waiting -= 1
@@ -151,8 +151,9 @@ class Reads:
             missing = WorkflowResult(client_id=request.client_id, request_id=request.request_id, status="not_found")
             self._reply(request, missing)
         elif run.is_open:
-            self._results[read.workflow_id].append((expires, read))
-            self._waiting += 1
+            waiting = self._results[read.workflow_id]
+            self._waiting += request.request_id not in waiting
+            waiting[request.request_id] = (expires, read)
         else:
             self._reply(request, answers.result(self._state, run, request.client_id, request.request_id))
 
