@@ -30,6 +30,7 @@ from .orders import STEPS, TASK_QUEUE, Order, expected
 
 HERE = Path(__file__).parent
 STOP_S = 20.0
+PAUSE_S = 3.0
 WORKER_KINDS = ("workflows", "activities", "both")
 KINDS = ("kill engine", "kill worker", "stop engine", "stop worker")
 
@@ -46,7 +47,7 @@ class Role:
     stopped: bool = False
 
     def start(self) -> None:
-        environment = {**os.environ, "ODRADEK_TEST_LINES": str(self.lines)}
+        environment = {**os.environ, "ODRADEK_TEST_LINES": str(self.lines), "ODRADEK_TEST_PAUSE": str(PAUSE_S)}
         with open(self.folder / f"{self.name}.log", "ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, str(HERE / "roles.py"), *self.arguments],

@@ -12,6 +12,8 @@ from odradek import ApplicationError, RetryPolicy, activity, workflow
 
 TASK_QUEUE = "orders"
 STEPS = ("charge", "ship", "thank")
+PAUSE = float(os.environ.get("ODRADEK_TEST_PAUSE", "0.3"))
+"""How long an order waits between its steps, in seconds: long where many are to be open at a time."""
 
 
 def note(step: str) -> None:
@@ -63,7 +65,7 @@ class Order:
         async with asyncio.timeout(600):
             await workflow.wait_condition(lambda: self.picked_up >= 2)
         results.append(await ship(amount))
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(PAUSE)
         results.append(await thank(amount))
         return [*results, f"signals {self.picked_up}"]
 

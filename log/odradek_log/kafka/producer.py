@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +18,7 @@ from .errors import kafka_error, translate, wrong_setting
 _log = logging.getLogger("odradek.log")
 
 _POLL = 0.19  # under 200 ms confluent-kafka waits in one piece
+_TOGETHER, _MANY = 0.002, 8  # where many sends are out, one wake-up of the thread serves several deliveries
 _CLOSE_TIMEOUT = 5.0
 
 
@@ -134,7 +136,8 @@ class KafkaProducer:
 
     def _run(self) -> None:
         while True:
-            self._producer.poll(_POLL)
+            if self._producer.poll(_POLL) and self._out > _MANY:
+                time.sleep(_TOGETHER)
             self._serve_refused()
             with self._changed:
                 if self._closed and not self._out:
