@@ -1,0 +1,53 @@
+# make demo    a food order on the embedded log, killed in the middle, goes on
+# make test    the whole test suite; a real Apache Kafka comes from Docker, or from Maven and Java 17+
+# make check   all of CI: lint, types, tests
+# All of them make .venv first; only a changed pyproject.toml makes them install again.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed-dev
+SOURCES := schemas log engine workers
+PYTEST_OPTIONS ?= -q --durations=15
+
+.DEFAULT_GOAL := help
+.PHONY: help demo install test lint types check bench chaos clean python
+
+help:
+	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
+
+python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; ok = v >= (3, 11); print("Odradek needs Python 3.11 or later, and $(PYTHON) is %d.%d: try make PYTHON=python3.11" % v[:2]) if not ok else None; sys.exit(not ok)'
+
+demo: | python
+	@$(PYTHON) tools/demo.py
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml | python
+	@test -x $(BIN)/pip || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); } || \
+		{ rm -rf $(VENV); echo "$(PYTHON) makes no environments; on Debian: apt install python3-venv"; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+test: $(INSTALLED)
+	$(BIN)/pytest $(PYTEST_OPTIONS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+
+types: $(INSTALLED)
+	$(BIN)/mypy $(SOURCES)
+
+check: lint types test
+
+bench: $(INSTALLED)
+	$(BIN)/python bench/run.py
+
+chaos: $(INSTALLED)
+	$(BIN)/python -m tests.e2e.chaos --faults 50
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist odradek-data odradek-state odradek-stats \
+		tests/kafka/libs tests/kafka/target
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
