@@ -29,7 +29,7 @@ def kafka_bootstrap() -> Iterator[str]:
 
 
 def _docker_answers() -> bool:
-    import docker
+    import docker  # type: ignore[import-untyped]
 
     try:
         return bool(docker.from_env(timeout=5).ping())

@@ -1,0 +1,348 @@
+"""Kafka's own: partitioning, settings of topics and connections, brokers that are away, members that are killed."""
+
+from __future__ import annotations
+
+import random
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
+from odradek_log import (
+    Committed,
+    LogError,
+    LogUnavailableError,
+    RecordTooLargeError,
+    TopicPartition,
+    TopicSpec,
+    open_log,
+)
+from odradek_log.kafka import KafkaLog
+from odradek_log.kafka.config import parse_address
+from odradek_schemas.partitioning import partition_of
+
+from ..kafka.broker import Broker, free_port
+from .harness import PATIENCE, Deliveries, KafkaHarness, Membership, append, background, poll_until, read, reader
+
+
+@pytest.fixture
+def harness(kafka_bootstrap: str) -> Iterator[KafkaHarness]:
+    made = KafkaHarness(kafka_bootstrap)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def nowhere() -> str:
+    """An address where no broker is."""
+    return f"127.0.0.1:{free_port()}"
+
+
+def name() -> str:
+    return f"test.{uuid.uuid4().hex}"
+
+
+# ---------------------------------------------------------------- partitions and settings
+
+
+def test_partition_of_is_what_kafka_clients_choose(harness: KafkaHarness) -> None:
+    topic = harness.topic(7)
+    rng = random.Random(5)
+    keys = [rng.randbytes(length) for length in range(1, 40) for _ in range(15)]
+    producer = Producer({"bootstrap.servers": harness.bootstrap, "partitioner": "murmur2_random"})
+    for key in keys:
+        producer.produce(topic, b"", key)
+    assert producer.flush(PATIENCE) == 0
+    records = read(reader(harness.log, topic, 7), len(keys))
+    assert sorted(r.key for r in records) == sorted(keys)
+    assert [r.partition for r in records] == [partition_of(r.key, 7) for r in records]
+
+
+def settings_of(bootstrap: str, topic: str) -> dict[str, str]:
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    [future] = admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)]).values()
+    return {name: entry.value for name, entry in future.result(timeout=PATIENCE).items()}
+
+
+def test_the_settings_of_created_topics(harness: KafkaHarness) -> None:
+    kept, short = name(), name()
+    harness.log.create_topics([TopicSpec(kept, 3), TopicSpec(short, 1, retention_ms=3_600_000, durable=False)])
+    for topic, retention in ((kept, "-1"), (short, "3600000")):
+        settings = settings_of(harness.bootstrap, topic)
+        assert settings["message.timestamp.type"] == "LogAppendTime"
+        assert settings["cleanup.policy"] == "delete"
+        assert settings["retention.ms"] == retention
+        assert settings["retention.bytes"] == "-1"
+        assert settings["min.insync.replicas"] == "1"  # one broker
+    metadata = AdminClient({"bootstrap.servers": harness.bootstrap}).list_topics(timeout=PATIENCE)
+    assert len(metadata.topics[kept].partitions) == 3
+    assert all(len(p.replicas) == 1 for p in metadata.topics[kept].partitions.values())
+
+
+def test_replication_can_be_set(harness: KafkaHarness) -> None:
+    topic = name()
+    log = open_log(f"kafka://{harness.bootstrap}", replication_factor=1, min_insync_replicas=2)
+    log.create_topics([TopicSpec(topic, 1)])
+    assert settings_of(harness.bootstrap, topic)["min.insync.replicas"] == "2"
+    log.close()
+    log = open_log(f"kafka://{harness.bootstrap}", replication_factor=99)
+    with pytest.raises(LogError, match="replication"):
+        log.create_topics([TopicSpec(name(), 1)])
+    log.close()
+
+
+def test_a_larger_limit_of_records_reaches_the_topic(harness: KafkaHarness) -> None:
+    topic = name()
+    log = open_log(f"kafka://{harness.bootstrap}", max_record_bytes=3_000_000)
+    log.create_topics([TopicSpec(topic, 1)])
+    assert append(log, topic, [b"x" * 2_999_997]) == [0]
+    assert len(read(reader(log, topic), 1)[0].value) == 2_999_997
+    log.close()
+
+
+def test_a_broker_that_takes_less_than_our_limit(harness: KafkaHarness) -> None:
+    topic = harness.topic()
+    log = open_log(f"kafka://{harness.bootstrap}", max_record_bytes=3_000_000)
+    producer, deliveries = log.producer(), Deliveries()
+    producer.send(topic, 0, b"", b"x" * 2_000_000, deliveries.of("large"))
+    producer.send(topic, 0, b"", b"small", deliveries.of("small"))
+    [(_, _, error), small] = deliveries.wait(2)
+    assert isinstance(error, RecordTooLargeError)
+    assert small == ("small", 0, None)
+    log.close()
+
+
+def test_addresses() -> None:
+    assert parse_address("kafka://a:1") == ("a:1", {})
+    assert parse_address("kafka://a,b:2,[::1],[::1]:3/") == ("a:9092,b:2,[::1]:9092,[::1]:3", {})
+    assert parse_address("kafka://a?security.protocol=SSL&x=1%2B1") == (
+        "a:9092",
+        {"security.protocol": "SSL", "x": "1+1"},
+    )
+    for wrong in ("kafka://", "kafka://a,,b", "kafka://a/topic", "http://a"):
+        with pytest.raises(ValueError, match="kafka://host:port"):
+            parse_address(wrong)
+
+
+@pytest.mark.parametrize("way", ["config", "url", "environment"])
+def test_security_settings_are_passed_on(nowhere: str, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """librdkafka misses what belongs to them, so they got there."""
+    url, config = f"kafka://{nowhere}", {}
+    if way == "config":
+        config = {"security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN"}
+    elif way == "url":
+        url += "?security.protocol=SASL_SSL&sasl.mechanism=PLAIN"
+    else:
+        monkeypatch.setenv("ODRADEK_KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
+        monkeypatch.setenv("ODRADEK_KAFKA_SASL_MECHANISM", "PLAIN")
+    with pytest.raises(ValueError, match=r"sasl\.username and sasl\.password must be set"):
+        KafkaLog(url, config)
+
+
+def test_settings_win_in_their_order(nowhere: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bad value is refused unless a better place overrides it."""
+    monkeypatch.setenv("ODRADEK_KAFKA_SECURITY_PROTOCOL", "NONE_OF_THEM")
+    with pytest.raises(ValueError, match=r"security\.protocol"):
+        KafkaLog(f"kafka://{nowhere}")
+    KafkaLog(f"kafka://{nowhere}?security.protocol=PLAINTEXT").close()
+    with pytest.raises(ValueError, match=r"security\.protocol"):
+        KafkaLog(f"kafka://{nowhere}?security.protocol=PLAINTEXT", {"security.protocol": "NONE_OF_THEM"})
+
+
+def test_settings_of_producers_and_consumers_are_passed_on(nowhere: str) -> None:
+    """Each of these is wrong only together with what such a client has to have."""
+    log = KafkaLog(f"kafka://{nowhere}", {"max.in.flight": 10})
+    with pytest.raises(ValueError, match=r"max\.in\.flight"):
+        log.producer()
+    log = KafkaLog(f"kafka://{nowhere}", {"session.timeout.ms": 20_000, "max.poll.interval.ms": 10_000})
+    with pytest.raises(ValueError, match=r"max\.poll\.interval\.ms"):
+        log.consumer().poll(0)
+
+
+def test_a_client_speaks_tls_when_told_to() -> None:
+    """The first bytes that arrive at the "broker" are a TLS handshake."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        log = KafkaLog(f"kafka://127.0.0.1:{port}?security.protocol=SSL", request_timeout=1.0)
+        seen: list[bytes] = []
+
+        def accept() -> None:
+            connection, _ = server.accept()
+            seen.append(connection.recv(3))
+            connection.close()
+
+        with background(accept), pytest.raises(LogUnavailableError):
+            log.topics("")
+        assert seen[0][:2] == b"\x16\x03"
+        log.close()
+
+
+# ---------------------------------------------------------------- a broker that is away
+
+
+def test_without_a_broker_calls_give_up_and_say_what_to_do(nowhere: str) -> None:
+    log = open_log(f"kafka://{nowhere}", request_timeout=0.5)
+    for call in (
+        lambda: log.create_topics([TopicSpec("t", 1)]),
+        lambda: log.partitions("t"),
+        lambda: log.topics(""),
+        lambda: log.offsets(TopicPartition("t", 0)),
+    ):
+        with pytest.raises(LogUnavailableError, match=f"{nowhere}.*start one") as caught:
+            call()
+        assert caught.value.retriable
+    answers: list[LogError | None] = []
+    answered = threading.Event()
+
+    def on_result(ends: dict[TopicPartition, int], error: LogError | None) -> None:
+        answers.append(error)
+        answered.set()
+
+    log.end_offsets([TopicPartition("t", 0)], on_result)
+    assert answered.wait(PATIENCE)
+    assert isinstance(answers[0], LogUnavailableError)
+    log.close()
+
+
+def test_without_a_broker_poll_gives_nothing_and_can_be_woken(nowhere: str) -> None:
+    log = open_log(f"kafka://{nowhere}")
+    for consumer in (reader(log, "t"), Membership(log, "g", ["t"]).consumer):
+        assert consumer.poll(0.3) == []
+        with background(consumer.wake):
+            assert consumer.poll(PATIENCE) == []
+        consumer.close()
+    log.close()
+
+
+def test_close_ends_sends_that_no_broker_took(nowhere: str) -> None:
+    log = open_log(f"kafka://{nowhere}")
+    producer, deliveries = log.producer(), Deliveries()
+    for i in range(10):
+        producer.send("t", 0, b"", b"", deliveries.of(i))
+    assert producer.flush(0.2) == 10
+    producer.close()
+    assert [label for label, _, _ in deliveries.wait(10)] == list(range(10))
+    assert all(offset == -1 and "closed" in str(error) for _, offset, error in deliveries.seen)
+    log.close()
+
+
+def test_a_broker_that_dies_and_comes_back_loses_nothing() -> None:
+    """Sends wait as long as it takes, in order and without duplicates; readers and groups go on."""
+    with Broker() as broker:
+        log = open_log(f"kafka://{broker.bootstrap}")
+        log.create_topics([TopicSpec("t", 2)])
+        producer, deliveries = log.producer(), Deliveries()
+        consumer, member = reader(log, "t", 2), Membership(log, "g", ["t"])
+        poll_until(lambda: len(member.owned) == 2, member)
+        stop = threading.Event()
+        sent = [0]
+
+        def produce() -> None:
+            while not stop.is_set():
+                producer.send("t", sent[0] % 2, b"", b"%d" % sent[0], deliveries.of(sent[0]))
+                sent[0] += 1
+                time.sleep(0.001)  # a steady stream, not a flood
+
+        with background(produce):
+            for _ in range(2):
+                deliveries.wait(len(deliveries.seen) + 200)
+                broker.kill()
+                delivered = len(deliveries.seen)
+                assert consumer.poll(0.5) is not None
+                broker.start()
+                deliveries.wait(delivered + 200)
+            stop.set()
+        assert producer.flush(PATIENCE) == 0
+        seen = deliveries.wait(sent[0])
+        assert all(error is None for _, _, error in seen)
+        records = read(reader(log, "t", 2), sent[0])
+        for partition in range(2):
+            mine = [int(r.value) for r in records if r.partition == partition]
+            assert mine == list(range(partition, sent[0], 2))
+        poll_until(lambda: len(member.records) >= sent[0], member)
+        assert sorted(int(r.value) for r in member.records) == list(range(sent[0]))
+        member.consumer.close()
+        log.close()
+
+
+def test_a_paused_broker_only_delays() -> None:
+    with Broker() as broker:
+        log = open_log(f"kafka://{broker.bootstrap}")
+        log.create_topics([TopicSpec("t", 1)])
+        producer, deliveries = log.producer(), Deliveries()
+        append(log, "t", [b"before"])
+        broker.pause()
+        for i in range(100):
+            producer.send("t", 0, b"", b"%d" % i, deliveries.of(i))
+        assert producer.flush(0.5) == 100
+        broker.resume()
+        assert [(label, offset) for label, offset, _ in deliveries.wait(100)] == [(i, i + 1) for i in range(100)]
+        log.close()
+
+
+# ---------------------------------------------------------------- groups
+
+
+MEMBER = """
+import sys
+from odradek_log import open_log
+consumer = open_log(sys.argv[1], session_timeout=6.0).consumer()
+consumer.subscribe(sys.argv[2], [sys.argv[3]], lambda gained: print(len(gained), flush=True) or {}, lambda lost: None)
+while True:
+    consumer.poll(1.0)
+"""
+
+
+def test_a_killed_member_loses_its_partitions(harness: KafkaHarness) -> None:
+    topic, group = harness.topic(4), name()
+    arguments = [f"kafka://{harness.bootstrap}", group, topic]
+    killed = subprocess.Popen([sys.executable, "-c", MEMBER, *arguments], stdout=subprocess.PIPE, text=True)
+    assert killed.stdout is not None
+    assert killed.stdout.readline() == "4\n"
+    survivor = Membership(harness.log, group, [topic])
+    poll_until(lambda: len(survivor.owned) == 2, survivor)
+    killed.kill()
+    killed.communicate()
+    poll_until(lambda: len(survivor.owned) == 4, survivor)
+    survivor.consumer.close()
+
+
+def test_members_that_come_and_go_lose_no_record(harness: KafkaHarness) -> None:
+    """Each record is read once: a position that is committed on leaving is where the next owner goes on."""
+    topic, group = harness.topic(8), name()
+    producer = harness.log.producer()
+    members = [joined(harness, group, topic)]
+    left: list[Membership] = []
+    for round_ in range(4):
+        for i in range(400):
+            producer.send(topic, i % 8, b"", b"%d" % (round_ * 400 + i))
+        assert producer.flush(PATIENCE) == 0
+        if round_ % 2 == 0:
+            members.append(joined(harness, group, topic))
+        poll_until(lambda: sum(len(m.records) for m in members + left) >= (round_ + 1) * 400, *members)  # noqa: B023
+        if round_ % 2 == 1:
+            left.append(members.pop(0))
+            left[-1].consumer.close()
+            poll_until(lambda: sum(len(m.owned) for m in members) == 8, *members)
+    records = [(r.partition, r.offset) for m in members + left for r in m.records]
+    assert len(set(records)) == len(records) == 1_600
+    for member in members:
+        member.consumer.close()
+
+
+def joined(harness: KafkaHarness, group: str, topic: str) -> Membership:
+    """A member that commits what it has read when it loses a partition."""
+    member = Membership(harness.another(), group, [topic])
+
+    def commit(lost: list[TopicPartition]) -> None:
+        ends = {p: [r.offset + 1 for r in member.records if r.partition == p.partition] for p in lost}
+        member.consumer.commit({p: Committed(max(offsets)) for p, offsets in ends.items() if offsets})
+
+    member.on_revoke = commit
+    return member
