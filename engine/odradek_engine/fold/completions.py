@@ -11,7 +11,7 @@ from odradek_schemas.records import LocalResult, WorkflowTaskCompleted
 
 from . import activities, events
 from .closing import close, request_cancel
-from .limits import check_activity, check_durations
+from .limits import check_activity, check_durations, check_id
 from .rows import ActivityRow, RunRow
 from .step import Step
 from .tasks import fail_task, wake
@@ -72,7 +72,13 @@ def _local_activity(step: Step, run: RunRow, result: LocalResult) -> ActivityRow
 
 
 def _problem(step: Step, run: RunRow, record: WorkflowTaskCompleted) -> str:
-    """Why a completion on the right base cannot be taken; empty if it can (rules E6, W2)."""
+    """Why a completion on the right base cannot be taken; empty if it can (rules E6, W1, W2)."""
+    try:
+        check_id("id", record.id)
+    except ValueError as error:
+        return str(error)
+    if record.id == record.base:
+        return f"id {record.id!r} is that of the completion before: each has its own"
     if not run.consumed_through <= record.consumed_through <= run.last_event_id:
         return f"consumed_through {record.consumed_through} of {run.last_event_id} events"
     closing = [c for c in record.commands if isinstance(c, _CLOSING)]

@@ -57,9 +57,9 @@ def decide_leader(step: Step, record: LeaderElected) -> None:
             version=record.version,
             member=record.member,
             nonce=record.nonce,
-            partitions=now.partitions or record.partitions,
+            partitions=now.partitions or max(0, record.partitions),
             clock_ms=record.clock_ms,
-            closed_retention_ms=record.closed_retention_ms,
+            closed_retention_ms=max(0, record.closed_retention_ms),
         )
     )
 
@@ -70,12 +70,13 @@ def decide_clock(step: Step, record: ClockRead) -> None:
 
 def decide_emitted(step: Step, record: EffectsEmitted) -> None:
     """Marks only grow, so an old one deletes nothing; whoever wrote it, it is true (rule E5)."""
-    step.apply(events.EffectsLeft(record.marks))
+    step.apply(events.EffectsLeft([mark for mark in record.marks if mark.offset >= 0 and mark.index >= 0]))
 
 
 def decide_effect_failed(step: Step, record: EffectFailed) -> None:
     """An effect can never be delivered: its link in the chain stays, its task fails, people are told (rule E6)."""
-    row = step.state.row(keys.outbox(record.offset, record.index), OutboxRow)
+    possible = record.offset >= 0 and record.index >= 0
+    row = step.state.row(keys.outbox(record.offset, record.index), OutboxRow) if possible else None
     if row is None or (row.topic, row.partition) != (record.topic, record.partition):
         return
     body = decode(row.value)
