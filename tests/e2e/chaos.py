@@ -20,11 +20,10 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from odradek import Client
 from odradek_log import TopicPartition, open_log
 from odradek_schemas import Topics, decode, history, idempotency_key
 from odradek_schemas.tasks import HistoryBatch
-
-from odradek import Client
 
 from .orders import STEPS, TASK_QUEUE, Order, expected
 
@@ -204,7 +203,8 @@ class Chaos:
         scheduled: dict[tuple[str, int], str] = {}
         done: dict[str, int] = {}
         consumer = log.consumer()
-        ends = {TopicPartition(topic, p): log.offsets(TopicPartition(topic, p))[1] for p in range(log.partitions(topic))}
+        partitions = [TopicPartition(topic, p) for p in range(log.partitions(topic))]
+        ends = {tp: log.offsets(tp)[1] for tp in partitions}
         consumer.assign(dict.fromkeys(ends, 0))
         left = {tp for tp, end in ends.items() if end}
         while left:

@@ -13,10 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from odradek import Client, Worker
 from odradek_engine import Engine
 from orders import TASK_QUEUE, Order, charge, ship, thank
-
-from odradek import Client, Worker
 
 ACTIVITIES = [charge, ship, thank]
 
