@@ -54,7 +54,8 @@ def parse_address(url: str) -> tuple[str, dict[str, str]]:
     parts = urlsplit(url)
     hosts = [host.strip() for host in parts.netloc.split(",")]
     if parts.scheme != "kafka" or not all(hosts) or parts.path not in ("", "/"):
-        raise ValueError(f"{url!r} is no address of Kafka: write kafka://host:port or kafka://host:port,host:port")
+        shown = url.partition("?")[0]  # what follows may be a password
+        raise ValueError(f"{shown!r} is no address of Kafka: write kafka://host:port or kafka://host:port,host:port")
     servers = [host if _has_port(host) else f"{host}:{_DEFAULT_PORT}" for host in hosts]
     return ",".join(servers), dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
 
@@ -70,3 +71,12 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> dict[str, s
         for name, value in environment.items()
         if name.startswith(_ENVIRONMENT)
     }
+
+
+def replication(brokers: int, replication_factor: int | None, min_insync_replicas: int | None) -> tuple[int, int]:
+    """(replication factor, min.insync.replicas) of topics in a cluster of so many brokers, unless they are given.
+
+    A record is then on two brokers before it is acknowledged, and one of three may be away.
+    """
+    replicas = replication_factor or min(brokers, 3)
+    return replicas, min_insync_replicas or (2 if replicas >= 3 else 1)

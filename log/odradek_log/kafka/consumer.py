@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -134,13 +135,14 @@ class KafkaConsumer:
 
     def poll(self, timeout: float, max_records: int = 500) -> list[Record]:
         self._check()
+        deadline = time.monotonic() + timeout
         try:
             if self._arriving:
                 self._take_arriving(timeout)
             if self._commit_again:
                 self._commit_again = False
                 self._send_commit(self._uncommitted)
-            messages = self._receive(timeout, max_records)
+            messages = self._receive(max(0.0, deadline - time.monotonic()), max_records)
         except KafkaException as e:
             raise translate(kafka_error(e), "read", self._servers) from e
         finally:
@@ -212,7 +214,7 @@ class KafkaConsumer:
         """Ask for the committed positions of new partitions, and begin to read them."""
         asked = [Position(*p) for p in self._arriving]
         try:
-            answers = self._source.consumer.committed(asked, timeout=max(timeout, 0.1))
+            answers = self._source.consumer.committed(asked, timeout=min(max(timeout, 0.1), 1.0))
         except KafkaException as e:
             if isinstance(translate(kafka_error(e), "", ""), LogUnavailableError):
                 return

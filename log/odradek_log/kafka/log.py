@@ -19,7 +19,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from ..protocol import LogError, TopicPartition, TopicSpec
-from .config import COMMON, CONSUMER, PRODUCER, from_environment, parse_address
+from .config import COMMON, CONSUMER, PRODUCER, from_environment, parse_address, replication
 from .consumer import KafkaConsumer
 from .errors import kafka_error, translate, unavailable, wrong_setting
 from .offsets import OffsetListing, OnOffsets
@@ -40,7 +40,8 @@ class KafkaLog:
     replication_factor, min_insync_replicas: of topics that are created. Default: 1/1 on one broker, 2/1 on two,
         3/2 on more.
     request_timeout: seconds after which a call that needs a broker gives up with LogUnavailableError.
-    session_timeout: seconds after which a member of a group that is gone loses its partitions.
+    session_timeout: seconds after which a member of a group that is gone loses its partitions. Closing one while no
+        broker answers takes as long.
     max_poll_interval: seconds without `poll` after which a member counts as gone.
     max_record_bytes: limit of key and value together. Above 1,000,000 it becomes `max.message.bytes` of created topics.
 
@@ -102,8 +103,7 @@ class KafkaLog:
         self._wait_for_leaders(set(missing))
 
     def _new_topic(self, spec: TopicSpec, brokers: int) -> NewTopic:
-        replicas = self._replication_factor or min(brokers, 3)
-        in_sync = self._min_insync_replicas or (2 if replicas >= 3 else 1)
+        replicas, in_sync = replication(brokers, self._replication_factor, self._min_insync_replicas)
         settings = {
             "message.timestamp.type": "LogAppendTime",
             "cleanup.policy": "delete",
