@@ -29,8 +29,8 @@ COMPOSING = {"odradek/_embedded.py", "odradek/cli"}
 """Where one process is both worker and engine."""
 IMPURE = {
     "asyncio", "concurrent", "confluent_kafka", "datetime", "faust", "io", "logging", "multiprocessing", "os",
-    "pathlib", "queue", "random", "rocksdict", "secrets", "selectors", "shutil", "signal", "socket", "subprocess", "tempfile",
-    "threading", "time", "uuid",
+    "pathlib", "queue", "random", "rocksdict", "secrets", "selectors", "shutil", "signal", "socket", "subprocess",
+    "tempfile", "threading", "time", "uuid",
 }  # fmt: skip
 THIRD_PARTY = {
     "odradek_schemas": {"msgspec", "fastavro"},

@@ -1,0 +1,159 @@
+"""docker-compose.yml where there is no Docker: each service's command runs as a process of this machine.
+
+That images can be pulled and built cannot be shown without Docker; all else that the files say can.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ..cli.running import ROOT, odradek, running
+from ..kafka.broker import Broker, free_port
+
+SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+INSTALLED_IN_IMAGE = {"/app/": f"{ROOT}/"}
+POKE = '{"id": 1, "name": "Poke", "cents": 1299}'
+
+
+def stages() -> list[list[tuple[str, str]]]:
+    """The Dockerfile's instructions with their arguments, by stage."""
+    lines = [line for line in (ROOT / "deploy/Dockerfile").read_text().splitlines() if not line.startswith("#")]
+    found: list[list[tuple[str, str]]] = []
+    for line in re.sub(r"\\\n", " ", "\n".join(lines)).splitlines():
+        if line.strip():
+            name, arguments = line.split(maxsplit=1)
+            if name == "FROM":
+                found.append([])
+            found[-1].append((name, arguments))
+    return found
+
+
+def last(instruction: str) -> str:
+    """What an instruction of the final stage says."""
+    return [arguments for name, arguments in stages()[-1] if name == instruction][-1]
+
+
+class ComposeBroker(Broker):
+    """The `kafka` service as a process: its environment as settings, its ports as free ones of this machine."""
+
+    def _defaults(self) -> dict[str, str]:
+        ports = {"19092": self.port, "9092": free_port(), "9093": self._controller_port}
+        settings = super()._defaults()
+        for name, value in SERVICES["kafka"]["environment"].items():
+            setting = name.removeprefix("KAFKA_").lower().replace("_", ".")
+            if setting not in ("log.dirs", "controller.quorum.voters"):  # a folder, and how this machine's is formatted
+                settings[setting] = re.sub(
+                    r"(kafka|localhost)?:(\d{4,5})\b", lambda m: f"127.0.0.1:{ports[m[2]]}", str(value)
+                )
+        return settings
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[Broker]:
+    with ComposeBroker() as started:
+        yield started
+
+
+@pytest.fixture
+def containers(broker: Broker, tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """The processes of `engine` and `worker`, running."""
+    processes: dict[str, Any] = {}
+    with running(*command("engine"), env=environment("engine", broker), cwd=folder(tmp_path, "engine")) as engine:
+        processes["engine"] = engine
+        engine.wait_for("Engine running on")
+        with running(*command("worker"), env=environment("worker", broker), cwd=folder(tmp_path, "worker")) as worker:
+            processes["worker"] = worker
+            worker.wait_for("Worker running on .*task queue orders: .*Order")
+            yield processes
+
+
+def command(service: str) -> list[str]:
+    """The arguments after `odradek`, with the image's folders as those of this machine."""
+    assert json.loads(last("ENTRYPOINT")) == ["odradek"]
+    words: list[str] = SERVICES[service]["command"]
+    for inside, here in INSTALLED_IN_IMAGE.items():
+        words = [word.replace(inside, here) for word in words]
+    return words
+
+
+def environment(service: str, broker: Broker) -> dict[str, str]:
+    given = SERVICES[service]["environment"]
+    return {name: value.replace("kafka:19092", broker.bootstrap) for name, value in given.items()}
+
+
+def folder(tmp_path: Path, service: str) -> Path:
+    """The container's working folder."""
+    path = tmp_path / service
+    path.mkdir()
+    return path
+
+
+def test_an_order_runs_through_kafka(broker: Broker, containers: dict[str, Any]) -> None:
+    """What the comment at the head of the file shows, in its own words."""
+    there = environment("engine", broker)
+    start = ("workflow", "start", "Order", "--id", "order-42", "--task-queue", "orders")
+    done = odradek(*start, "--input", POKE, "--input", '{"rating_after": 0.2}', env=there)
+    assert done.code == 0, done.err
+    containers["worker"].wait_for("charged 12.99 for Poke")
+    for message in ("picked_up", "delivered"):
+        assert odradek("workflow", "signal", "order-42", message, env=there).code == 0
+    containers["worker"].wait_for("notified the customer: Rate your Poke")
+    result = odradek("workflow", "result", "order-42", env=there)
+    assert (result.code, "ch_" in result.out) == (0, True), result.err
+    status = odradek("workflow", "query", "order-42", "status", env=there)
+    assert "delivered" in status.out
+
+
+def test_services_stop_in_time_when_compose_asks(containers: dict[str, Any]) -> None:
+    grace = int(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
+    assert grace < 60, "what the wait below allows"
+    for process in reversed(containers.values()):
+        process.send(signal.SIGTERM)
+        assert process.wait() == 0
+
+
+def test_the_broker_is_healthy_by_its_own_listener(broker: Broker) -> None:
+    """The check asks where engines and workers do, and they wait for it."""
+    assert "localhost:19092" in SERVICES["kafka"]["healthcheck"]["test"]
+    for service in ("engine", "worker"):
+        assert SERVICES[service]["depends_on"] == {"kafka": {"condition": "service_healthy"}}
+        assert SERVICES[service]["environment"]["ODRADEK_ADDRESS"] == "kafka://kafka:19092"
+    listeners = SERVICES["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
+    assert "INTERNAL://kafka:19092" in listeners
+    assert "EXTERNAL://localhost:9092" in listeners
+    assert SERVICES["kafka"]["ports"] == ["127.0.0.1:9092:9092"], "unencrypted, so for this machine alone"
+
+
+def test_the_image_is_built_from_what_is_there() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    copied = [a.split()[:-1] for stage in stages() for name, a in stage if name == "COPY" and "--from" not in a]
+    sources = {source for group in copied for source in group}
+    for source in sources:
+        assert (ROOT / source).exists(), source
+        assert f"!{source}" in ignored, f"{source} is copied, but .dockerignore leaves it out"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    for package in project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]:
+        assert package.partition("/")[0] in sources
+    assert {project["project"]["readme"], "pyproject.toml", "LICENSE", "examples"} <= sources
+    build = SERVICES["engine"]["build"]
+    assert (ROOT / build["context"] / build["dockerfile"]).samefile(ROOT / "deploy/Dockerfile")
+
+
+def test_the_image_runs_without_privileges_and_without_leftovers() -> None:
+    final = [name for name, _ in stages()[-1]]
+    assert final.index("USER") < final.index("ENTRYPOINT")
+    assert last("USER") not in ("root", "0")
+    assert last("WORKDIR") == last("VOLUME") == "/data"
+    installs = [a for stage in stages() for name, a in stage if name == "RUN" and "pip install" in a]
+    assert installs
+    assert all("--no-cache-dir" in install for install in installs)
+    assert not any("pip install" in arguments for _, arguments in stages()[-1]), "tools to build stay in their stage"
