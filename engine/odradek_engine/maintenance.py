@@ -1,7 +1,7 @@
 """Looking after a log and the state folded from it, offline: read a topic, verify the state, rebuild it.
 
 Verification reads the stored state as it is on disk, at the position that it has, folds the log from zero up to there,
-and compares byte for byte.
+and compares byte for byte. It also checks what holds in every state (`fold/invariants.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from odradek_log import Log, LogError, LogUnavailableError, Record, TopicPartiti
 from odradek_schemas import Topics
 
 from .fold import State, fold, keys
+from .fold.invariants import problems
 from .fold.rows import TABLES
 from .store import RocksStorage, StoreError
 
@@ -85,7 +86,8 @@ class Difference:
 
 @dataclass
 class Verified:
-    """What verifying one partition found. `problems`: what is wrong besides rows that differ."""
+    """What verifying one partition found. `problems`: what is wrong besides rows that differ, such as broken
+    invariants of the stored state."""
 
     partition: int
     records: int = 0
@@ -236,6 +238,7 @@ def _verify_partition(
                     result.examples.append(difference)
         finally:
             folded.destroy()
+    result.problems += problems(State(stored, partition))
     return result
 
 

@@ -37,8 +37,9 @@ async def connect(address: str, namespace: str, timeout: float) -> AsyncIterator
     elif address.startswith(("kafka://", "file:")):
         if address.startswith("file:"):
             existing_folder(address)
+        settings = {"request_timeout": timeout} if address.startswith("kafka://") else {}
         try:
-            client = Client(address, namespace=namespace, request_timeout=timeout)
+            client = Client(address, namespace=namespace, request_timeout=timeout, log_settings=settings)
         except ValueError as error:
             raise CommandError(ExitCode.USAGE, f"--address: {error}") from None
         with running_process_told(address):

@@ -1,0 +1,69 @@
+"""Workflows that the command line is tried on."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+from odradek import ApplicationError, RetryPolicy, activity, workflow
+
+
+@activity.define(retry_policy=RetryPolicy(initial_interval=3600, maximum_attempts=7))
+async def flaky() -> None:
+    raise ConnectionError("the payment service is away")
+
+
+@activity.define(start_to_close_timeout=timedelta(seconds=5))
+async def double(value: int) -> int:
+    return value * 2
+
+
+@workflow.define
+async def echo(value: Any = None, other: Any = None) -> list[Any]:
+    return [value, other]
+
+
+@workflow.define
+async def retrying() -> None:
+    await flaky()
+
+
+@workflow.define
+async def refusing(reason: str) -> None:
+    raise ApplicationError(reason, type="Refused")
+
+
+@workflow.define
+async def buggy() -> None:
+    raise KeyError("no such dish")
+
+
+@workflow.define
+async def elsewhere(value: int) -> int:
+    return await double.with_options(task_queue="other-queue")(value)
+
+
+@workflow.define
+class Counter:
+    def __init__(self) -> None:
+        self.total = 0
+
+    async def run(self, goal: int) -> int:
+        await workflow.wait_condition(lambda: self.total >= goal)
+        return self.total
+
+    @workflow.signal
+    def add(self, number: int, times: int = 1) -> None:
+        self.total += number * times
+
+    @workflow.query
+    def value(self, factor: int = 1) -> int:
+        return self.total * factor
+
+    @workflow.query
+    def broken(self) -> int:
+        raise ValueError("a query with a defect")
+
+
+@workflow.define
+async def sleeper() -> None:
+    await asyncio.sleep(30 * 24 * 3600)
