@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed-dev
-SOURCES := schemas log engine workers
+SOURCES := schemas log engine workers examples
 PYTEST_OPTIONS ?= -q --durations=15
 
 .DEFAULT_GOAL := help
