@@ -24,7 +24,7 @@ from .due import DueRecords
 from .emission import Emitter, Output, Place
 from .fold import VERSION, Effect, Folded, State, events, fold, keys
 from .leadership import Leadership
-from .reads import Reads
+from .reads import Read, Reads
 from .sessions import Sessions
 
 logger = logging.getLogger(__name__)
@@ -158,14 +158,13 @@ class Processor:
             )
         folded = fold(self.state, self._topics, record.offset, record.timestamp_ms, record.key, record.value)
         self.counters.folded += 1
-        if isinstance(folded.record, LeaderElected):
-            self._observe(folded.record)
-        elif self.leadership.leading:
+        took_over = isinstance(folded.record, LeaderElected) and self._observe(folded.record)
+        if self.leadership.leading and not took_over:
             for effect in folded.effects:
                 self._emit(effect)
         if self.leadership.leading:
             self._notify(folded)
-            self._watch_clock(record)
+            self._watch_clock(record, folded.record)
 
     def _check(self, record: odradek_log.Record) -> None:
         """The record before the first one to fold: its hash tells whether this is the log that was folded (L3)."""
@@ -175,7 +174,8 @@ class Processor:
                 "that the stored state was made of"
             )
 
-    def _observe(self, elected: LeaderElected) -> None:
+    def _observe(self, elected: LeaderElected) -> bool:
+        """Follow an election; return whether we lead from here on, and have emitted all that had not left (E3)."""
         now = self.state.partition
         accepted = (now.member, now.nonce) == (elected.member, elected.nonce)
         was_leading = self.leadership.leading
@@ -184,8 +184,10 @@ class Processor:
             self._begin_term()
             for _, row in list(self.state.scan(keys.OUTBOX)):
                 self._emit(Effect(row.topic, row.partition, row.offset, row.index, row.key, row.value))
-        elif was_leading and not self.leadership.leading:
+            return True
+        if was_leading and not self.leadership.leading:
             logger.info("deposed on partition %d by %s", self.partition, elected.member)
+        return False
 
     def _emit(self, effect: Effect) -> None:
         if effect.topic == self._topics.dead_letters:
@@ -205,17 +207,26 @@ class Processor:
             elif type(event) is events.EffectReplaced:
                 self.emitter.restart((event.topic, event.partition))
 
-    def _watch_clock(self, record: odradek_log.Record) -> None:
-        """Write our clock where records wait for one; raise an alarm where clocks disagree (C1, C2)."""
-        now = self._clock.now_ms()
-        if abs(record.timestamp_ms - now) > self._settings.clock_tolerance * 1000 and record.timestamp_ms > now:
+    def _watch_clock(self, record: odradek_log.Record, content: Record | None) -> None:
+        """Write our clock where records wait for one; raise an alarm where clocks disagree (C1, C2).
+
+        A record cannot be stamped later than it is read, nor one of ours earlier than we wrote it.
+        """
+        tolerance = self._settings.clock_tolerance * 1000
+        ahead = record.timestamp_ms - self._clock.now_ms()
+        read = content.clock_ms if isinstance(content, (ClockRead, LeaderElected)) else None
+        behind = 0 if read is None else read - record.timestamp_ms
+        if ahead > tolerance or behind > tolerance:
             self.counters.clock_alarms += 1
             logger.error(
-                "clocks disagree: a record of partition %d is stamped %.1f s ahead of this engine's clock",
+                "clocks disagree: a record of partition %d is stamped %.1f s %s of this engine's clock; set the clocks",
                 self.partition,
-                (record.timestamp_ms - now) / 1000,
+                max(ahead, behind) / 1000,
+                "ahead" if ahead > tolerance else "behind",
             )
         if self.state.partition.waiting:
+            if read is not None:
+                self._clock_asked_at = 0.0
             self._ask_clock()
 
     def _ask_clock(self) -> None:
@@ -310,15 +321,19 @@ class Processor:
             record,
             (ephemeral.AwaitResult, ephemeral.QueryWorkflow, ephemeral.DescribeWorkflow, ephemeral.FetchHistory),
         ):
-            self.reads.ask(record)
+            self._ask(record)
         else:
             logger.warning("%s is no record of %s", type(record).__name__, self._topics.ephemeral)
 
+    def _ask(self, read: Read) -> None:
+        """A read whose answer nobody can get is not looked at: a worker would not know where to send it, either."""
+        if 0 <= read.request.reply_partition < self._partitions:
+            self.reads.ask(read)
+        else:
+            logger.warning("%s asks for an answer in partition %d", type(read).__name__, read.request.reply_partition)
+
     def _reply(self, request: Request, record: Record) -> None:
-        if request.reply_partition >= 0:
-            self._producer.send(
-                self._topics.replies, request.reply_partition, request.client_id.encode(), encode(record)
-            )
+        self._producer.send(self._topics.replies, request.reply_partition, request.client_id.encode(), encode(record))
 
     def _dispatch_query(self, queue: str, task: QueryTask) -> None:
         topic = self._topics.workflow_tasks(queue)

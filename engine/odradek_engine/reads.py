@@ -51,26 +51,32 @@ class Reads:
         self._reply = reply
         self._dispatch = dispatch
         self._find_end = find_end
-        self._unbarred: list[Read] = []
-        self._asking: list[Read] | None = None
-        self._found: list[tuple[int | None, list[Read]]] = []
-        self._barred: list[tuple[int, Read]] = []
+        self._unbarred: list[tuple[int, Read]] = []
+        self._asking: list[tuple[int, Read]] | None = None
+        self._found: list[tuple[int | None, list[tuple[int, Read]]]] = []
+        self._barred: list[tuple[int, int, Read]] = []
         self._results: defaultdict[str, dict[str, tuple[int, AwaitResult]]] = defaultdict(dict)
         self._queries: defaultdict[str, list[tuple[int, int, QueryWorkflow]]] = defaultdict(list)
         self._waiting = 0
 
+    @property
+    def waiting(self) -> int:
+        """How many reads are not answered yet."""
+        return self._waiting + len(self._unbarred) + len(self._asking or ()) + len(self._barred)
+
     def ask(self, read: Read) -> None:
         """A read arrived. It is answered at once where its barrier is passed already."""
-        deadline = read.request.deadline_ms
-        if (deadline and deadline < self._clock.now_ms()) or self._waiting >= MAX_WAITING:
+        now = self._clock.now_ms()
+        expires = read.request.deadline_ms or now + WAIT_MS
+        if expires < now or self.waiting >= MAX_WAITING:
             return
         if read.barrier < 0:
-            self._unbarred.append(read)
+            self._unbarred.append((expires, read))
             self._find_barrier()
         elif read.barrier <= self._state.partition.position:
-            self._answer(read)
+            self._answer(read, expires)
         else:
-            self._barred.append((read.barrier, read))
+            self._barred.append((read.barrier, expires, read))
 
     def _find_barrier(self) -> None:
         """One question to the log at a time, for all reads that came meanwhile."""
@@ -88,14 +94,14 @@ class Reads:
             if end is None:
                 self._unbarred.extend(reads)
             else:
-                self._barred.extend((end, read) for read in reads)
+                self._barred.extend((end, expires, read) for expires, read in reads)
         self._find_barrier()
         if self._barred:
             position = self._state.partition.position
-            ready = [read for barrier, read in self._barred if barrier <= position]
-            self._barred = [(barrier, read) for barrier, read in self._barred if barrier > position]
-            for read in ready:
-                self._answer(read)
+            ready = [entry for entry in self._barred if entry[0] <= position]
+            self._barred = [entry for entry in self._barred if entry[0] > position]
+            for _, expires, read in ready:
+                self._answer(read, expires)
 
     def closed_or_advanced(self, workflow_id: str) -> None:
         """A run of this workflow closed, or its code advanced: somebody may wait for that."""
@@ -116,7 +122,8 @@ class Reads:
     def expire(self) -> None:
         """Forget reads whose clients have stopped waiting. Call it about once a second."""
         now = self._clock.now_ms()
-        self._barred = [(b, r) for b, r in self._barred if not 0 < r.request.deadline_ms < now]
+        self._unbarred = [entry for entry in self._unbarred if entry[0] >= now]
+        self._barred = [entry for entry in self._barred if entry[1] >= now]
         for workflow_id in list(self._results):
             kept = {name: (at, read) for name, (at, read) in self._results[workflow_id].items() if at >= now}
             self._waiting -= len(self._results[workflow_id]) - len(kept)
@@ -132,8 +139,7 @@ class Reads:
 
     # ------------------------------------------------------------ answering
 
-    def _answer(self, read: Read) -> None:
-        expires = read.request.deadline_ms or self._clock.now_ms() + WAIT_MS
+    def _answer(self, read: Read, expires: int) -> None:
         if isinstance(read, AwaitResult):
             self._await(read, expires)
         elif isinstance(read, QueryWorkflow):

@@ -61,6 +61,8 @@ class Sessions:
 
     def heard_activity(self, heartbeat: ActivityHeartbeat) -> None:
         """An activity is alive. Those of other attempts than the current one do not count."""
+        if heartbeat.seq < 0:
+            return
         row = self._state.row(keys.activity(heartbeat.workflow_id, heartbeat.run_id, heartbeat.seq), ActivityRow)
         if row is None or row.scheduled_by != heartbeat.scheduled_by or row.attempt != heartbeat.attempt:
             return
