@@ -7,6 +7,8 @@ import signal
 import socket
 from pathlib import Path
 
+from odradek_engine.store import RocksStorage
+
 from .running import ROOT, SAMPLE, dev_server, odradek, running, stop
 
 
@@ -72,15 +74,25 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_open_elsewhere(tmp_path: Path) -> None:
     with dev_server(tmp_path / "data") as (process, address):
-        commands = (
-            ("dev", str(SAMPLE), "--port", "0", "--data", str(tmp_path / "data")),
-            ("workflow", "describe", "x", "--address", f"file:{tmp_path / 'data'}"),
-            ("log", "verify", str(tmp_path / "data")),
-        )
-        for command in commands:
+        commands = {
+            ("dev", str(SAMPLE), "--port", "0", "--data", str(tmp_path / "data")): f"there: {address}",
+            ("workflow", "describe", "x", "--address", f"file:{tmp_path / 'data'}"): f"--address {address}",
+            ("log", "verify", str(tmp_path / "data")): "stop it first",
+        }
+        for command, advice in commands.items():
             done = odradek(*command)
             assert (done.code, f"process {process.pid}" in done.err) == (4, True), done
-            assert f"--address {address}" in done.err
+            assert advice in done.err
+
+
+def test_an_engine_that_cannot_go_on_ends_the_process(tmp_path: Path) -> None:
+    held = RocksStorage(tmp_path / "data" / "state" / "default" / "3")
+    try:
+        with running("dev", str(SAMPLE), "--port", "0", "--data", str(tmp_path / "data")) as process:
+            process.wait_for("the engine cannot go on: cannot open the store")
+            assert process.wait() == 4
+    finally:
+        held.close()
 
 
 def test_the_folder_itself_as_address_once_it_is_free(tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ from .orders import STEPS, TASK_QUEUE, Order, expected
 HERE = Path(__file__).parent
 STOP_S = 20.0
 PAUSE_S = 3.0
+PATIENCE_S = 600.0
+"""How long one call of the client may take, at the worst of times."""
 WORKER_KINDS = ("workflows", "activities", "both")
 KINDS = ("kill engine", "kill worker", "stop engine", "stop worker")
 
@@ -43,7 +45,6 @@ class Role:
     folder: Path
     lines: Path
     process: subprocess.Popen[bytes] | None = None
-    stopped: bool = False
 
     def start(self) -> None:
         environment = {**os.environ, "ODRADEK_TEST_LINES": str(self.lines), "ODRADEK_TEST_PAUSE": str(PAUSE_S)}
@@ -108,11 +109,12 @@ class Chaos:
         for role in (*self.roles["engine"], *self.roles["worker"]):
             role.start()
         try:
-            async with Client(self.target, namespace=self.namespace, request_timeout=120) as client:
-                orders = asyncio.create_task(self._orders(client))
-                await self._faults(faults_per_kind)
-                self._stopping.set()
-                await orders
+            async with (
+                Client(self.target, namespace=self.namespace, request_timeout=PATIENCE_S) as client,
+                asyncio.TaskGroup() as group,
+            ):
+                group.create_task(self._orders(client))
+                group.create_task(self._faults(faults_per_kind))
         finally:
             for role in (*self.roles["engine"], *self.roles["worker"]):
                 role.kill()
@@ -134,10 +136,9 @@ class Chaos:
     async def _order(self, client: Client, amount: int, slots: asyncio.Semaphore) -> None:
         begun = time.monotonic()
         handle = await client.start(Order, amount, id=f"order-{amount}", task_queue=TASK_QUEUE)
-        patient = handle.with_options(timeout=300)
-        await patient.signal(Order.pick_up)
-        await patient.signal(Order.pick_up)
-        result = await patient.result()
+        await handle.signal(Order.pick_up)
+        await handle.signal(Order.pick_up)
+        result = await handle.with_options(timeout=PATIENCE_S).result()
         if result != expected(amount):
             self.report.wrong_results.append(f"order-{amount}: {result}")
         self.report.longest_order_s = max(self.report.longest_order_s, time.monotonic() - begun)
@@ -146,33 +147,28 @@ class Chaos:
     # ------------------------------------------------------------ faults
 
     async def _faults(self, per_kind: int) -> None:
-        """Kills go on while others are stopped; at least one engine and one worker of each kind of work stay alive."""
-        await asyncio.gather(
-            self._kills(per_kind, "engine"),
-            self._kills(per_kind, "worker"),
-            self._stops(per_kind, "engine"),
-            self._stops(per_kind, "worker"),
-        )
+        """Faults of engines and of workers go on side by side, and end the load when they are through."""
+        async with asyncio.TaskGroup() as group:
+            for what in ("engine", "worker"):
+                group.create_task(self._faults_of(what, per_kind))
+        self._stopping.set()
 
-    async def _kills(self, count: int, what: str) -> None:
+    async def _faults_of(self, what: str, count: int) -> None:
+        """One process is stopped for a while, and meanwhile another one killed; then all get some time to go on."""
         for _ in range(count):
-            await asyncio.sleep(self.random.uniform(2, 12))
-            role = self.random.choice([r for r in self.roles[what] if not r.stopped])
-            role.kill()
+            stopped = self.random.choice(self.roles[what])
+            stopped.signal(signal.SIGSTOP)
+            self.report.faults[f"stop {what}"] += 1
+            resumes_at = time.monotonic() + STOP_S
+            await asyncio.sleep(self.random.uniform(1, 10))
+            victim = self.random.choice([role for role in self.roles[what] if role is not stopped])
+            victim.kill()
             self.report.faults[f"kill {what}"] += 1
             await asyncio.sleep(self.random.uniform(0, 2))
-            role.start()
-
-    async def _stops(self, count: int, what: str) -> None:
-        for _ in range(count):
-            await asyncio.sleep(self.random.uniform(0.5, 3))
-            role = self.random.choice(self.roles[what])
-            role.stopped = True
-            role.signal(signal.SIGSTOP)
-            self.report.faults[f"stop {what}"] += 1
-            await asyncio.sleep(STOP_S)
-            role.signal(signal.SIGCONT)
-            role.stopped = False
+            victim.start()
+            await asyncio.sleep(resumes_at - time.monotonic())
+            stopped.signal(signal.SIGCONT)
+            await asyncio.sleep(self.random.uniform(2, 6))
 
     # ------------------------------------------------------------ what came out
 

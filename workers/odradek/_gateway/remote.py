@@ -113,7 +113,8 @@ class HttpService:
         except TimeoutError as error:
             raise errors.RequestTimeoutError(f"the server at {self.address} did not answer in time") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise errors.UnavailableError(f"no server of Odradek answers at {self.address}: {error}") from error
+            reason = error.os_error.strerror if isinstance(error, aiohttp.ClientConnectorError) else error
+            raise errors.UnavailableError(f"no server of Odradek answers at {self.address} ({reason})") from error
 
 
 def _read(status: int, data: bytes, kind: type[M]) -> M:

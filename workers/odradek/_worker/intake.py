@@ -132,7 +132,7 @@ class TaskIntake:
         elif verdict is Verdict.GAP:
             since = assignment.gaps.setdefault(position.partition, self._clock())
             if self._clock() - since > GAP_SECONDS:
-                logger.warning("tasks before %d of %s-%d are gone for good", record.offset, record.topic, record.partition)
+                logger.warning("tasks before %d of %s-%d are gone", record.offset, record.topic, record.partition)
                 assignment.chain.advance(position.partition, (position.previous_offset, position.previous_index))
                 return self._chained(assignment, record, position)
             logger.info(

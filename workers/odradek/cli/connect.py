@@ -42,7 +42,7 @@ async def connect(address: str, namespace: str, timeout: float) -> AsyncIterator
             client = Client(address, namespace=namespace, request_timeout=timeout, log_settings=settings)
         except ValueError as error:
             raise CommandError(ExitCode.USAGE, f"--address: {error}") from None
-        with running_process_told(address):
+        with running_process_told(address, "speak to it: --address {served}"):
             await client.__aenter__()
         try:
             yield ClientService(client, timeout)
@@ -80,8 +80,8 @@ def existing_folder(address: str) -> Path:
 
 
 @contextmanager
-def running_process_told(address: str) -> Iterator[None]:
-    """If the folder is open in another process, say how to reach that one."""
+def running_process_told(address: str, advice: str) -> Iterator[None]:
+    """If the folder is open in another process, say what to do; `{served}` in that is where that one can be reached."""
     try:
         yield
     except (LogLockedError, errors.UnavailableError) as error:
@@ -89,7 +89,7 @@ def running_process_told(address: str) -> Iterator[None]:
         if not isinstance(locked, LogLockedError) or not address.startswith("file:"):
             raise
         served = served_address(existing_folder(address))
-        hint = f"That process serves {served}: use --address {served}" if served else ""
+        hint = f"It is an `odradek dev`: {advice.format(served=served)}" if served else ""
         raise CommandError(ExitCode.UNAVAILABLE, str(locked), hint) from error
 
 

@@ -7,7 +7,6 @@ import json
 import os
 import shlex
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from .failures import CommandError, ExitCode
 from .loading import Definitions, example_input
 from .output import compact, stderr, stdout
 from .serving import QueueWorkers, WatchedLog
-from .stopping import Stop, stop_on_signals
+from .stopping import stop_on_signals
 
 
 @dataclass(frozen=True)
@@ -43,12 +42,12 @@ async def run(files: list[str], definitions: Definitions, settings: DevSettings)
         async with AsyncExitStack() as stack:
             listener = stack.enter_context(_listening(settings.port))
             url = f"http://{HOST}:{listener.getsockname()[1]}"
-            with running_process_told(address):
+            with running_process_told(address, "start your workflows there: {served}, or stop it first"):
                 log = await asyncio.to_thread(WatchedLog, settings.data)
             stack.push_async_callback(asyncio.to_thread, log.close)
             engine = Engine(log=log, namespace=settings.namespace, data_dir=settings.data / "state")
             await stack.enter_async_context(engine)
-            _watch(engine, stop)
+            stop.watch_engine(engine.wait_failed)
             client = await stack.enter_async_context(Client(log, namespace=settings.namespace))
             announced = _Announcement(settings.task_queue)
             workers = QueueWorkers(client, definitions, stop, announced.served)
@@ -76,12 +75,6 @@ def _listening(port: int) -> Iterator[socket.socket]:
                 "Another `odradek dev` may have it. Choose one with --port 8000, or --port 0 for any that is free.",
             ) from error
         yield listener
-
-
-def _watch(engine: Engine, stop: Stop) -> None:
-    """End the process when the engine cannot go on."""
-    thread = threading.Thread(target=lambda: stop.fail(engine.wait_failed()), name="odradek-watch", daemon=True)
-    thread.start()
 
 
 @contextmanager

@@ -96,6 +96,6 @@ def _tell(code: ExitCode, message: str, hint: str, as_json: bool) -> None:
         print(json.dumps(shown), file=sys.stderr)
         return
     stderr.print("[bold red]Error:[/] ", end="")
-    stderr.print(message, markup=False, highlight=False)
+    stderr.print(message, markup=False, soft_wrap=True)
     if hint:
-        stderr.print(hint, markup=False, highlight=False)
+        stderr.print(hint, markup=False, soft_wrap=True)

@@ -49,7 +49,7 @@ def _opened(target: str, options: list[str]) -> Iterator[tuple[Log, Path | None]
     folder = existing_folder(target) if target.startswith("file:") else None
     try:
         settings = kafka_settings(target, options)
-        with running_process_told(target):
+        with running_process_told(target, "stop it first"):
             log = open_log(target, **settings)
     except ValueError as error:
         raise CommandError(ExitCode.USAGE, str(error)) from None
@@ -107,7 +107,7 @@ def _print_record(record: Record, as_json: bool) -> None:
         print_json({**place, "time": at.replace("+00:00", "Z"), "key": key, "record": shown})
         return
     line = Text(f"{record.partition}:{record.offset}  ", "dim")
-    line.append(f"{at[11:23]}  ", "dim")
+    line.append(f"{at[11:23]}Z  ", "dim")
     line.append(shown.pop("type"), "bold")
     kept = {name: value for name, value in shown.items() if value not in (None, "", [], {}, 0)}
     line.append(f"  {cut(_fields(kept), _DETAILS_LIMIT) if sys.stdout.isatty() else _fields(kept)}")

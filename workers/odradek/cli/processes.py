@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -55,8 +54,7 @@ async def _run_engine(log: str, namespace: str, data: Path, partitions: int, opt
         except (LogError, ValueError) as error:
             raise _unreachable(log, error) from error
         try:
-            watch = threading.Thread(target=lambda: stop.fail(running.wait_failed()), daemon=True)
-            watch.start()
+            stop.watch_engine(running.wait_failed)
             stderr.print(f"Engine running on {log}, namespace {namespace}, state in {data}/", soft_wrap=True)
             await stop.wait()
         finally:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from .failures import ExitCode
+from .failures import CommandError, ExitCode
 from .output import stderr
 
 
@@ -24,6 +25,15 @@ class Stop:
         """End because of an error. From any thread."""
         self.error = self.error or error
         self._loop.call_soon_threadsafe(self._event.set)
+
+    def watch_engine(self, wait_failed: Callable[[], BaseException | None]) -> None:
+        """End when an engine cannot go on. `wait_failed` returns why, whenever that is."""
+
+        def watch() -> None:
+            error = wait_failed()
+            self.fail(CommandError(ExitCode.UNAVAILABLE, f"the engine cannot go on: {error}"))
+
+        threading.Thread(target=watch, name="odradek-watch", daemon=True).start()
 
     def request(self) -> None:
         """End gracefully; asked again, at once: nothing is lost, the log has it all."""

@@ -64,9 +64,7 @@ def _elapsed(found: Mapping[str, Any]) -> str:
 def _print_activities(pending: list[dict[str, Any]]) -> None:
     if not pending:
         return
-    table = Table(title="Pending activities", title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("Activity", "Task queue", "State", "Attempt", "Next retry", "Last failure"):
-        table.add_column(column, overflow="fold")
+    table = _table("Pending activities", "Activity", "Task queue", "State", "Attempt", "Next retry")
     for activity in pending:
         limit = activity["maximum_attempts"]
         retry = activity["next_retry_in"]
@@ -76,18 +74,26 @@ def _print_activities(pending: list[dict[str, Any]]) -> None:
             activity["state"].replace("_", " "),
             f"{activity['attempt']} of {limit}" if limit else str(activity["attempt"]),
             f"in {duration(retry)}" if retry is not None else "",
-            Text(failure_line(activity["last_failure"])),
         )
     stdout.print()
     stdout.print(table)
+    for activity in pending:
+        if activity["last_failure"]:
+            text = f"Last failure of {activity['activity_type']}: {failure_line(activity['last_failure'])}"
+            stdout.print(Text(text, "red"), soft_wrap=True)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
 
 
 def _print_timers(pending: list[dict[str, Any]]) -> None:
     if not pending:
         return
-    table = Table(title="Pending timers", title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("Number", "Fires at", "In", "Summary"):
-        table.add_column(column, overflow="fold")
+    table = _table("Pending timers", "Number", "Fires at", "In", "Summary")
     for timer in pending:
         left = duration(timer["due_in"]) if timer["due_in"] is not None else ""
         table.add_row(str(timer["seq"]), date_and_time(timer["due_time"]), left, Text(timer["summary"]))
