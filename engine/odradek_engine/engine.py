@@ -264,7 +264,7 @@ class Engine:
         """A processor on the stored state; on an empty one where the stored state cannot be of this log (L3)."""
         folder = self._folder / str(partition)
         state = State(RocksStorage(folder), partition)
-        first, end = self._log.offsets(TopicPartition(self.topics.events, partition))
+        first, end = self._offsets(TopicPartition(self.topics.events, partition))
         if state.partition.position > end:
             logger.error(
                 "ALARM: the state of partition %d is at offset %d, the log ends at %d: it is discarded and rebuilt",
@@ -279,6 +279,17 @@ class Engine:
                 f"ends at {state.partition.position}: records in between are gone. Put back a newer copy of the state"
             )
         return self._processor(partition, state)
+
+    def _offsets(self, tp: TopicPartition) -> tuple[int, int]:
+        """The log's own offsets; where no broker answers, we wait for one."""
+        while True:
+            try:
+                return self._log.offsets(tp)
+            except LogError as error:
+                if not error.retriable or self._stopping.is_set():
+                    raise
+                logger.warning("waiting for the log: %s", error)
+                self._stopping.wait(1.0)
 
     def _empty(self, state: State, partition: int) -> State:
         storage = state.storage
@@ -364,7 +375,7 @@ class Engine:
         starts = {}
         for tp in wanted:
             if tp not in positions:
-                first, end = self._log.offsets(tp)
+                first, end = self._offsets(tp)
                 starts[tp] = max(first, end - READ_BACK_RECORDS)
             else:
                 starts[tp] = positions[tp]

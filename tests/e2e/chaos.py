@@ -25,7 +25,7 @@ from odradek_log import TopicPartition, open_log
 from odradek_schemas import Topics, decode, history, idempotency_key
 from odradek_schemas.tasks import HistoryBatch
 
-from .orders import STEPS, TASK_QUEUE, Order, expected
+from .orders import PATIENT_LOG, STEPS, TASK_QUEUE, Order, expected
 
 HERE = Path(__file__).parent
 STOP_S = 20.0
@@ -110,7 +110,9 @@ class Chaos:
             role.start()
         try:
             async with (
-                Client(self.target, namespace=self.namespace, request_timeout=PATIENCE_S) as client,
+                Client(
+                    self.target, namespace=self.namespace, request_timeout=PATIENCE_S, log_settings=PATIENT_LOG
+                ) as client,
                 asyncio.TaskGroup() as group,
             ):
                 group.create_task(self._orders(client))

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from odradek import Client, Worker
 from odradek_engine import Engine
-from orders import TASK_QUEUE, Order, charge, ship, thank
+from orders import PATIENT_LOG, TASK_QUEUE, Order, charge, ship, thank
 
 ACTIVITIES = [charge, ship, thank]
 
@@ -28,7 +28,7 @@ async def _until_terminated() -> None:
 
 
 async def engine(target: str, namespace: str, folder: str) -> None:
-    async with Engine(target, namespace=namespace, data_dir=folder):
+    async with Engine(target, namespace=namespace, data_dir=folder, log_settings=PATIENT_LOG):
         await _until_terminated()
 
 
@@ -36,7 +36,7 @@ async def worker(target: str, namespace: str, kind: str) -> None:
     workflows = [] if kind == "activities" else [Order]
     activities = [] if kind == "workflows" else ACTIVITIES
     async with (
-        Client(target, namespace=namespace) as client,
+        Client(target, namespace=namespace, log_settings=PATIENT_LOG) as client,
         Worker(client, task_queue=TASK_QUEUE, workflows=workflows, activities=activities),
     ):
         await _until_terminated()
