@@ -86,6 +86,7 @@ def test_a_last_entry_that_was_written_in_part_is_dropped(
     log = make()
     assert values(log) == [b"one"]
     assert "unfinished append" in caplog.text
+    assert [e.value for e in entries_of(path) if not e.mark] == [b"one"]  # nothing is left of it
 
 
 def test_a_flipped_byte_is_reported_wherever_it_is(

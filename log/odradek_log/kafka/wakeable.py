@@ -11,6 +11,7 @@ a version is met that has neither, `wake` takes effect when the current slice of
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import logging
 import time
@@ -75,7 +76,8 @@ class WakeableConsumer:
         """End a waiting `poll` now, and all later ones until `reset`. From any thread."""
         self._woken = True
         if self._waiting and _can_interrupt:
-            contextvars.copy_context().run(self._interrupt)
+            with contextlib.suppress(RuntimeError):  # it was closed in this moment
+                contextvars.copy_context().run(self._interrupt)
 
     def _interrupt(self) -> None:
         if _identity is not None:
