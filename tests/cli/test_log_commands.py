@@ -154,6 +154,16 @@ def test_a_rebuild_that_fails_keeps_the_old_state(data: Path, monkeypatch: pytes
         log.close()
 
 
+def test_stats_counts_a_folder(used: Path) -> None:
+    counts = {"started": 1, "open": 0, "completed": 1, "failed": 0, "cancelled": 0, "terminated": 0, "timed_out": 0}
+    found = odradek("stats", str(used), "--json").json
+    assert found == {"types": {"Counter": {**counts, "open": 1, "completed": 0}, "elsewhere": counts}, "behind": 0}
+    assert "elsewhere" in odradek("stats", f"file:{used}").out
+    refused = odradek("stats", str(used), "--keep")
+    assert (refused.code, "needs no process" in refused.err) == (4, True)
+    assert odradek("stats", "file:./nowhere").code == 3
+
+
 def test_kafka_needs_the_folder_of_the_state(kafka_bootstrap: str) -> None:
     done = odradek("log", "verify", f"kafka://{kafka_bootstrap}")
     assert (done.code, "--data-dir" in done.err) == (2, True)

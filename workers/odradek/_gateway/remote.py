@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -113,8 +114,14 @@ class HttpService:
         except TimeoutError as error:
             raise errors.RequestTimeoutError(f"the server at {self.address} did not answer in time") from error
         except (aiohttp.ClientError, OSError) as error:
-            reason = error.os_error.strerror if isinstance(error, aiohttp.ClientConnectorError) else error
+            reason = _reason(error)
             raise errors.UnavailableError(f"no server of Odradek answers at {self.address} ({reason})") from error
+
+
+def _reason(error: Exception) -> str:
+    """The system's word for what is wrong, without the library's details around it."""
+    number = error.errno if isinstance(error, OSError) else None
+    return os.strerror(number) if number is not None and number > 0 else str(error)
 
 
 def _read(status: int, data: bytes, kind: type[M]) -> M:

@@ -11,6 +11,7 @@ from . import log, workflow
 from .dev import dev
 from .failures import EXIT_CODES
 from .processes import engine, worker
+from .stats import stats
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,3 +46,4 @@ app.command()(engine)
 app.command()(worker)
 app.add_typer(workflow.app, name="workflow")
 app.add_typer(log.app, name="log")
+app.command()(stats)

@@ -41,16 +41,20 @@ DataDir = Annotated[
 ]
 
 
+def log_address(target: str) -> tuple[str, Path | None]:
+    """The address of a log that may be given as a folder, and the folder. Raises CommandError if there is none."""
+    address = f"file:{target}" if Path(target).is_dir() and not target.startswith("file:") else target
+    return address, existing_folder(address) if address.startswith("file:") else None
+
+
 @contextmanager
 def _opened(target: str, options: list[str]) -> Iterator[tuple[Log, Path | None]]:
     """The log, and where its state is if it is a folder."""
-    if Path(target).is_dir() and not target.startswith("file:"):
-        target = f"file:{target}"
-    folder = existing_folder(target) if target.startswith("file:") else None
+    address, folder = log_address(target)
     try:
-        settings = kafka_settings(target, options)
-        with running_process_told(target, "stop it first"):
-            log = open_log(target, **settings)
+        settings = kafka_settings(address, options)
+        with running_process_told(address, "stop it first"):
+            log = open_log(address, **settings)
     except ValueError as error:
         raise CommandError(ExitCode.USAGE, str(error)) from None
     with closing(log):

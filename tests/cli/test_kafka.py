@@ -1,0 +1,61 @@
+"""Engine and worker as processes on a real Apache Kafka, used and looked after by commands."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import signal
+import time
+from pathlib import Path
+
+from .running import ROOT, SECONDS, odradek, running
+
+POKE = '{"id": 1, "name": "Poke", "cents": 1299}'
+
+
+def test_engine_worker_and_commands_on_kafka(kafka_bootstrap: str, tmp_path: Path) -> None:
+    log = f"kafka://{kafka_bootstrap}"
+    env = {"ODRADEK_ADDRESS": log, "ODRADEK_NAMESPACE": f"cli-{secrets.token_hex(4)}", "ODRADEK_TASK_QUEUE": "orders"}
+    state = str(tmp_path / "state")
+
+    def command(*arguments: str) -> str:
+        done = odradek(*arguments, env=env)
+        assert done.code == 0, done.err
+        return done.out
+
+    with (
+        running("engine", "--data", state, "--partitions", "4", env=env) as engine,
+        running("worker", "examples.food_order", cwd=ROOT, env=env) as worker,
+    ):
+        engine.wait_for("Engine running")
+        worker.wait_for("Worker running.* task queue orders: Order, charge, notify, refund")
+        command("workflow", "start", "Order", "--id", "o", "--input", POKE, "--input", '{"rating_after": 0.1}')
+        worker.wait_for("charged")
+        while json.loads(command("workflow", "query", "o", "status")) != "paid":
+            pass
+        for message in ("picked_up", "delivered"):
+            command("workflow", "signal", "o", message)
+        assert json.loads(command("workflow", "result", "o")).startswith("ch_")
+        assert "WorkflowCompleted" in command("workflow", "show", "o")
+        for process in (worker, engine):
+            process.send(signal.SIGTERM)
+            assert process.wait() == 0
+    uncounted = odradek("stats", log, env=env)
+    assert (uncounted.code, "odradek stats --keep" in uncounted.err) == (4, True)
+    with running("stats", log, "--keep", "--data", str(tmp_path / "stats"), env=env) as counting:
+        counting.wait_for("Counting")
+        give_up = time.monotonic() + SECONDS
+        while True:  # the table follows the topic: until it has caught up, it says how far it is behind
+            done = odradek("stats", log, "--json", env=env)
+            if done.code == 0 and done.json["behind"] == 0:
+                break
+            assert time.monotonic() < give_up, done
+        assert done.json["types"]["Order"]["completed"] == 1
+    verified = json.loads(command("log", "verify", log, "--data-dir", state, "--json"))
+    assert verified["ok"] is True
+    assert len(verified["partitions"]) == 4
+    records = [json.loads(line) for line in command("log", "dump", log, "--json").splitlines()]
+    signals = [r["record"]["signal"] for r in records if r["record"]["type"] == "SignalWorkflow"]
+    assert signals == ["picked_up", "delivered"]
+    assert json.loads(command("log", "rebuild", log, "--data-dir", state, "--json"))["records"] == len(records)
+    assert json.loads(command("log", "verify", log, "--data-dir", state, "--json"))["ok"] is True
