@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
 
-from odradek_log import LogError, Producer
+from odradek_log import LogError, Producer, ProducerFailedError
 from odradek_schemas.records import EffectsEmitted, Mark
 
 from .fold import Effect
@@ -61,6 +61,8 @@ class Emitter:
         self._reported: set[tuple[Output, Place]] = set()
         self.unmarked_effects = False
         """Whether something was emitted since the last marks, or is not marked yet."""
+        self.producer_failed = False
+        """Whether a producer met an error that it does not recover from: nothing more is emitted by this one."""
         self.in_flight = 0
         self.in_flight_bytes = 0
 
@@ -123,6 +125,9 @@ class Emitter:
 
     def _recover(self, output: Output, session: _Session) -> None:
         place, error = session.failed or ((-1, 0), LogError(""))
+        if isinstance(error, ProducerFailedError):
+            self.producer_failed = True
+            return
         if not error.retriable:
             if (output, place) not in self._reported:
                 self._reported.add((output, place))

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,7 +19,7 @@ from odradek_schemas import Topics
 from .clock import Clock, Randomness, SystemClock, SystemRandomness
 from .fold import State, UnsupportedVersionError
 from .processor import Counters, Processor, Settings, StaleStateError
-from .store import RocksStorage, StoreError
+from .store import EngineStorage, RocksStorage, StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +74,7 @@ class Engine:
         log_settings: Mapping[str, Any] | None = None,
         clock: Clock | None = None,
         randomness: Randomness | None = None,
+        open_storage: Callable[[Path], EngineStorage] = RocksStorage,
     ) -> None:
         if (target is None) == (log is None):
             raise ValueError("give the engine either the address of a log, or an open log")
@@ -83,6 +83,8 @@ class Engine:
         self._given_log = log
         self._log_settings = dict(log_settings or {})
         self._folder = Path(data_dir) / namespace
+        self._open_storage = open_storage
+        self._stored: dict[int, EngineStorage] = {}
         self._new_partitions = partitions
         self._settings = settings or Settings()
         self._clock = clock or SystemClock()
@@ -103,16 +105,25 @@ class Engine:
 
     def start(self) -> None:
         """Begin to process. Returns at once; partitions come from the group a moment later."""
+        self.connect()
+        for name, run in (("odradek-fold", self._fold_forever), ("odradek-reads", self._read_forever)):
+            thread = threading.Thread(target=self._guard, args=(run,), name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def connect(self) -> None:
+        """What `start` does before its threads: reach the log, and join the group of engines."""
         self._log = self._given_log or open_log(self._target or "", **self._log_settings)
         self._partitions = ensure_topics(self._log, self.topics, self._new_partitions)
         self._producer = self._log.producer()
         self._bulk_producer = self._log.producer(linger_ms=BULK_LINGER_MS)
         self._consumer = self._log.consumer()
         self._reader = self._log.consumer()
-        for name, run in (("odradek-fold", self._fold_forever), ("odradek-reads", self._read_forever)):
-            thread = threading.Thread(target=self._guard, args=(run,), name=name, daemon=True)
-            self._threads.append(thread)
-            thread.start()
+        self._read_positions: dict[TopicPartition, int] = {}
+        self._persist_at = self._clock.monotonic() + PERSIST_EVERY_S
+        self._consumer.subscribe(
+            f"{self.topics.prefix}engine", [self.topics.events], self._on_assigned, self._on_revoked
+        )
 
     def stop(self) -> None:
         """Hand the partitions over, put the state on disk, and stop."""
@@ -165,24 +176,27 @@ class Engine:
     # ------------------------------------------------------------ the folding thread
 
     def _fold_forever(self) -> None:
-        consumer = self._consumer
-        consumer.subscribe(
-            f"{self.topics.prefix}engine", [self.topics.events], self._on_assigned, self._on_revoked
-        )
-        persist_at = self._clock.monotonic() + PERSIST_EVERY_S
         try:
             while not self._stopping.is_set():
-                self._step(consumer, max(0.0, self._tick_all_at - self._clock.monotonic()))
-                if self._clock.monotonic() >= persist_at:
-                    self._persist()
-                    persist_at = self._clock.monotonic() + PERSIST_EVERY_S
+                self.step(max(0.0, self._tick_all_at - self._clock.monotonic()))
         finally:
-            consumer.close()
+            self._consumer.close()
             with self._lock:
                 self._release(list(self._processors))
+                for storage in self._stored.values():
+                    storage.close()  # of one whose partition could not be opened
 
-    def _step(self, consumer: Consumer, timeout: float) -> None:
-        """One poll: fold what came, then do what time asks for."""
+    def step(self, timeout: float) -> None:
+        """One turn of the folding thread: fold what comes within `timeout` seconds, then do what time asks for."""
+        self._fold_some(self._consumer, timeout)
+        if any(p.producer_failed for p in self._processors.values()):
+            self._renew_producers()
+        if self._clock.monotonic() >= self._persist_at:
+            self._persist_at = self._clock.monotonic() + PERSIST_EVERY_S
+            for storage in list(self._stored.values()):
+                storage.persist()
+
+    def _fold_some(self, consumer: Consumer, timeout: float) -> None:
         records = consumer.poll(timeout)
         with self._lock:
             touched: dict[int, Processor] = {}
@@ -202,7 +216,8 @@ class Engine:
                     processor.maybe_flush()
             self._tick(touched.values())
         while any(p.overloaded for p in list(self._processors.values())) and not self._stopping.is_set():
-            self._producer.flush(0.05)
+            for producer in (self._producer, self._bulk_producer):
+                producer.flush(0.05)
             with self._lock:
                 self._tick(self._processors.values())
 
@@ -216,17 +231,18 @@ class Engine:
             processor.tick()
             self._tick_all_at = min(self._tick_all_at, now + processor.wait_s())
 
-    def _persist(self) -> None:
-        for storage in list(self._storages().values()):
-            storage.persist()
-
-    def _storages(self) -> dict[int, RocksStorage]:
+    def _renew_producers(self) -> None:
+        """After an error that a producer does not recover from: go on with new ones, as if newly elected."""
+        logger.warning("a producer failed for good; going on with new ones")
+        old = (self._producer, self._bulk_producer)
         with self._lock:
-            return {
-                p: processor.state.storage
-                for p, processor in self._processors.items()
-                if isinstance(processor.state.storage, RocksStorage)
-            }
+            self._producer = self._log.producer()
+            self._bulk_producer = self._log.producer(linger_ms=BULK_LINGER_MS)
+            for processor in self._processors.values():
+                processor.use(self._producer, self._bulk_producer)
+            self._tick_all_at = 0.0
+        for producer in old:
+            producer.close()
 
     # ------------------------------------------------------------ assignment
 
@@ -256,14 +272,13 @@ class Engine:
             if processor is not None:
                 processor.release()
                 processor.state.flush()
-                storage = processor.state.storage
-                if isinstance(storage, RocksStorage):
-                    storage.close()
+                self._stored.pop(partition).close()
 
     def _open(self, partition: int) -> Processor:
         """A processor on the stored state; on an empty one where the stored state cannot be of this log (L3)."""
         folder = self._folder / str(partition)
-        state = State(RocksStorage(folder), partition)
+        rebuilds = 0
+        state = self._stored_state(partition)
         first, end = self._offsets(TopicPartition(self.topics.events, partition))
         if state.partition.position > end:
             logger.error(
@@ -272,13 +287,16 @@ class Engine:
                 state.partition.position,
                 end,
             )
-            state = self._empty(state, partition)
+            state = self._empty(partition)
+            rebuilds = 1
         if first > state.partition.position:
             raise StoreError(
                 f"partition {partition} of {self.topics.events} begins at offset {first}, the state in {folder} "
                 f"ends at {state.partition.position}: records in between are gone. Put back a newer copy of the state"
             )
-        return self._processor(partition, state)
+        processor = self._processor(partition, state)
+        processor.counters.rebuilds = rebuilds
+        return processor
 
     def _offsets(self, tp: TopicPartition) -> tuple[int, int]:
         """The log's own offsets; where no broker answers, we wait for one."""
@@ -291,12 +309,14 @@ class Engine:
                 logger.warning("waiting for the log: %s", error)
                 self._stopping.wait(1.0)
 
-    def _empty(self, state: State, partition: int) -> State:
-        storage = state.storage
-        if isinstance(storage, RocksStorage):
-            storage.destroy()
-            shutil.rmtree(storage.folder, ignore_errors=True)
-        return State(RocksStorage(self._folder / str(partition)), partition)
+    def _stored_state(self, partition: int) -> State:
+        storage = self._stored[partition] = self._open_storage(self._folder / str(partition))
+        return State(storage, partition)
+
+    def _empty(self, partition: int) -> State:
+        """The stored state is discarded."""
+        self._stored.pop(partition).destroy()
+        return self._stored_state(partition)
 
     def _processor(self, partition: int, state: State) -> Processor:
         return Processor(
@@ -319,7 +339,7 @@ class Engine:
         logger.error("ALARM: %s. The state is discarded and rebuilt", error)
         old = self._processors[partition]
         old.release()
-        processor = self._processor(partition, self._empty(old.state, partition))
+        processor = self._processor(partition, self._empty(partition))
         processor.counters = old.counters
         processor.counters.rebuilds += 1
         self._processors[partition] = processor
@@ -351,22 +371,25 @@ class Engine:
         self._reader.wake()
 
     def _read_forever(self) -> None:
-        positions: dict[TopicPartition, int] = {}
         try:
             while not self._stopping.is_set():
-                if self._reads_changed:
-                    positions = self._reassign(positions)
-                records = self._reader.poll(1.0)
-                if not records:
-                    continue
-                with self._lock:
-                    for record in records:
-                        positions[TopicPartition(record.topic, record.partition)] = record.offset + 1
-                        processor = self._processors.get(record.partition)
-                        if processor is not None:
-                            processor.handle_ephemeral(record.value)
+                self.read_step(1.0)
         finally:
             self._reader.close()
+
+    def read_step(self, timeout: float) -> None:
+        """One turn of the reading thread: take in the reads and heartbeats that come within `timeout` seconds."""
+        if self._reads_changed:
+            self._read_positions = self._reassign(self._read_positions)
+        records = self._reader.poll(timeout)
+        if not records:
+            return
+        with self._lock:
+            for record in records:
+                self._read_positions[TopicPartition(record.topic, record.partition)] = record.offset + 1
+                processor = self._processors.get(record.partition)
+                if processor is not None:
+                    processor.handle_ephemeral(record.value)
 
     def _reassign(self, positions: dict[TopicPartition, int]) -> dict[TopicPartition, int]:
         with self._lock:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import odradek_log
-from odradek_log import LogError, Producer, TopicPartition
+from odradek_log import LogError, Producer, ProducerFailedError, TopicPartition
 from odradek_schemas import DecodeError, Topics, decode, encode, ephemeral, history
 from odradek_schemas.common import Record, Request
 from odradek_schemas.records import ClockRead, EffectFailed, LeaderElected
@@ -105,6 +105,7 @@ class Processor:
         self._partitions = partitions
         self._here = TopicPartition(topics.events, partition)
         self._failures: deque[Callable[[], None]] = deque()
+        self._append_failed_for_good = False
         self.leadership = Leadership(member, self._election, self._append_election, clock, randomness)
         self._check_at = state.partition.position - 1
         self._mark_at = 0.0
@@ -142,6 +143,18 @@ class Processor:
             self.emitter.drain()
             self._append_marks()
         self.leadership.resign()
+
+    @property
+    def producer_failed(self) -> bool:
+        """Whether a producer is of no more use: `use` another."""
+        return self._append_failed_for_good or self.emitter.producer_failed
+
+    def use(self, producer: Producer, bulk_producer: Producer) -> None:
+        """Go on with new producers, in a new term: what the old ones had out may have landed or not."""
+        self._producer, self._bulk_producer = producer, bulk_producer
+        self._append_failed_for_good = self.emitter.producer_failed = False
+        if self.leadership.holding:
+            self.gain()
 
     # ------------------------------------------------------------ folding
 
@@ -352,6 +365,8 @@ class Processor:
         def delivered(offset: int, error: LogError | None) -> None:
             if error is not None:
                 logger.warning("could not append %s to partition %d: %s", name, self.partition, error)
+                if isinstance(error, ProducerFailedError):
+                    self._append_failed_for_good = True
                 if failed is not None:
                     self._failures.append(failed)
 

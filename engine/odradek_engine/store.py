@@ -8,14 +8,33 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 from rocksdict import AccessType, Options, Rdict, WriteBatch, WriteOptions
+
+from .fold import Storage
 
 WRITE_BUFFER_BYTES = 16 * 1024 * 1024
 
 
 class StoreError(Exception):
     """The store cannot be read or written; the message says which folder, and what to do."""
+
+
+class EngineStorage(Storage, Protocol):
+    """A `Storage` that an engine keeps a partition's state in."""
+
+    def persist(self) -> None:
+        """Make what was written survive a crash."""
+        ...
+
+    def close(self) -> None:
+        """Persist and close."""
+        ...
+
+    def destroy(self) -> None:
+        """Close and delete; the log rebuilds it."""
+        ...
 
 
 class RocksStorage:

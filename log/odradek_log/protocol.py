@@ -24,6 +24,12 @@ class LogUnavailableError(LogError):
     retriable = True
 
 
+class ProducerFailedError(LogError):
+    """This producer will never append again; a new one of the same log may."""
+
+    retriable = True
+
+
 class LogLockedError(LogError):
     """Another process has the embedded log's folder open."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import pytest
-from odradek_log import Committed, LogError, LogUnavailableError, TopicPartition, TopicSpec
+from odradek_log import Committed, LogError, ProducerFailedError, TopicPartition, TopicSpec
 from odradek_log.simulated import SimulatedLog
 
 from .harness import Deliveries, Membership
@@ -133,7 +133,7 @@ def test_a_fatal_error_gives_up_all_sends_of_the_session() -> None:
         producer.send("t", 0, b"", b"2", deliveries.of(2))
         log.run()
         assert [label for label, _, _ in deliveries.seen] == [0, 1, 2]
-        assert all(offset == -1 and isinstance(e, LogUnavailableError) for _, offset, e in deliveries.seen)
+        assert all(offset == -1 and isinstance(e, ProducerFailedError) for _, offset, e in deliveries.seen)
         return len(log.records[A])
 
     assert outcomes(play) == {0, 1, 2}  # never the one after the error

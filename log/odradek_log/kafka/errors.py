@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from confluent_kafka import KafkaError, KafkaException
 
-from ..protocol import LogCorruptError, LogError, LogUnavailableError, RecordTooLargeError
+from ..protocol import LogCorruptError, LogError, LogUnavailableError, ProducerFailedError, RecordTooLargeError
 
 _UNAVAILABLE = {
     KafkaError._TRANSPORT,
@@ -47,7 +47,7 @@ def translate(error: KafkaError, what: str, servers: str) -> LogError:
     """The log's error for `error`, met while doing `what` on the cluster at `servers`."""
     code, said = error.code(), error.str()
     if error.fatal() or code == KafkaError._FATAL:
-        return LogError(
+        return ProducerFailedError(
             f"{what} failed for good ({said}): close this producer or consumer and ask the log for a new one"
         )
     if code in _TOO_LARGE:

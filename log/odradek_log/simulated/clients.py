@@ -11,6 +11,7 @@ from ..protocol import (
     LogError,
     LogUnavailableError,
     OnDelivery,
+    ProducerFailedError,
     Record,
     RecordTooLargeError,
     TopicPartition,
@@ -70,6 +71,8 @@ class SimulatedProducer:
             return LogError(f"there is no topic {where.topic!r} with a partition {where.partition}: create it first")
         if len(key) + len(value) > self._log.max_record_bytes:
             return RecordTooLargeError(f"a record of {len(key) + len(value):,} bytes is above the log's limit")
+        if self._log.chance(self._log.faults.refuse):
+            return LogUnavailableError("the log took too long; later it may work")
         return None
 
     def _channel(self, channels: dict[TopicPartition, Channel], where: TopicPartition) -> Channel:
@@ -119,7 +122,7 @@ class SimulatedProducer:
 
     def fail(self) -> None:
         """A fatal error: all that is out, and all later sends, are given up; a part of what is out lands later."""
-        self._fatal = LogUnavailableError("the producer failed for good: ask the log for a new one")
+        self._fatal = ProducerFailedError("the producer failed for good: ask the log for a new one")
         self._cut()
         for send in self._out:
             send.settle(-1, self._fatal)

@@ -17,9 +17,12 @@ _T = TypeVar("_T")
 
 @dataclass
 class Faults:
-    """repeat: how often an append lands twice, as that of a producer without idempotence may (0 to 1)."""
+    """repeat: how often an append lands twice, as that of a producer without idempotence may (0 to 1).
+    refuse: how often a send is given up alone, while later ones go on (0 to 1).
+    """
 
     repeat: float = 0.0
+    refuse: float = 0.0
 
 
 class SimulatedProcess:
