@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from odradek_engine.stats.counts import PartitionCounts, TypeCounts, decode_row, encode_row
 from odradek_schemas import Position, encode
@@ -95,6 +95,7 @@ def test_after_a_cut_the_chain_begins_anywhere() -> None:
 
 
 @given(st.data())
+@settings(max_examples=50, deadline=None)
 def test_any_repetition_gives_the_same_counts(data: st.DataObject) -> None:
     """An emission session may begin again at any batch that is not marked as delivered."""
     source = Source()
