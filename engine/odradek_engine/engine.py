@@ -180,11 +180,15 @@ class Engine:
             while not self._stopping.is_set():
                 self.step(max(0.0, self._tick_all_at - self._clock.monotonic()))
         finally:
-            self._consumer.close()
-            with self._lock:
-                self._release(list(self._processors))
-                for storage in self._stored.values():
-                    storage.close()  # of one whose partition could not be opened
+            self.hand_over()
+
+    def hand_over(self) -> None:
+        """Leave the group, and put the state on disk: what the folding thread does at its end."""
+        self._consumer.close()
+        with self._lock:
+            self._release(list(self._processors))
+            for partition in list(self._stored):
+                self._stored.pop(partition).close()  # of one whose partition could not be opened
 
     def step(self, timeout: float) -> None:
         """One turn of the folding thread: fold what comes within `timeout` seconds, then do what time asks for."""

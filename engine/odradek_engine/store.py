@@ -43,7 +43,13 @@ class RocksStorage:
     def __init__(self, folder: Path, read_only: bool = False) -> None:
         self.folder = folder
         if not read_only:
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StoreError(
+                    f"cannot make the folder {folder} for the state: {error}. Give the engine a data directory "
+                    "that it may write to"
+                ) from error
         options = Options(raw_mode=True)
         options.create_if_missing(not read_only)
         options.set_write_buffer_size(WRITE_BUFFER_BYTES)
