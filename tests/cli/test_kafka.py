@@ -8,11 +8,14 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from .running import ROOT, SECONDS, odradek, running
 
 POKE = '{"id": 1, "name": "Poke", "cents": 1299}'
 
 
+@pytest.mark.timeout(300)
 def test_engine_worker_and_commands_on_kafka(kafka_bootstrap: str, tmp_path: Path) -> None:
     log = f"kafka://{kafka_bootstrap}"
     env = {"ODRADEK_ADDRESS": log, "ODRADEK_NAMESPACE": f"cli-{secrets.token_hex(4)}", "ODRADEK_TASK_QUEUE": "orders"}
