@@ -120,6 +120,7 @@ class Engine:
         self._consumer = self._log.consumer()
         self._reader = self._log.consumer()
         self._read_positions: dict[TopicPartition, int] = {}
+        self._reads_began: dict[TopicPartition, int] = {}
         self._persist_at = self._clock.monotonic() + PERSIST_EVERY_S
         self._consumer.subscribe(
             f"{self.topics.prefix}engine", [self.topics.events], self._on_assigned, self._on_revoked
@@ -390,10 +391,11 @@ class Engine:
             return
         with self._lock:
             for record in records:
-                self._read_positions[TopicPartition(record.topic, record.partition)] = record.offset + 1
+                tp = TopicPartition(record.topic, record.partition)
+                self._read_positions[tp] = record.offset + 1
                 processor = self._processors.get(record.partition)
                 if processor is not None:
-                    processor.handle_ephemeral(record.value)
+                    processor.handle_ephemeral(record.value, past=record.offset < self._reads_began.get(tp, 0))
 
     def _reassign(self, positions: dict[TopicPartition, int]) -> dict[TopicPartition, int]:
         with self._lock:
@@ -404,6 +406,7 @@ class Engine:
             if tp not in positions:
                 first, end = self._offsets(tp)
                 starts[tp] = max(first, end - READ_BACK_RECORDS)
+                self._reads_began[tp] = end
             else:
                 starts[tp] = positions[tp]
         self._reader.assign(starts)

@@ -317,8 +317,11 @@ class Processor:
 
     # ------------------------------------------------------------ reads and heartbeats
 
-    def handle_ephemeral(self, value: bytes) -> None:
-        """A record of `ephemeral`. What cannot be read there is nobody's: a line in the log file, no more."""
+    def handle_ephemeral(self, value: bytes, *, past: bool = False) -> None:
+        """A record of `ephemeral`. What cannot be read there is nobody's: a line in the log file, no more.
+
+        `past`: it was there before we had the partition; a heartbeat among those tells nothing of now.
+        """
         if not self.leadership.leading:
             return
         try:
@@ -327,7 +330,8 @@ class Processor:
             logger.warning("a record of %s was not understood: %s", self._topics.ephemeral, error)
             return
         if isinstance(record, ephemeral.WorkerHeartbeat):
-            self.sessions.heard(record)
+            if not past:
+                self.sessions.heard(record)
         elif isinstance(record, ephemeral.ActivityHeartbeat):
             self.sessions.heard_activity(record)
         elif isinstance(

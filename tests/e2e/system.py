@@ -73,9 +73,9 @@ class System:
 
 
 @asynccontextmanager
-async def system_on(target: str, folder: Path) -> AsyncIterator[System]:
-    """A new namespace on the log at `target`."""
-    namespace = f"test-{uuid.uuid4().hex[:8]}"
+async def system_on(target: str, folder: Path, namespace: str = "") -> AsyncIterator[System]:
+    """A namespace on the log at `target`: a new one, unless it is named."""
+    namespace = namespace or f"test-{uuid.uuid4().hex[:8]}"
     log = await asyncio.to_thread(open_log, target)
     try:
         async with (

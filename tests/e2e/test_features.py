@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from odradek_schemas import Position, Request, records, tasks
 
 from . import programs
 from .programs import ACTIVITIES, WORKFLOWS, Buy, Item, calls, gates
-from .system import System
+from .system import System, system_on
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
 QUEUE = "features"
@@ -223,6 +224,16 @@ async def test_describe_says_that_no_worker_polls_the_queue(system: System) -> N
     assert described.missing_queues == ("a-queue-without-workers",)
     assert any("a-queue-without-workers" in warning for warning in described.warnings)
     await handle.terminate()
+
+
+async def test_a_worker_that_is_gone_is_not_taken_for_live_by_the_next_engine(tmp_path: Path) -> None:
+    target = f"file:{tmp_path / 'log'}"
+    async with system_on(target, tmp_path / "state", "again") as system, system.worker("q", workflows=WORKFLOWS):
+        handle = await system.client.start(programs.waits_long, id="w", task_queue="q")
+        while not (await handle.describe()).workers:
+            continue
+    async with system_on(target, tmp_path / "state", "again") as system:
+        assert (await system.client.get("w").describe()).missing_queues == ("q",)
 
 
 async def test_describe_says_that_the_workflow_type_is_unknown(system: System) -> None:
