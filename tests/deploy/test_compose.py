@@ -10,17 +10,23 @@ import re
 import signal
 import tomllib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from ..cli.running import ROOT, odradek, running
+from ..cli.running import ROOT, Process, odradek, running
 from ..kafka.broker import Broker, free_port
 
 SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
-INSTALLED_IN_IMAGE = {"/app/": f"{ROOT}/"}
+READY = {
+    "engine": "Engine running on",
+    "worker": "Worker running on .*task queue orders: .*Order",
+    "stats": "Counting",
+}
+"""What each service says when it runs, in the order in which they need each other."""
 POKE = '{"id": 1, "name": "Poke", "cents": 1299}'
 
 
@@ -64,25 +70,24 @@ def broker() -> Iterator[Broker]:
 
 
 @pytest.fixture
-def containers(broker: Broker, tmp_path: Path) -> Iterator[dict[str, Any]]:
-    """The processes of `engine` and `worker`, running."""
-    processes: dict[str, Any] = {}
-    with running(*command("engine"), env=environment("engine", broker), cwd=folder(tmp_path, "engine")) as engine:
-        processes["engine"] = engine
-        engine.wait_for("Engine running on")
-        with running(*command("worker"), env=environment("worker", broker), cwd=folder(tmp_path, "worker")) as worker:
-            processes["worker"] = worker
-            worker.wait_for("Worker running on .*task queue orders: .*Order")
-            yield processes
+def containers(broker: Broker, tmp_path: Path) -> Iterator[dict[str, Process]]:
+    """The processes of all services but `kafka`, running."""
+    processes: dict[str, Process] = {}
+    with ExitStack() as stack:
+        for service, says in READY.items():
+            folder = tmp_path / service
+            folder.mkdir()
+            process = running(*command(service), env=environment(service, broker), cwd=folder)
+            processes[service] = stack.enter_context(process)
+            processes[service].wait_for(says)
+        assert {"kafka", *processes} == SERVICES.keys()
+        yield processes
 
 
 def command(service: str) -> list[str]:
     """The arguments after `odradek`, with the image's folders as those of this machine."""
     assert json.loads(last("ENTRYPOINT")) == ["odradek"]
-    words: list[str] = SERVICES[service]["command"]
-    for inside, here in INSTALLED_IN_IMAGE.items():
-        words = [word.replace(inside, here) for word in words]
-    return words
+    return [word.replace("/app/", f"{ROOT}/") for word in SERVICES[service]["command"]]
 
 
 def environment(service: str, broker: Broker) -> dict[str, str]:
@@ -90,14 +95,7 @@ def environment(service: str, broker: Broker) -> dict[str, str]:
     return {name: value.replace("kafka:19092", broker.bootstrap) for name, value in given.items()}
 
 
-def folder(tmp_path: Path, service: str) -> Path:
-    """The container's working folder."""
-    path = tmp_path / service
-    path.mkdir()
-    return path
-
-
-def test_an_order_runs_through_kafka(broker: Broker, containers: dict[str, Any]) -> None:
+def test_an_order_runs_through_kafka(broker: Broker, containers: dict[str, Process]) -> None:
     """What the comment at the head of the file shows, in its own words."""
     there = environment("engine", broker)
     start = ("workflow", "start", "Order", "--id", "order-42", "--task-queue", "orders")
@@ -109,14 +107,27 @@ def test_an_order_runs_through_kafka(broker: Broker, containers: dict[str, Any])
     containers["worker"].wait_for("notified the customer: Rate your Poke")
     result = odradek("workflow", "result", "order-42", env=there)
     assert (result.code, "ch_" in result.out) == (0, True), result.err
+    counts = counted(there)
+    assert counts["Order"] == {**dict.fromkeys(counts["Order"], 0), "started": 1, "completed": 1}
     status = odradek("workflow", "query", "order-42", "status", env=there)
     assert "delivered" in status.out
 
 
-def test_services_stop_in_time_when_compose_asks(containers: dict[str, Any]) -> None:
+def counted(environment: dict[str, str]) -> dict[str, dict[str, int]]:
+    """What `odradek stats` says once nothing is left to count."""
+    for _ in range(60):
+        found = odradek("stats", "--json", env=environment)
+        assert found.code == 0, found.err
+        if not found.json["behind"]:
+            types: dict[str, dict[str, int]] = found.json["types"]
+            return types
+    raise AssertionError(f"the read model stays behind: {found.out}")
+
+
+def test_services_stop_in_time_when_compose_asks(containers: dict[str, Process]) -> None:
     grace = int(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
     assert grace < 60, "what the wait below allows"
-    for process in reversed(containers.values()):
+    for process in reversed([*containers.values()]):
         process.send(signal.SIGTERM)
         assert process.wait() == 0
 
