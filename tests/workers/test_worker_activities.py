@@ -6,7 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from odradek._worker.activities import CLAIM_AGAIN_SECONDS, Activities, Attempt, Completed, Deferred, Failed, Stopped
+from odradek._worker.activities import (
+    CLAIM_AGAIN_SECONDS,
+    Activities,
+    Attempt,
+    Completed,
+    Deferred,
+    Failed,
+    Late,
+    Stopped,
+)
 from odradek._worker.offsets import Ticket
 from odradek_log.protocol import LogUnavailableError, OnDelivery, RecordTooLargeError
 from odradek_schemas import Failure, Payload, Position, decode
@@ -492,3 +501,39 @@ def test_a_short_attempt_that_nobody_wants_any_more_leaves_no_record() -> None:
     bench.end(Stopped())
     assert ticket.finished
     assert bench.of(ActivityStarted) + bench.of(ActivityCancelled) == []
+
+
+# ---------------------------------------------------------------- attempts that begin late
+
+
+def test_t4_an_attempt_that_did_not_begin_in_time_is_claimed_before_it_does() -> None:
+    bench = ActivityBench()
+    bench.task()
+    assert bench.launched[0].begin_before == bench.now + 5.0
+    bench.advance(20)
+    bench.end(Late())
+    assert [started.claim for started in bench.of(ActivityStarted)] == [False, True]
+    bench.claimed(True)
+    assert len(bench.launched) == 2
+    assert bench.launched[1].begin_before == bench.now + 5.0
+    bench.end(Completed(None))
+    assert len(bench.of(ActivityCompleted)) == 1
+
+
+def test_t4_an_attempt_that_another_worker_did_meanwhile_never_begins() -> None:
+    bench = ActivityBench()
+    bench.task()
+    bench.end(Late())
+    bench.claimed(False)
+    assert len(bench.launched) == 1
+    assert bench.of(ActivityCompleted) + bench.of(ActivityFailed) == []
+    assert bench.core.free == 100
+
+
+def test_an_attempt_that_is_late_and_unwanted_is_not_claimed() -> None:
+    bench = ActivityBench()
+    bench.task()
+    bench.core.on_cancel(cancel_request("closed"))
+    bench.end(Late())
+    assert [started.claim for started in bench.of(ActivityStarted)] == [False]
+    assert bench.core.free == 100

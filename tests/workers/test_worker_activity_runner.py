@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from odradek import activity
 from odradek._converter import DataConverter
 from odradek._definitions import activity_definition
-from odradek._worker.activities import Attempt, Completed, Deferred, Failed, Outcome, Stopped
+from odradek._worker.activities import Attempt, Completed, Deferred, Failed, Late, Outcome, Stopped
 from odradek._worker.activity_runner import ActivityRunner
 from odradek._worker.heartbeats import HeartbeatThrottle
 from odradek.errors import ApplicationError
@@ -276,3 +277,24 @@ async def test_an_activity_that_cancels_itself_has_failed() -> None:
         raise asyncio.CancelledError
 
     assert isinstance(await Running(odd).run("odd"), Failed)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+async def test_t4_code_that_would_begin_too_late_does_not_begin(plain: bool) -> None:
+    """The process stood still between taking the task and running it."""
+    begun: list[int] = []
+
+    @activity.define
+    async def on_loop() -> None:
+        begun.append(1)
+
+    @activity.define
+    def in_thread() -> None:
+        begun.append(1)
+
+    running = Running(on_loop, in_thread)
+    task = activity_task(activity_type="in_thread" if plain else "on_loop")
+    attempt = Attempt(task, "s1", HeartbeatThrottle(0), state="running", begin_before=time.monotonic() - 1)
+    running.runner.launch(attempt)
+    assert await running.outcome() == Late()
+    assert begun == []

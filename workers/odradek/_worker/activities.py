@@ -50,7 +50,8 @@ class Key(NamedTuple):
 class Attempt:
     """One attempt that this worker has taken. `session`: under which it was claimed last.
 
-    cancel_reason: empty while nobody has asked it to stop; else the engine's reason, or shutdown.
+    cancel_reason: empty while nobody has asked it to stop; else the engine's reason, or shutdown. begin_before: on
+    the core's clock; code that has not begun by then must not begin.
     """
 
     task: ActivityTask
@@ -58,6 +59,7 @@ class Attempt:
     beats: HeartbeatThrottle
     state: str = "claiming"  # claiming, running, reporting
     cancel_reason: str = ""
+    begin_before: float = float("inf")
     tickets: list[Ticket] = field(default_factory=list[Ticket])
 
     @property
@@ -78,11 +80,15 @@ class Stopped(NamedTuple):
     """It ended because it was asked to."""
 
 
+class Late(NamedTuple):
+    """It has not begun: this process stood still, and meanwhile another worker may have done it."""
+
+
 class Deferred(NamedTuple):
     """It will be completed from elsewhere, by its task token."""
 
 
-Outcome: TypeAlias = Completed | Failed | Stopped | Deferred
+Outcome: TypeAlias = Completed | Failed | Stopped | Late | Deferred
 _Result: TypeAlias = ActivityCompleted | ActivityFailed | ActivityCancelled | ActivityHandedBack
 
 
@@ -117,7 +123,8 @@ class Reports(Protocol):
 class Activities:
     """The attempts on this worker, at most `limit` at once.
 
-    An attempt that ends within `start_after` seconds is not announced as started: its result says it all.
+    An attempt that ends within `start_after` seconds is not announced as started: its result says it all. One that
+    has not begun within `stale_after` seconds is claimed before it does (rule T4).
     """
 
     def __init__(
@@ -129,6 +136,7 @@ class Activities:
         clock: Callable[[], float],
         limit: int = 100,
         start_after: float = 0.005,
+        stale_after: float = 5.0,
     ) -> None:
         self._reports = reports
         self._launcher = launcher
@@ -136,6 +144,7 @@ class Activities:
         self._clock = clock
         self._limit = limit
         self._start_after = start_after
+        self._stale_after = stale_after
         self._attempts: dict[Key, Attempt] = {}
         self._unstarted: deque[tuple[float, Attempt]] = deque()
         self._busy = 0
@@ -166,14 +175,18 @@ class Activities:
         self._attempts[attempt.key] = attempt
         attempt.tickets.append(ticket)
         if not fresh or task.delivery == "at_most_once":
-            self._start(attempt, claim=True)
-            self._later(CLAIM_AGAIN_SECONDS, partial(self._claim_again, attempt))
+            self._claim(attempt)
         else:
             if not self._start_after:
                 self._start(attempt, claim=False)
             self._launch(attempt)
             if self._start_after:
                 self._start_soon(attempt)
+
+    def _claim(self, attempt: Attempt) -> None:
+        attempt.state = "claiming"
+        self._start(attempt, claim=True)
+        self._later(CLAIM_AGAIN_SECONDS, partial(self._claim_again, attempt))
 
     def _start_soon(self, attempt: Attempt) -> None:
         """Append the start a little later, if the attempt still runs then: a short one needs none."""
@@ -246,6 +259,7 @@ class Activities:
 
     def _launch(self, attempt: Attempt) -> None:
         attempt.state = "running"
+        attempt.begin_before = self._clock() + self._stale_after
         self._launcher.launch(attempt)
 
     def _forget(self, attempt: Attempt) -> None:
@@ -258,6 +272,9 @@ class Activities:
         """The code of an attempt has come to its end."""
         if self._attempts.get(attempt.key) is not attempt or attempt.state == "reporting":
             return  # handed back meanwhile
+        if isinstance(outcome, Late) and not attempt.cancel_reason:
+            self._claim(attempt)
+            return
         unstarted = not attempt.session
         if unstarted:
             attempt.session = self._reports.announce(attempt.task.workflow_id)
@@ -275,6 +292,8 @@ class Activities:
         """What to append about it, if anything."""
         if isinstance(outcome, Completed):  # taken whatever was decided meanwhile (rule T7)
             return ActivityCompleted(**self._identity(attempt), result=outcome.result)
+        if isinstance(outcome, Late):
+            outcome = Stopped()
         if isinstance(outcome, Deferred):
             return None
         if attempt.cancel_reason == "shutdown":

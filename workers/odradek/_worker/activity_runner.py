@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -18,7 +19,7 @@ from .._converter import DataConverter
 from .._definitions import ActivityDefinition
 from .._options import milliseconds
 from ..errors import ApplicationError
-from .activities import Attempt, Completed, Deferred, Failed, Outcome, Stopped
+from .activities import Attempt, Completed, Deferred, Failed, Late, Outcome, Stopped
 from .threads import DaemonThreads
 
 OnEnded = Callable[[Attempt, Outcome], None]
@@ -62,6 +63,7 @@ class ActivityRunner:
         loop: asyncio.AbstractEventLoop,
         on_ended: OnEnded,
         on_heartbeat: OnHeartbeat,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.converter = converter
         self.on_heartbeat = on_heartbeat
@@ -69,6 +71,7 @@ class ActivityRunner:
         self._namespace = namespace
         self._loop = loop
         self._on_ended = on_ended
+        self._clock = clock
         self._context = contextvars.copy_context()
         self._threads = DaemonThreads("odradek-activity")
         self._tasks: dict[Attempt, asyncio.Task[None]] = {}
@@ -134,7 +137,10 @@ class ActivityRunner:
             outcome: Outcome
             try:
                 args, kwargs = self._arguments(attempt, definition)
-                outcome = self._completed(definition, await definition.fn(*args, **kwargs))
+                if self._clock() > attempt.begin_before:
+                    outcome = Late()
+                else:
+                    outcome = self._completed(definition, await definition.fn(*args, **kwargs))
             except (Exception, asyncio.CancelledError, CompleteAsync, SystemExit) as error:
                 outcome = self._ended_by(attempt, error)
         self._on_ended(attempt, outcome)
@@ -146,13 +152,19 @@ class ActivityRunner:
             outcome: Outcome
             try:
                 args, kwargs = self._arguments(attempt, definition)
-                result = definition.fn(*args, **kwargs)
-                if inspect.isawaitable(result):
-                    result = asyncio.run_coroutine_threadsafe(_wait_for(result), self._loop).result()
-                outcome = self._completed(definition, result)
+                if self._clock() > attempt.begin_before:
+                    outcome = Late()
+                else:
+                    outcome = self._completed(definition, self._called(definition.fn(*args, **kwargs)))
             except BaseException as error:
                 outcome = self._ended_by(attempt, error)
         self._on_ended(attempt, outcome)
+
+    def _called(self, result: Any) -> Any:
+        """What a plain function returned; what it returned to be awaited, is awaited on the event loop."""
+        if inspect.isawaitable(result):
+            return asyncio.run_coroutine_threadsafe(_wait_for(result), self._loop).result()
+        return result
 
     # ------------------------------------------------------------ values and errors
 

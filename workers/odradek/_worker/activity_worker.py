@@ -54,7 +54,8 @@ class ActivityWorker:
             on_ended=self._ended, on_heartbeat=self._heartbeat,
         )
         self._core = Activities(
-            reports=self, launcher=self._runner, later=self._later, clock=time.monotonic, limit=limit
+            reports=self, launcher=self._runner, later=self._later, clock=time.monotonic, limit=limit,
+            stale_after=stale_after,
         )
         self._consumer = TaskConsumer(
             connection.log, topic, handle=self._backlog.append, capacity=self._capacity, between=self._between,
