@@ -163,9 +163,11 @@ def poll_until(condition: Callable[[], object], *members: Membership) -> None:
     """Let the members poll in turn until the condition holds."""
     patience = Patience()
     while not condition():
-        patience.check()
         for member in members:
+            patience.check()
             member.poll()
+            if condition():
+                return
 
 
 class Patience:

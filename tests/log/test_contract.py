@@ -217,6 +217,10 @@ def test_wake_before_poll_ends_the_next_one_only(harness: Harness) -> None:
     consumer.wake()
     consumer.wake()
     consumer.poll(PATIENCE)
+    if harness.threads:
+        before = time.monotonic()
+        assert consumer.poll(0.3) == []
+        assert time.monotonic() - before > 0.25
     append(harness.log, topic, [b"it"])
     assert [r.value for r in consumer.poll(PATIENCE)] == [b"it"]
 

@@ -81,7 +81,12 @@ def test_members_share_and_what_stays_is_not_interrupted(harness: Harness) -> No
     assert sum(map(len, first.lost)) == 3  # only those that moved
     third = Membership(harness.another(), group, [topic])
     members = (first, second, third)
-    poll_until(lambda: all(len(m.owned) == 2 for m in members), *members)
+
+    def shared_without_overlap() -> bool:
+        assert len(first.owned | second.owned | third.owned) == sum(len(m.owned) for m in members)
+        return all(len(m.owned) == 2 for m in members)
+
+    poll_until(shared_without_overlap, *reversed(members))  # the one that gains asks before those that lose
     assert sum(map(len, first.lost)) + sum(map(len, second.lost)) == 5
     for partition in everything:
         append(harness.log, topic, [b"it"], partition.partition)
