@@ -147,6 +147,7 @@ def test_a_restart_folds_only_the_tail(place: Place) -> None:
     place.settle()
     for partition, counters in engine.counters().items():
         end = place.state(partition).partition.position
+        assert engine._processors[partition].start_offset == before[partition].position - 1
         assert counters.folded == end - before[partition].position
         assert counters.folded < 20 < before[partition].position <= positions[partition]
         assert place.state(partition).dump() == place.golden(partition, end)
@@ -239,7 +240,7 @@ def test_l3_a_last_record_with_another_hash_discards_the_state(place: Place, cap
 
 
 def test_l3_a_sound_state_raises_no_alarm(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    """Breaks when a record that carries another one, as the last, looks like a foreign log."""
+    """Breaks when a restart takes its own log for a foreign one."""
     place.boot()
     place.settle()
     for workflow_id in ("w1", "w2", "w3", "w4"):

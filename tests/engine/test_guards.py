@@ -13,6 +13,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -45,9 +46,9 @@ class TouchedTheWorldError(Exception):
     """The fold did what it must not."""
 
 
-@pytest.fixture
-def guards(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Whatever reads a clock, draws a number or does input or output is noted, and raises."""
+@contextmanager
+def guards() -> Iterator[list[str]]:
+    """Inside, whatever reads a clock, draws a number or does input or output is noted, and raises."""
     touched: list[str] = []
 
     def refuse(name: str) -> Any:
@@ -66,33 +67,32 @@ def guards(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         (socket, ["socket", "create_connection", "gethostname"]),
         (builtins, ["open", "input", "print"]),
     ]
-    with monkeypatch.context() as patched:
+    with pytest.MonkeyPatch.context() as patched:
         for module, names in world:
             for name in names:
                 patched.setattr(module, name, refuse(f"{module.__name__}.{name}"))
         yield touched
 
 
-def test_the_fold_reads_no_clock_draws_no_number_does_no_io(guards: list[str]) -> None:
+def test_the_fold_reads_no_clock_draws_no_number_does_no_io() -> None:
     """Breaks when any decision calls what is guarded; a defect of the fold is no excuse, so the calls are noted."""
     state = State(MemoryStorage())
     kinds = set()
-    for offset, entry in enumerate(LOG):
-        kinds.add(type(fold(state, TOPICS, offset, *entry).record))
-        if offset % 7 == 0:
-            state.flush()
-    assert guards == []
+    log = random_log(seed=1, count=1500)
+    with guards() as touched:
+        for offset, entry in enumerate(log):
+            kinds.add(type(fold(state, TOPICS, offset, *entry).record))
+            if offset % 7 == 0:
+                state.flush()
+    assert touched == []
     assert kinds >= set(_DECIDE), "every kind of record is folded here"
 
 
-LOG = random_log(seed=1, count=1500)
-
-
-def test_the_guards_notice(guards: list[str]) -> None:
+def test_the_guards_notice() -> None:
     """The test above can fail."""
-    with pytest.raises(TouchedTheWorldError):
+    with guards() as touched, pytest.raises(TouchedTheWorldError):
         time.time()
-    assert guards == ["time.time"]
+    assert touched == ["time.time"]
 
 
 @pytest.mark.parametrize("path", sorted(FOLD.glob("*.py")), ids=lambda path: path.name)

@@ -61,6 +61,7 @@ def test_l1_one_who_does_not_hold_the_partition_does_not_stand_again() -> None:
     solo.lead()
     solo.processor.release()
     solo.put(elected("other"))
+    solo.settle()
     solo.pass_time(100)
     solo.settle()
     assert [e.member for e in solo.elections()] == ["me", "other"]
@@ -130,7 +131,7 @@ def test_l1_two_who_hold_one_partition_come_to_rest() -> None:
         for solo in (a, b):
             solo.processor.gain()
         play(a, b, rounds=100)
-        assert 4 < len(a.elections()) < 80
+        assert 4 < len(a.elections()) < 10 + 5 / min(a.randomness.delay, b.randomness.delay)
         b.processor.release()
         play(a, b, rounds=50)
         assert (a.leading, b.leading) == (True, False)
@@ -327,7 +328,7 @@ def test_c1_the_leader_writes_its_clock_when_records_wait() -> None:
     solo = Solo()
     solo.lead()
     for _ in range(3):
-        solo.clock.seconds += 3600
+        solo.pass_time(3600)
         solo.put(START)
         solo.settle()
         assert solo.state.partition.waiting == 0

@@ -7,10 +7,10 @@ from random import Random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from odradek_engine.fold import evolve, fold, keys, load
+from odradek_engine.fold import evolve, keys, load
 from odradek_engine.fold.core import _DECIDE
 from odradek_engine.fold.invariants import problems
-from odradek_schemas import DecodeError, Failure, commands, decode, encode, partition_of, records, tasks
+from odradek_schemas import Failure, commands, encode, partition_of, records, tasks
 
 from .harness import (
     DONE,
@@ -120,6 +120,7 @@ def test_the_reason_of_a_dead_letter_is_the_same_every_time() -> None:
     log = [random_log(1, 1)[0], *(Entry(T0, b"", whole[:end]) for end in range(11, len(whole)))]
     kept = [fold_all(log) for _ in range(2)]
     assert kept[0] == kept[1]
+    assert not any(b" at 0x" in row for row in kept[0].values())
 
 
 def test_numbers_that_cannot_be_are_no_defect(p: Partition) -> None:
@@ -215,31 +216,6 @@ def test_a_copy_of_any_record_right_behind_it_changes_nothing(p: Partition) -> N
         again.append(entry.value, at=entry.timestamp_ms)
         after = {k: v for k, v in again.state.dump().items() if k[:1] in WORKFLOW_ROWS}
         assert after == rows, (offset, entry)
-
-
-def test_a_message_and_its_copies_are_taken_once() -> None:
-    """Breaks when a forwarded record is taken again in any later state."""
-    stream = Stream(Random(5), spoilt=0.0)
-    stream.append(random_log(5, 1)[0])
-    for _ in range(500):
-        stream.grow()
-    before = {k: v for k, v in stream.state.dump().items() if k[:1] in WORKFLOW_ROWS}
-    copied = 0
-    for entry in list(stream.log):
-        if isinstance(records_of(entry), records.ForwardedRecord):
-            copied += 1
-            fold(stream.state, TOPICS, len(stream.log), stream.now, b"", entry.value)
-            stream.log.append(entry)
-    after = {k: v for k, v in stream.state.dump().items() if k[:1] in WORKFLOW_ROWS}
-    assert copied > 5
-    assert after == before
-
-
-def records_of(entry: Entry) -> object:
-    try:
-        return decode(entry.value)
-    except DecodeError:
-        return None
 
 
 def test_a_misplaced_record_of_any_kind_is_forwarded_whole(p: Partition) -> None:

@@ -64,6 +64,7 @@ def test_q1_ids_belong_to_a_workflow(p: Partition) -> None:
     """Breaks when two workflows share their request IDs."""
     expect(p, start(request("a")), "started")
     expect(p, start(request("a"), workflow_id="v"), "started")
+    assert p.row.open_workflows == 2
 
 
 def test_q1_after_its_deadline_a_request_is_expired_and_forgotten(p: Partition) -> None:
