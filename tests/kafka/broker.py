@@ -163,8 +163,9 @@ class Broker:
             os.killpg(self._process.pid, number)
 
     def pause(self) -> None:
-        """Stop its process where it is; `resume` lets it go on."""
+        """Stop its process where it is, all its threads; `resume` lets it go on."""
         self._signal(signal.SIGSTOP)
+        os.waitpid(self.process_id, os.WUNTRACED)  # the signal alone leaves threads a moment
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
