@@ -250,6 +250,7 @@ async def test_a_full_worker_leaves_tasks_unclaimed(world: World) -> None:
         await world.start("Gated", "v", 1)
         await world.until(WorkflowTaskCompleted, lambda r: r.workflow_id == "v")
         await world.tasks_sent(4)
+        await world.until(ActivityStarted)
         assert len(world.events(ActivityStarted)) == 1
         gate.leave.set()
         assert await world.result("w") == 3

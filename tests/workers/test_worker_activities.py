@@ -197,7 +197,7 @@ def test_w5_another_identity_or_attempt_is_another_execution(fields: dict[str, A
     bench = ActivityBench()
     bench.task()
     bench.task(**fields)
-    assert len(bench.launched) == 2
+    assert len(bench.core.running) == 2
 
 
 def test_t6_running_attempts_are_claimed_for_the_new_session_when_delivered_again() -> None:
@@ -537,3 +537,10 @@ def test_an_attempt_that_is_late_and_unwanted_is_not_claimed() -> None:
     bench.end(Late())
     assert [started.claim for started in bench.of(ActivityStarted)] == [False]
     assert bench.core.free == 100
+
+
+def test_t7_a_repeated_attempt_is_claimed_for_the_one_before_may_have_a_result() -> None:
+    bench = ActivityBench()
+    bench.task(attempt=2)
+    assert bench.launched == []
+    assert [started.claim for started in bench.of(ActivityStarted)] == [True]

@@ -162,9 +162,11 @@ class Activities:
     # ------------------------------------------------------------ tasks
 
     def on_task(self, task: ActivityTask, ticket: Ticket, fresh: bool = True) -> None:
-        """A task came. A fresh one runs at once; an older one, which another worker may have done, and one that may run
-        only once, are claimed first (rules T4, T8). The ticket is finished when the start is durable, or the result of
-        an attempt that was so short that its start was never appended (rule T1)."""
+        """A task came. A fresh one runs at once. Claimed first are: an older one, which another worker may have done
+        (rule T4); a repeated attempt, for the one before may have a result after all (T7); one that may run only once
+        (T8). The ticket is finished when the start is durable, or the result of an attempt that was so short that its
+        start was never appended (T1).
+        """
         known = self._attempts.get(Key(task.run_id, task.scheduled_by, task.seq, task.attempt))
         if known is not None:
             self._delivered_again(known, ticket)
@@ -174,7 +176,7 @@ class Activities:
         attempt.beats.details = task.heartbeat_details
         self._attempts[attempt.key] = attempt
         attempt.tickets.append(ticket)
-        if not fresh or task.delivery == "at_most_once":
+        if not fresh or task.attempt > 1 or task.delivery == "at_most_once":
             self._claim(attempt)
         else:
             if not self._start_after:

@@ -51,6 +51,7 @@ class TaskConsumer:
         self._intake = TaskIntake(self._end_of)
         self._paused: set[TopicPartition] = set()
         self._committed_at = 0.0
+        self._polled_at = clock()
         self._stopping = threading.Event()
         self._stopped = threading.Event()
         self._leave = threading.Event()
@@ -94,12 +95,13 @@ class TaskConsumer:
     def _turn(self) -> None:
         capacity = self._capacity()
         self._hold_back(capacity <= 0)
-        began = self._clock()
+        before = self._polled_at
         records = self._consumer.poll(POLL_SECONDS, max(1, min(capacity, MAX_RECORDS)))
+        self._polled_at = self._clock()
         for record in records:
             taken = self._intake.receive(record)
             if taken is not None:
-                if self._clock() - began > POLL_SECONDS + self._stale_after:
+                if self._clock() - before > POLL_SECONDS + self._stale_after:
                     taken = taken._replace(fresh=False)
                 self._handle(taken)
         self._between()
