@@ -105,7 +105,7 @@ def waits_for_gate() -> str:
 async def nobody_polls_this() -> None: ...
 
 
-@activity.define(schedule_to_close_timeout=0.5, retry_policy=RetryPolicy(initial_interval=0.1, backoff_coefficient=1))
+@activity.define(schedule_to_close_timeout=5, retry_policy=RetryPolicy(initial_interval=3, backoff_coefficient=1))
 async def fails_for_too_long() -> None:
     called()
     raise RuntimeError("again")
