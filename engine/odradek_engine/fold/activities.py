@@ -20,11 +20,11 @@ from odradek_schemas.records import (
     ActivityTimedOut,
     TaskReissued,
 )
-from odradek_schemas.replies import ActivityCancelRequest, ActivityClaimed
+from odradek_schemas.replies import ActivityClaimed
 from odradek_schemas.tasks import ActivityTask
 
 from . import events, keys
-from .closing import request_cancel
+from .closing import request_cancel, stop_activity
 from .limits import shorten
 from .retry import backoff_ms, refusal
 from .rows import ActivityRow, RunRow, SessionRow
@@ -153,7 +153,7 @@ def decide_started(step: Step, record: ActivityStarted) -> None:
         if record.claim:
             _answer_claim(step, record, session, False)
         elif row is None:
-            _stop_unwanted(step, record, session)
+            stop_activity(step, session, record, "closed")
     elif row.state == "scheduled" and session is None:
         lose(step, row, [])
     elif row.state == "scheduled":
@@ -165,43 +165,18 @@ def decide_started(step: Step, record: ActivityStarted) -> None:
 
 
 def _answer_claim(step: Step, record: ActivityStarted, session: SessionRow | None, accepted: bool) -> None:
-    if session is None or not step.can_reply(session.reply_partition):
-        return
-    step.effect(
-        step.topics.replies,
-        session.reply_partition,
-        session.client_id.encode(),
-        lambda position: ActivityClaimed(
+    step.tell(
+        session,
+        lambda position, live: ActivityClaimed(
             position=position,
-            client_id=session.client_id,
-            session=session.session,
+            client_id=live.client_id,
+            session=live.session,
             workflow_id=record.workflow_id,
             run_id=record.run_id,
             scheduled_by=record.scheduled_by,
             seq=record.seq,
             attempt=record.attempt,
             accepted=accepted,
-        ),
-    )
-
-
-def _stop_unwanted(step: Step, record: ActivityStarted, session: SessionRow | None) -> None:
-    """A worker starts what has ended (cancelled, closed, timed out): tell it to stop."""
-    if session is None or not step.can_reply(session.reply_partition):
-        return
-    step.effect(
-        step.topics.replies,
-        session.reply_partition,
-        session.client_id.encode(),
-        lambda position: ActivityCancelRequest(
-            position=position,
-            client_id=session.client_id,
-            session=session.session,
-            workflow_id=record.workflow_id,
-            run_id=record.run_id,
-            scheduled_by=record.scheduled_by,
-            seq=record.seq,
-            reason="closed",
         ),
     )
 

@@ -7,10 +7,11 @@ from typing import TypeAlias
 import msgspec
 from odradek_schemas import decode, history
 from odradek_schemas.history import HistoryEvent
+from odradek_schemas.records import ActivityStarted
 from odradek_schemas.replies import ActivityCancelRequest
 
 from . import keys
-from .rows import ActivityRow, RunRow
+from .rows import ActivityRow, RunRow, SessionRow
 from .step import Step
 
 Close: TypeAlias = (
@@ -57,21 +58,23 @@ def unread_inputs(step: Step, run: RunRow) -> list[tuple[HistoryEvent, bytes]]:
 
 def request_cancel(step: Step, row: ActivityRow, reason: str) -> None:
     """Tell the worker that runs an activity to stop it."""
-    session = step.session(row.session) if row.state == "started" else None
-    if session is None or not step.can_reply(session.reply_partition):
-        return
-    step.effect(
-        step.topics.replies,
-        session.reply_partition,
-        session.client_id.encode(),
-        lambda position: ActivityCancelRequest(
+    stop_activity(step, step.session(row.session) if row.state == "started" else None, row, reason)
+
+
+def stop_activity(
+    step: Step, session: SessionRow | None, activity: ActivityRow | ActivityStarted, reason: str
+) -> None:
+    """Tell the worker of a session to stop an activity: an open one, or one that it starts although it has ended."""
+    step.tell(
+        session,
+        lambda position, live: ActivityCancelRequest(
             position=position,
-            client_id=session.client_id,
-            session=session.session,
-            workflow_id=row.workflow_id,
-            run_id=row.run_id,
-            scheduled_by=row.scheduled_by,
-            seq=row.seq,
+            client_id=live.client_id,
+            session=live.session,
+            workflow_id=activity.workflow_id,
+            run_id=activity.run_id,
+            scheduled_by=activity.scheduled_by,
+            seq=activity.seq,
             reason=reason,
         ),
     )

@@ -156,18 +156,15 @@ def decide_lost(step: Step, record: WorkerLost) -> None:
         return
     details = {(h.workflow_id, h.run_id, h.seq): h.details for h in record.heartbeat_details}
     _end_session(step, session, details, lost=True)
-    if step.can_reply(session.reply_partition):
-        step.effect(
-            step.topics.replies,
-            session.reply_partition,
-            session.client_id.encode(),
-            lambda position: SessionEnded(
-                position=position,
-                client_id=session.client_id,
-                session=session.session,
-                partition=step.partition.partition,
-            ),
-        )
+    step.tell(
+        session,
+        lambda position, ended: SessionEnded(
+            position=position,
+            client_id=ended.client_id,
+            session=ended.session,
+            partition=step.partition.partition,
+        ),
+    )
 
 
 def decide_stopped(step: Step, record: WorkerStopped) -> None:

@@ -166,6 +166,17 @@ class Step:
         """Whether somebody can be reached there; -1 means that nobody waits."""
         return 0 <= reply_partition < self.partition.partitions
 
+    def tell(self, session: SessionRow | None, make: Callable[[Position, SessionRow], Record]) -> None:
+        """Send a message to the worker of a live session, if there is one that can be reached."""
+        if session is None or not self.can_reply(session.reply_partition):
+            return
+        self.effect(
+            self.topics.replies,
+            session.reply_partition,
+            session.client_id.encode(),
+            lambda position: make(position, session),
+        )
+
     def reply(self, request: Request | None, outcome: str, run_id: str = "", message: str = "") -> None:
         """Answer a request, if somebody waits for it."""
         if request is None or not self.can_reply(request.reply_partition):
