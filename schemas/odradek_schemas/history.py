@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from .commands import Command, ScheduleActivity
 from .common import Failure, Payload, Record, RetryPolicy
 
 
@@ -48,6 +49,12 @@ class CommandSummary(Record, frozen=True):
     kind: str
     seq: int = 0
     name: str = ""
+
+
+def summarize(command: Command) -> CommandSummary:
+    """What history keeps of a command. The engine writes it, and replay compares it with what the code gives."""
+    name = command.activity_type if isinstance(command, ScheduleActivity) else ""
+    return CommandSummary(kind=type(command).__name__, seq=getattr(command, "seq", 0), name=name)
 
 
 class WorkflowTaskCompleted(Record, frozen=True, tag="odradek.history.WorkflowTaskCompleted", tag_field="-type"):

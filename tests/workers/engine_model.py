@@ -9,11 +9,10 @@ from typing import Any
 from odradek._converter import DataConverter
 from odradek._definitions import WorkflowDefinition, definition_of
 from odradek._instance import WorkflowInstance
-from odradek._replay import summarize
 from odradek_schemas import commands, history
 from odradek_schemas.commands import Command
 from odradek_schemas.common import Failure
-from odradek_schemas.history import HistoryEvent
+from odradek_schemas.history import HistoryEvent, summarize
 
 START_MS = 1_700_000_000_000
 converter = DataConverter()

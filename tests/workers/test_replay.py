@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from odradek import workflow
-from odradek._replay import replay, summarize
+from odradek._replay import replay
 from odradek.errors import NonDeterminismError, WorkflowTaskError
 from odradek_schemas import commands, history
+from odradek_schemas.history import summarize
 
 from .engine_model import EngineModel, new_instance
 

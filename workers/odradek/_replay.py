@@ -6,17 +6,11 @@ from collections.abc import Sequence
 
 from odradek_schemas import history
 from odradek_schemas.commands import Command, ScheduleActivity
-from odradek_schemas.history import CommandSummary, HistoryEvent, WorkflowTaskCompleted
+from odradek_schemas.history import CommandSummary, HistoryEvent, WorkflowTaskCompleted, summarize
 
 from ._instance import WorkflowInstance
 from ._replay_difference import Replayed, difference
 from .errors import NonDeterminismError
-
-
-def summarize(command: Command) -> CommandSummary:
-    """What history keeps of a command, and replay compares."""
-    name = command.activity_type if isinstance(command, ScheduleActivity) else ""
-    return CommandSummary(kind=type(command).__name__, seq=getattr(command, "seq", 0), name=name)
 
 
 def replay(instance: WorkflowInstance, events: Sequence[HistoryEvent]) -> None:

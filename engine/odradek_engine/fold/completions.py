@@ -19,12 +19,6 @@ from .tasks import fail_task, wake
 _CLOSING = (commands.CompleteWorkflow, commands.FailWorkflow, commands.CancelledWorkflow)
 
 
-def summarize(command: commands.Command) -> history.CommandSummary:
-    """What replay compares of a command."""
-    name = command.activity_type if isinstance(command, commands.ScheduleActivity) else ""
-    return history.CommandSummary(kind=type(command).__name__, seq=getattr(command, "seq", 0), name=name)
-
-
 def decide_task_completed(step: Step, record: WorkflowTaskCompleted) -> None:
     """Take the commands, if the code saw the run as it is; else only results of activities that are open."""
     run = step.open_run(record.workflow_id, record.run_id)
@@ -145,7 +139,7 @@ def _accept(step: Step, run: RunRow, record: WorkflowTaskCompleted) -> None:
             base=record.base,
             consumed_through=record.consumed_through,
             local_events=local_events,
-            commands=[summarize(c) for c in record.commands],
+            commands=[history.summarize(c) for c in record.commands],
             session=record.session,
         ),
     )
