@@ -34,7 +34,7 @@ def test_two_signals_in_one_task_do_not_skip_the_first_state() -> None:
     engine.signal("delivered", None)
     engine.advance()
     assert engine.result() == "ch_1"
-    assert engine.instance._object.log == ["picked up", "delivered"]
+    assert engine.instance._core.object.log == ["picked up", "delivered"]
 
 
 def test_a_signal_right_after_the_start_finds_a_workflow_that_runs() -> None:
@@ -69,7 +69,7 @@ def test_waiters_wake_in_order_and_each_finds_its_condition_true() -> None:
     engine.advance()
     engine.signal("put", 1, 2)
     engine.advance()
-    assert engine.instance._object.taken == [(0, 2), (1, 1)]
+    assert engine.instance._core.object.taken == [(0, 2), (1, 1)]
     engine.signal("put", 3)
     engine.advance()
     assert [list(pair) for pair in [(0, 2), (1, 1), (2, 3)]] == engine.result()
@@ -181,7 +181,7 @@ def test_a_signal_without_a_handler_is_kept_and_warned_about(caplog: pytest.LogC
     engine = EngineModel(Order, Product("Poke", 1299))
     engine.signal("unknown", 1)
     engine.advance()
-    assert [signal.signal for signal in engine.instance._unhandled_signals] == ["unknown"]
+    assert [signal.signal for signal in engine.instance._messages.unhandled] == ["unknown"]
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
@@ -290,4 +290,4 @@ def test_a_query_draws_random_numbers_of_its_own_and_its_errors_are_its_answer()
     for one in (engine, other):
         one.cancel()
         one.advance()
-    assert engine.instance._object.numbers == other.instance._object.numbers
+    assert engine.instance._core.object.numbers == other.instance._core.object.numbers

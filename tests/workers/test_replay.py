@@ -86,7 +86,7 @@ def test_inputs_that_no_task_has_seen_are_left_unfed() -> None:
     engine.signal("see", "unread")
     again = new_instance(Order)
     replay(again, engine.events)
-    assert again._object.seen == ["driver"]
+    assert again._core.object.seen == ["driver"]
     assert again.fed_through == engine.consumed_through
 
 
@@ -107,7 +107,7 @@ def test_local_results_are_fed_after_the_inputs_that_the_task_saw() -> None:
     assert [type(command).__name__ for command in waiting] == ["StartTimer"]
     again = new_instance(Order)
     replay(again, engine.events)
-    assert again._object.seen == []
+    assert again._core.object.seen == []
     again.feed(early)
     assert [type(command).__name__ for command in again.take_commands()] == [
         "CancelTimer",

@@ -232,8 +232,8 @@ def test_every_prefix_of_a_random_history_replays(program: list[Node], data: st.
         replay(again, engine.events[:length])
         assert again.take_commands() == []
         if length == len(engine.events) and engine.instance._usable:
-            assert again._object.trace == engine.instance._object.trace
-            assert (again._seq, again.ended) == (engine.instance._seq, engine.instance.ended)
+            assert again._core.object.trace == engine.instance._core.object.trace
+            assert (again._core.seq, again.ended) == (engine.instance._core.seq, engine.instance.ended)
         again.close()
     scheduled = {one.name for batch in engine.events for one in getattr(batch.attributes, "commands", ()) if one.name}
     for name in sorted(scheduled)[:3]:
