@@ -67,6 +67,26 @@ class CancelledWorkflow(Record, frozen=True, tag="odradek.command.CancelledWorkf
     failure: Failure | None = None
 
 
+class MarkPatch(Record, frozen=True, tag="odradek.command.MarkPatch", tag_field="-type"):
+    """This run has the change `patch_id` of the code: said once a run, where the code first asks."""
+
+    patch_id: str
+
+
+class DeprecatePatch(Record, frozen=True, tag="odradek.command.DeprecatePatch", tag_field="-type"):
+    """The same, by code that knows no other way any more. Replay goes on without it."""
+
+    patch_id: str
+
+
 Command: TypeAlias = (
-    ScheduleActivity | CancelActivity | StartTimer | CancelTimer | CompleteWorkflow | FailWorkflow | CancelledWorkflow
+    ScheduleActivity
+    | CancelActivity
+    | StartTimer
+    | CancelTimer
+    | CompleteWorkflow
+    | FailWorkflow
+    | CancelledWorkflow
+    | MarkPatch
+    | DeprecatePatch
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from .commands import Command, ScheduleActivity
+from .commands import Command, DeprecatePatch, MarkPatch, ScheduleActivity
 from .common import Failure, Payload, Record, RetryPolicy
 
 
@@ -53,8 +53,17 @@ class CommandSummary(Record, frozen=True):
 
 def summarize(command: Command) -> CommandSummary:
     """What history keeps of a command. The engine writes it, and replay compares it with what the code gives."""
-    name = command.activity_type if isinstance(command, ScheduleActivity) else ""
+    field = _NAMED_BY.get(type(command))
+    name = getattr(command, field) if field else ""
     return CommandSummary(kind=type(command).__name__, seq=getattr(command, "seq", 0), name=name)
+
+
+_NAMED_BY: dict[type, str] = {
+    ScheduleActivity: "activity_type",
+    MarkPatch: "patch_id",
+    DeprecatePatch: "patch_id",
+}
+"""The field of a command that is its name."""
 
 
 class WorkflowTaskCompleted(Record, frozen=True, tag="odradek.history.WorkflowTaskCompleted", tag_field="-type"):

@@ -16,6 +16,27 @@ def completions(p: Partition) -> list[history.WorkflowTaskCompleted]:
     return [e.attributes for e in p.events() if isinstance(e.attributes, history.WorkflowTaskCompleted)]
 
 
+# ---------------------------------------------------------------- marks of changed code
+
+
+def test_a_mark_stays_in_the_event_of_its_task_and_leads_to_nothing_else(p: Partition) -> None:
+    """Breaks when the name is lost: replay could not tell which change the run has."""
+    p.start()
+    p.advance(commands.MarkPatch(patch_id="new-price"), commands.DeprecatePatch(patch_id="old"), act(1))
+    kept = [(c.kind, c.name) for c in completions(p)[0].commands]
+    assert kept == [("MarkPatch", "new-price"), ("DeprecatePatch", "old"), ("ScheduleActivity", "work")]
+    assert [type(e.attributes).__name__ for e in p.events()][2:] == ["ActivityScheduled"]
+
+
+@pytest.mark.parametrize("bad", ["", "i" * 2000, "a\0b"])
+def test_e6_a_mark_needs_a_usable_name(p: Partition, bad: str) -> None:
+    """Breaks when a name that is no text of a key goes into history."""
+    p.start()
+    p.advance(commands.MarkPatch(patch_id=bad))
+    assert completions(p) == []
+    assert p.run().task_failure_cause == "invalid"
+
+
 # ---------------------------------------------------------------- W1, W6: optimistic concurrency
 
 

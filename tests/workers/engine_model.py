@@ -137,6 +137,8 @@ class EngineModel:
             case commands.CancelTimer(seq=seq):
                 if self.timers.pop(seq, None) is not None:
                     self.append(history.TimerCancelled(seq=seq, started_event_id=self.scheduled[seq]))
+            case commands.MarkPatch() | commands.DeprecatePatch():
+                pass
             case _:
                 assert command is not None
                 self.closed_by = command

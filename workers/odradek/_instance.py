@@ -23,6 +23,7 @@ from ._definitions import WorkflowDefinition
 from ._instance_activities import InstanceActivities
 from ._instance_core import InstanceCore
 from ._instance_messages import InstanceMessages
+from ._instance_patches import InstancePatches
 from ._loop import DEFAULT_MAX_ITERATIONS, Discarded, WorkflowLoop
 from ._types import ActivityOptions
 from ._workflow import logger
@@ -64,6 +65,7 @@ class WorkflowInstance:
         self._core = InstanceCore(definition, info, converter, self._loop)
         self._activities = InstanceActivities(self._core, default_activity_queue or task_queue)
         self._messages = InstanceMessages(self._core)
+        self.patches = InstancePatches(self._core)
         self._conditions = Conditions(self._loop, max_iterations)
         self._variables = contextvars.Context()  # those of the worker are not the workflow's
         self._random: Random | None = None
@@ -184,6 +186,12 @@ class WorkflowInstance:
 
     def is_replaying(self) -> bool:
         return self._loop.quiet
+
+    def patched(self, change_id: str) -> bool:
+        return self.patches.patched(change_id)
+
+    def deprecate_patch(self, change_id: str) -> None:
+        self.patches.deprecate(change_id)
 
     def memo(self) -> Mapping[str, Any]:
         return {name: self._core.converter.from_payload(payload) for name, payload in self._memo.items()}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from odradek_schemas import history
-from odradek_schemas.commands import Command, ScheduleActivity
-from odradek_schemas.history import CommandSummary, HistoryEvent, WorkflowTaskCompleted, summarize
+from odradek_schemas.history import HistoryEvent, WorkflowTaskCompleted, summarize
 
 from ._instance import WorkflowInstance
+from ._instance_patches import without_settled_marks
 from ._replay_difference import Replayed, difference
 from .errors import NonDeterminismError
 
@@ -40,9 +40,13 @@ def _replay(instance: WorkflowInstance, events: Sequence[HistoryEvent]) -> None:
         while fed < len(inputs) and inputs[fed].event_id <= completed.consumed_through:
             fed += 1
         seen = inputs[first:fed] + [by_id[event_id] for event_id in completed.local_events]
+        instance.patches.hold(completed.commands)
         unfed = _feed(instance, seen)
-        asked = instance.take_commands()
-        if unfed or not _same(asked, completed.commands):
+        asked = [summarize(command) for command in instance.take_commands()]
+        held = completed.commands
+        if asked != held:
+            held, asked = without_settled_marks(held, asked, instance.patches.deprecated)
+        if unfed or asked != held:
             raise NonDeterminismError(
                 difference(
                     Replayed(
@@ -50,8 +54,8 @@ def _replay(instance: WorkflowInstance, events: Sequence[HistoryEvent]) -> None:
                         task=task,
                         seen=seen,
                         unfed=unfed,
-                        held=completed.commands,
-                        asked=[summarize(command) for command in asked],
+                        held=held,
+                        asked=asked,
                         events=events,
                     )
                 )
@@ -65,15 +69,6 @@ def _feed(instance: WorkflowInstance, events: Sequence[HistoryEvent]) -> Sequenc
             return events[index:]
         instance.feed(event)
     return ()
-
-
-def _same(asked: Sequence[Command], held: Sequence[CommandSummary]) -> bool:
-    return len(asked) == len(held) and all(
-        type(command).__name__ == summary.kind
-        and getattr(command, "seq", 0) == summary.seq
-        and (command.activity_type if isinstance(command, ScheduleActivity) else "") == summary.name
-        for command, summary in zip(asked, held, strict=True)
-    )
 
 
 def _completed(event: HistoryEvent) -> WorkflowTaskCompleted:

@@ -10,6 +10,7 @@ from odradek_schemas import history
 from odradek_schemas.history import CommandSummary, HistoryEvent
 
 from ._context import WorkflowInfo
+from ._instance_patches import MARK
 
 _ROWS_BEFORE, _ROWS_AFTER = 3, 8
 _SEEN_SHOWN = 6
@@ -115,7 +116,12 @@ def _event_ids(replayed: Replayed) -> dict[tuple[str, int], int]:
 def _hints(replayed: Replayed) -> Iterator[str]:
     held = [(summary.kind, summary.name) for summary in replayed.held]
     asked = [(summary.kind, summary.name) for summary in replayed.asked]
-    if sorted(held) == sorted(asked):
+    gone = [name for kind, name in held if kind == MARK and (kind, name) not in asked]
+    if gone:
+        yield f"This run has the change {gone[0]!r}, and the code does not ask for it here any more. Put back"
+        yield f"workflow.patched({gone[0]!r}). Once no run without the change is open, put"
+        yield f"workflow.deprecate_patch({gone[0]!r}) in its place; take that out when those runs have ended as well."
+    elif sorted(held) == sorted(asked):
         yield "The same commands in another order: does the code go through a set, or a dict filled in another order?"
     elif any(kind in _CLOSING for kind, _ in asked) and not any(kind in _CLOSING for kind, _ in held):
         yield "The code now ends here: was a wait taken out, or a check or exception put in?"
@@ -125,8 +131,9 @@ def _hints(replayed: Replayed) -> Iterator[str]:
         yield "The code now asks for less: was a step taken out, or does it wait for something else first?"
     yield "Usual causes: the workflow's code was changed while this run was open, or it depends on what is not the same"
     yield "on every replay: the clock, random, uuid, the environment, files, module state, the order of a set."
-    yield "To go on: deploy the code that this run was started with, and give the changed workflow another name"
-    yield "(workflow.define(name=...)). In workflows use workflow.now(), random() and uuid4(), for the rest activities."
+    yield "To go on: deploy the code that this run was started with. Then put the change behind workflow.patched(...),"
+    yield "or give the changed workflow another name (workflow.define(name=...)). In workflows use workflow.now(),"
+    yield "random() and uuid4(), for the rest activities."
 
 
 def _is_within(few: Sequence[object], many: Iterable[object]) -> bool:

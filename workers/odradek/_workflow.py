@@ -137,13 +137,27 @@ def external(workflow_id: str, workflow: Any = None, /, *, run_id: str | None = 
 
 
 def patched(change_id: str, /) -> bool:
-    """Whether this run has the change: True for new runs, False for those that passed here before it."""
-    raise not_available("workflow.patched", "give the changed workflow another name, workflow.define(name=...)")
+    """Whether this run has the change: True for new runs, False for those that passed here before it.
+
+    Decided at a run's first call with this ID, and the same for the rest of the run and on every replay. The ID is 1
+    to 1,000 bytes of text. Raises DefinitionError for another, ReadOnlyError in a query.
+    """
+    return _context.current().patched(_checked_change(change_id))
 
 
 def deprecate_patch(change_id: str, /) -> None:
-    """Say that no run without the change is left."""
-    raise not_available("workflow.deprecate_patch")
+    """Say that no open run without the change is left: what `patched` with this ID becomes once its old branch is gone.
+
+    Runs that hold the mark of the change go on, as do those without. When all of them have ended, the call can be taken
+    out. Raises as `patched` does.
+    """
+    _context.current().deprecate_patch(_checked_change(change_id))
+
+
+def _checked_change(change_id: str) -> str:
+    if not isinstance(change_id, str) or not change_id or "\0" in change_id or len(change_id.encode()) > 1000:
+        raise DefinitionError(f"a change is named by 1 to 1,000 bytes of text, such as 'new-price', not {change_id!r}")
+    return change_id
 
 
 def upsert_search_attributes(attributes: Mapping[str, Any], /) -> None:

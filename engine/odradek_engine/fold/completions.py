@@ -89,6 +89,8 @@ def _problem(step: Step, run: RunRow, record: WorkflowTaskCompleted) -> str:
 
 def _check_command(step: Step, run: RunRow, command: commands.Command, numbers: set[int]) -> None:
     """Raise ValueError for a command that cannot be carried out."""
+    if isinstance(command, (commands.MarkPatch, commands.DeprecatePatch)):
+        check_id("patch_id", command.patch_id)
     if not isinstance(command, (commands.ScheduleActivity, commands.StartTimer)):
         return
     if command.seq < 1 or command.seq in numbers:
@@ -191,6 +193,10 @@ def _cancelled(step: Step, run: RunRow, command: commands.CancelledWorkflow, _: 
     close(step, run, history.WorkflowCancelled(failure=command.failure))
 
 
+def _mark(step: Step, run: RunRow, command: commands.MarkPatch | commands.DeprecatePatch, _: object) -> None:
+    """The summary of the command, in the event of the completed task, is the mark; nothing else follows from it."""
+
+
 _COMMANDS: dict[type, Callable[[Step, RunRow, Any, WorkflowTaskCompleted], None]] = {
     commands.ScheduleActivity: _schedule,
     commands.CancelActivity: _cancel_activity,
@@ -199,4 +205,6 @@ _COMMANDS: dict[type, Callable[[Step, RunRow, Any, WorkflowTaskCompleted], None]
     commands.CompleteWorkflow: _complete,
     commands.FailWorkflow: _fail,
     commands.CancelledWorkflow: _cancelled,
+    commands.MarkPatch: _mark,
+    commands.DeprecatePatch: _mark,
 }
