@@ -8,7 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed-dev
 SOURCES := schemas log engine workers examples
-PYTEST_OPTIONS ?= -q --durations=15
+# Two processes, each with a broker of its own: most slow tests wait for timeouts. A file stays in one process.
+PYTEST_OPTIONS ?= -q --durations=15 -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install test lint types check bench chaos clean python

@@ -9,7 +9,7 @@ import uuid
 import pytest
 from odradek_log import LogError, Record, RecordTooLargeError, TopicPartition, TopicSpec
 
-from .harness import PATIENCE, Deliveries, Harness, append, background, read, reader
+from .harness import PATIENCE, Deliveries, Harness, Patience, append, background, read, reader
 
 
 def test_records_are_read_in_the_order_of_their_appends(harness: Harness) -> None:
@@ -223,6 +223,18 @@ def test_wake_before_poll_ends_the_next_one_only(harness: Harness) -> None:
         assert time.monotonic() - before > 0.25
     append(harness.log, topic, [b"it"])
     assert [r.value for r in consumer.poll(PATIENCE)] == [b"it"]
+
+
+def test_polls_that_are_all_woken_still_take_what_is_there(harness: Harness) -> None:
+    topic = harness.topic()
+    consumer = reader(harness.log, topic)
+    append(harness.log, topic, [b"%d" % i for i in range(100)])
+    patience, records = Patience(), []
+    while len(records) < 100:
+        patience.check()
+        consumer.wake()
+        records += consumer.poll(PATIENCE, max_records=7)
+    assert [r.value for r in records] == [b"%d" % i for i in range(100)]
 
 
 def test_wake_loses_no_record(harness: Harness) -> None:

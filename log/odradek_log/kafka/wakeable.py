@@ -52,21 +52,26 @@ class WakeableConsumer:
             self._context.run(_identity.set, id(self))
 
     def poll(self, timeout: float) -> Message | None:
-        """The next message or error; None after `timeout` seconds or `wake`."""
+        """The next message or error; None after `timeout` seconds, or if there is none yet at a `wake`."""
         deadline = time.monotonic() + timeout
         while True:
             self._waiting = True
             try:
                 if self._woken:
-                    return None
+                    return self._take()
                 remaining = max(0.0, deadline - time.monotonic())
                 message = self._context.run(self.consumer.poll, min(remaining, _SLICE))
             except _WokenError:
-                message = None
+                return self._take()
             finally:
                 self._waiting = False
             if message is not None or self._woken or time.monotonic() >= deadline:
                 return message
+
+    def _take(self) -> Message | None:
+        """What is there already: one who is woken all the time must not starve."""
+        self._waiting = False
+        return self._context.run(self.consumer.poll, 0)
 
     def reset(self) -> None:
         """Forget that `wake` was called."""
@@ -74,6 +79,8 @@ class WakeableConsumer:
 
     def wake(self) -> None:
         """End a waiting `poll` now, and all later ones until `reset`. From any thread."""
+        if self._woken:
+            return  # whoever set it has ended the wait, or is about to
         self._woken = True
         if self._waiting and _can_interrupt:
             with contextlib.suppress(RuntimeError):  # it was closed in this moment
