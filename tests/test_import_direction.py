@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "odradek_engine": {"odradek_schemas", "odradek_log"},
     "odradek": {"odradek_schemas", "odradek_log"},
 }
-COMPOSING = {"odradek/_embedded.py", "odradek/cli"}
+COMPOSING = {"odradek/_embedded.py", "odradek/cli", "odradek/testing"}
 """Where one process is both worker and engine."""
 IMPURE = {
     "asyncio", "concurrent", "confluent_kafka", "datetime", "faust", "io", "logging", "multiprocessing", "os",

@@ -18,7 +18,7 @@ from odradek_schemas import Topics
 
 from .clock import Clock, Randomness, SystemClock, SystemRandomness
 from .fold import State, UnsupportedVersionError
-from .processor import Counters, Processor, Settings, StaleStateError
+from .processor import Counters, Outlook, Processor, Settings, StaleStateError
 from .store import EngineStorage, RocksStorage, StoreError
 
 logger = logging.getLogger(__name__)
@@ -163,6 +163,18 @@ class Engine:
         """The partitions that this engine leads now."""
         with self._lock:
             return sorted(p for p, processor in self._processors.items() if processor.leadership.leading)
+
+    def outlook(self, now_ms: int) -> Outlook:
+        """What is left to do at `now_ms`, and when there is something to do next: for clocks that are moved by hand."""
+        with self._lock:
+            of_each = [processor.outlook(now_ms) for processor in self._processors.values()]
+        due = [one.next_due_ms for one in of_each if one.next_due_ms is not None]
+        return Outlook(any(one.busy for one in of_each), min(due, default=None))
+
+    def look_again(self) -> None:
+        """Look at the clock now: it was moved."""
+        self._tick_all_at = 0.0
+        self._consumer.wake()
 
     def _guard(self, run: Any) -> None:
         try:

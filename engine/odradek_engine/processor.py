@@ -11,6 +11,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import odradek_log
 from odradek_log import LogError, Producer, ProducerFailedError, TopicPartition
@@ -50,6 +51,13 @@ class Settings:
     max_in_flight: int = 20_000
     max_in_flight_bytes: int = 64 * 1024 * 1024
     flush_rows: int = 2_000
+
+
+class Outlook(NamedTuple):
+    """busy: a task is out, or something is due that has not been done. next_due_ms: when something is due next."""
+
+    busy: bool
+    next_due_ms: int | None
 
 
 @dataclass
@@ -237,9 +245,9 @@ class Processor:
                 max(ahead, behind) / 1000,
                 "ahead" if ahead > tolerance else "behind",
             )
+        if read is not None:
+            self._clock_asked_at = 0.0
         if self.state.partition.waiting:
-            if read is not None:
-                self._clock_asked_at = 0.0
             self._ask_clock()
 
     def _ask_clock(self) -> None:
@@ -248,6 +256,14 @@ class Processor:
         if now >= self._clock_asked_at:
             self._clock_asked_at = now + 1.0
             self._append(ClockRead(clock_ms=self._clock.now_ms(), epoch=self.state.partition.epoch))
+
+    def outlook(self, now_ms: int) -> Outlook:
+        """What is left to do at `now_ms`, and when there is something to do next."""
+        if not self.leadership.leading or self.state.partition.waiting:
+            return Outlook(True, None)
+        busy = next(self.state.scan(keys.OUT), None) is not None or self.due.next_ms() <= now_ms
+        later = next(self.state.scan(keys.DUE, start=keys.due(now_ms + 1, b"", b"")), None)
+        return Outlook(busy, keys.number_in(later[0]) if later is not None else None)
 
     def maybe_flush(self) -> None:
         """Keep the changes that are only in memory few."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from odradek_log import Committed, Consumer, Log, LogError, Record, TopicPartition, TopicSpec, open_log
+from odradek_log.memory import MemoryConsumer, MemoryLog
 from odradek_log.simulated import SimulatedConsumer, SimulatedLog
 
 PATIENCE = 60.0
@@ -93,6 +94,16 @@ class KafkaHarness(Harness):
         self.log.close()
         self.log = self.open()
         return self.log
+
+
+class MemoryHarness(Harness):
+    def open(self, max_poll_interval: float | None = None) -> Log:
+        return self._keep(MemoryLog())
+
+    def let_die(self, consumer: Consumer) -> None:
+        assert isinstance(consumer, MemoryConsumer)
+        assert consumer.member is not None
+        consumer.member.group.expel(consumer.member)
 
 
 class SimulatedHarness(Harness):

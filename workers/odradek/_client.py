@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self, overload
@@ -71,6 +71,7 @@ class Client(Starting):
         self._target = target
         self._timeout = seconds(request_timeout)
         self._log_settings = dict(log_settings or {})
+        self._now_ms: Callable[[], int] | None = None  # tests have a clock of their own
         self._exit: AsyncExitStack | None = None
         self._open: WorkflowRequests | None = None
 
@@ -80,7 +81,8 @@ class Client(Starting):
         async with AsyncExitStack() as stack:
             log = self._target if not isinstance(self._target, str) else await self._open_log(self._target, stack)
             connection = await asyncio.to_thread(
-                Connection, log, self.namespace, self.data_converter, timeout=self._timeout
+                Connection, log, self.namespace, self.data_converter, timeout=self._timeout,
+                now_ms=self._now_ms,
             )
             stack.push_async_callback(asyncio.to_thread, connection.close)
             self._open = WorkflowRequests(connection, self._timeout)

@@ -62,6 +62,7 @@ class _How(NamedTuple):
     deadline_ms: int
     pauses: tuple[float, ...]
     timeout: float | None
+    waits: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -80,6 +81,7 @@ class _Call:
     on_done: list[OnDone]
     sent: int = 0
     offset: int = -1  # of the first append that is known to be durable
+    waits: bool = False
 
 
 @dataclass(order=True, slots=True)
@@ -93,17 +95,25 @@ class Connection:
     """A client's requests and replies. Everything may be called from any thread; callbacks must be quick.
 
     Raises UnavailableError if the log cannot be reached, or no engine has made the namespace's topics within
-    `timeout` seconds.
+    `timeout` seconds. `now_ms`: the clock of deadlines (default: the wall clock).
     """
 
     def __init__(
-        self, log: Log, namespace: str, converter: DataConverter, *, timeout: float = 30.0, pauses: Pauses | None = None
+        self,
+        log: Log,
+        namespace: str,
+        converter: DataConverter,
+        *,
+        timeout: float = 30.0,
+        pauses: Pauses | None = None,
+        now_ms: Callable[[], int] | None = None,
     ) -> None:
         self.log = log
         self.namespace = namespace
         self.topics = Topics(namespace)
         self.converter = converter
         self._pauses = pauses or Pauses()
+        self._now_ms = now_ms or _wall_clock_ms
         self.client_id = secrets.token_hex(10)
         self._key = self.client_id.encode()
         try:
@@ -147,21 +157,27 @@ class Connection:
     ) -> str:
         """Append a request to `events`; return its request ID. An ID of the caller's own is kept for 24 hours, so
         that a repeated call is harmless for that long."""
-        deadline_ms = 0 if request_id is not None else _in_ms(timeout + DEADLINE_SLACK_SECONDS)
+        deadline_ms = 0 if request_id is not None else self._in_ms(timeout + DEADLINE_SLACK_SECONDS)
         how = _How(request_id, deadline_ms, self._pauses.requests, timeout)
         return self._call(self.topics.events, workflow_id, make, on_done, how)
 
     def ask(self, workflow_id: str, make: MakeRecord, on_done: OnDone, *, timeout: float | None) -> str:
         """Append a read to `ephemeral`. `timeout` None: ask again until there is an answer."""
-        deadline_ms = 0 if timeout is None else _in_ms(timeout + DEADLINE_SLACK_SECONDS)
+        deadline_ms = 0 if timeout is None else self._in_ms(timeout + DEADLINE_SLACK_SECONDS)
         how = _How(None, deadline_ms, self._pauses.reads, timeout)
         return self._call(self.topics.ephemeral, workflow_id, make, on_done, how)
 
     def wait_for(self, workflow_id: str, make: MakeRecord, on_done: OnDone, *, timeout: float | None) -> str:
         """Append a read that is answered when something happens, perhaps much later. Engines forget who waits when
         they stop, so it is asked again at long intervals."""
-        how = _How(None, 0, self._pauses.waits, timeout)
+        how = _How(None, 0, self._pauses.waits, timeout, waits=True)
         return self._call(self.topics.ephemeral, workflow_id, make, on_done, how)
+
+    @property
+    def waiting(self) -> int:
+        """How many calls of `wait_for` are out."""
+        with self._lock:
+            return sum(call.waits for call in self._calls.values())
 
     def forget(self, request_id: str, on_done: OnDone) -> None:
         """The caller waits no more."""
@@ -171,6 +187,9 @@ class Connection:
                 call.on_done.remove(on_done)
                 if not call.on_done:
                     del self._calls[request_id]
+
+    def _in_ms(self, seconds: float) -> int:
+        return self._now_ms() + round(seconds * 1000)
 
     def _call(self, topic: str, workflow_id: str, make: MakeRecord, on_done: OnDone, how: _How) -> str:
         own_id = how.request_id or secrets.token_hex(12)
@@ -186,7 +205,10 @@ class Connection:
         self._check_size(record, len(key) + len(value))
         expires = None if how.timeout is None else time.monotonic() + how.timeout
         partition = partition_of(key, self.partitions)
-        call = _Call(own_id, workflow_id, topic, partition, key, value, how.pauses, how.timeout, expires, [on_done])
+        call = _Call(
+            own_id, workflow_id, topic, partition, key, value, how.pauses, how.timeout, expires, [on_done],
+            waits=how.waits,
+        )
         with self._lock:
             if self._refusal is not None:
                 raise self._refusal()
@@ -380,8 +402,8 @@ def _closed() -> OdradekError:
     return ClientClosedError("the client is closed; a request that was out may still take effect")
 
 
-def _in_ms(seconds: float) -> int:
-    return round((time.time() + seconds) * 1000)
+def _wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def unavailable(error: LogError) -> UnavailableError:

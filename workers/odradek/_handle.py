@@ -47,6 +47,8 @@ class Requests(Protocol):
 
     async def history(self, target: Target) -> list[HistoryEvent]: ...
 
+    async def export(self, target: Target) -> str: ...
+
     async def cancel(self, target: Target, reason: str) -> None: ...
 
     async def terminate(self, target: Target, reason: str) -> None: ...
@@ -180,6 +182,10 @@ class WorkflowHandle(_CanSignal[W_co], Generic[W_co, R_co]):
     async def history(self) -> list[HistoryEvent]:
         """All events of the run so far."""
         return await self._requests.history(self._target)
+
+    async def export(self) -> str:
+        """The run so far as a JSON document, which `odradek.testing.replay` and `odradek workflow replay` read."""
+        return await self._requests.export(self._target)
 
     async def cancel(self, reason: str = "") -> None:
         """Ask the workflow to cancel: its code gets `asyncio.CancelledError`, and may clean up."""

@@ -6,13 +6,14 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn, TypeVar
 
 from odradek_schemas import decode
 from odradek_schemas.common import Failure, Record, Request
 from odradek_schemas.ephemeral import AwaitResult, DescribeWorkflow, FetchHistory, QueryWorkflow
 from odradek_schemas.history import HistoryEvent as EventRecord
+from odradek_schemas.history import WorkflowStarted
 from odradek_schemas.records import CancelWorkflow, SignalWorkflow, TerminateWorkflow
 from odradek_schemas.replies import (
     HistoryPage,
@@ -27,6 +28,7 @@ from odradek_schemas.replies import (
 from . import _read
 from ._connection import Connection, MakeRecord, OnDone, unexpected
 from ._description import HistoryEvent, WorkflowDescription
+from ._export import ExportedHistory, history_to_json
 from ._handle import Target
 from .errors import (
     InvalidRequestError,
@@ -284,6 +286,23 @@ class WorkflowRequests:
     async def history(self, target: Target) -> list[HistoryEvent]:
         """The events of the run, readable."""
         return [_read.history_event(event, self.converter) for event in await self.history_records(target)]
+
+    async def export(self, target: Target) -> str:
+        """The run as a JSON document (see `_export`)."""
+        run_id = target.run_id or (await self.describe(target)).run_id
+        events = await self.history_records(replace(target, run_id=run_id))
+        started = events[0].attributes
+        assert isinstance(started, WorkflowStarted)
+        return history_to_json(
+            ExportedHistory(
+                namespace=self.connection.namespace,
+                workflow_id=target.workflow_id,
+                run_id=run_id,
+                workflow_type=started.workflow_type,
+                task_queue=started.task_queue,
+                events=events,
+            )
+        )
 
     async def history_records(self, target: Target) -> list[EventRecord]:
         """The events of the run as records, page by page. Events never change, so pages of different moments fit."""

@@ -62,6 +62,12 @@ class ActivityWorker:
             on_error=on_error, stale_after=stale_after,
         )
 
+    @property
+    def working(self) -> int:
+        """How many attempts run here, or are about to."""
+        with self._idle:
+            return len(self._core.running) + len(self._backlog)
+
     def start(self) -> None:
         self._consumer.start()
 

@@ -127,6 +127,12 @@ class Worker:
         if self._stop is not None:
             self._stop.set()
 
+    @property
+    def working(self) -> int:
+        """How many activities run here now, or are about to."""
+        running = self._running
+        return 0 if running is None else running.working
+
     async def _finish(self) -> BaseException | None:
         """Shut down in another thread, so that activities on this event loop go on meanwhile."""
         running, self._running = self._running, None
@@ -194,6 +200,10 @@ class _RunningWorker:
             outlet=outlet, timer=self._timer, loop=self._loop, limit=worker._limit,
             stale_after=worker._lost_after / 2, on_error=self._on_error,
         )
+
+    @property
+    def working(self) -> int:
+        return self._for_activities.working if self._for_activities is not None else 0
 
     def start(self) -> None:
         """Make the topics, begin to heartbeat, and read. Blocks for the log's answers."""
