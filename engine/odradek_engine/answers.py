@@ -138,7 +138,7 @@ def _pending(state: State, sessions: Sessions, row: ActivityRow) -> PendingActiv
         seq=row.seq,
         activity_type=row.activity_type,
         task_queue=row.task_queue,
-        state=row.state,
+        state="cancel_requested" if row.cancel_requested else row.state,
         attempt=row.attempt,
         maximum_attempts=row.retry_policy.maximum_attempts,
         scheduled_ms=row.scheduled_ms,

@@ -91,6 +91,7 @@ class ActivityScheduled(Record, frozen=True, tag="odradek.history.ActivitySchedu
     retry_policy: RetryPolicy | None = None
     delivery: str = "at_least_once"
     summary: str = ""
+    cancellation_type: str = "try"
 
 
 class ActivityCompleted(Record, frozen=True, tag="odradek.history.ActivityCompleted", tag_field="-type"):
@@ -126,6 +127,8 @@ class ActivityTimedOut(Record, frozen=True, tag="odradek.history.ActivityTimedOu
 
 
 class ActivityCancelRequested(Record, frozen=True, tag="odradek.history.ActivityCancelRequested", tag_field="-type"):
+    """The code asked for the cancellation. It ends the activity, unless its cancellation_type is `wait`."""
+
     seq: int
     scheduled_event_id: int
 

@@ -136,7 +136,10 @@ class WorkflowTaskFailed(Record, frozen=True):
 
 
 class ActivityStarted(Record, frozen=True):
-    """A worker session runs the attempt. `claim`: it waits for `ActivityClaimed` before it does (rules T4, T8)."""
+    """A worker session runs the attempt. `claim`: it waits for `ActivityClaimed` before it does (rules T4, T8).
+
+    `deferred`: its code has ended, it is completed by its task token; the end of the session does not touch it.
+    """
 
     workflow_id: str
     run_id: str
@@ -145,6 +148,7 @@ class ActivityStarted(Record, frozen=True):
     attempt: int
     session: str
     claim: bool = False
+    deferred: bool = False
 
 
 class ActivityCompleted(Record, frozen=True):

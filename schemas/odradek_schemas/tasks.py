@@ -40,7 +40,10 @@ class QueryTask(Record, frozen=True):
 
 
 class ActivityTask(Record, frozen=True):
-    """Run one attempt of an activity. Its identity is (run_id, scheduled_by, seq) (rule W5)."""
+    """Run one attempt of an activity. Its identity is (run_id, scheduled_by, seq) (rule W5).
+
+    `claim`: it must not begin before the engine has answered a claim, so that the fold knows whether it began.
+    """
 
     position: Position
     workflow_id: str
@@ -59,6 +62,7 @@ class ActivityTask(Record, frozen=True):
     heartbeat_timeout_ms: int = 0
     heartbeat_details: list[Payload] = []
     delivery: str = "at_least_once"
+    claim: bool = False
 
 
 class VoidEffect(Record, frozen=True):

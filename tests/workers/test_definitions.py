@@ -410,7 +410,7 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
         lambda: m.activity.define(unresolved).signature,
         "an annotation cannot be resolved.*Nowhere.*top of its module",
     ),
-    (lambda: m.activity.define(timeout=3), "unknown option 'timeout'; there are delivery"),
+    (lambda: m.activity.define(timeout=3), "unknown option 'timeout'; there are cancellation_type, delivery"),
     (
         lambda: m.activity.define(start_to_close_timeout="5")(method),
         "start_to_close_timeout: a duration is a timedelta",

@@ -193,6 +193,71 @@ def test_cancelling_who_waits_cancels_the_activity_at_once_and_its_late_result_i
     assert engine.result() == "late"
 
 
+@workflow.define
+class Waiting:
+    """Cancels an activity with cancellation_type `how` when it is told to, and says what came of it."""
+
+    async def run(self, how: str) -> str:
+        options: Any = {"cancellation_type": how}
+        self.task = asyncio.create_task(workflow.execute_activity("work", **options))
+        outcome: Any = (await asyncio.gather(self.task, return_exceptions=True))[0]
+        await asyncio.sleep(1)
+        return outcome if isinstance(outcome, str) else type(outcome).__name__
+
+    @workflow.signal
+    def stop(self) -> None:
+        self.task.cancel()
+
+
+@pytest.mark.parametrize(
+    ("event", "outcome"),
+    [
+        (history.ActivityCancelled(seq=1, scheduled_event_id=3), "CancelledError"),
+        (history.ActivityCompleted(seq=1, scheduled_event_id=3, result=converter.to_payload("done")), "done"),
+        (history.ActivityFailed(seq=1, scheduled_event_id=3, failure=Failure(message="no")), "ActivityError"),
+    ],
+)
+def test_wait_waits_for_the_end_of_the_activity_however_often_it_is_cancelled(
+    event: history.Attributes, outcome: str
+) -> None:
+    engine = EngineModel(Waiting, "wait")
+    (schedule,) = engine.advance()
+    assert isinstance(schedule, commands.ScheduleActivity)
+    assert schedule.cancellation_type == "wait"
+    engine.signal("stop")
+    assert engine.advance() == [commands.CancelActivity(seq=1)]
+    engine.signal("stop")
+    assert engine.advance() == []
+    engine.append(event)
+    engine.advance()
+    engine.fire(2)
+    engine.advance()
+    assert engine.result() == outcome
+
+
+def test_wait_keeps_a_result_that_comes_in_one_step_with_the_cancellation() -> None:
+    engine = EngineModel(Waiting, "wait")
+    engine.advance()
+    engine.complete(1, "done")
+    engine.signal("stop")
+    assert engine.advance() == [commands.StartTimer(seq=2, duration_ms=1000)]
+    engine.fire(2)
+    engine.advance()
+    assert engine.result() == "done"
+
+
+def test_abandon_asks_for_nothing_and_ignores_what_comes() -> None:
+    engine = EngineModel(Waiting, "abandon")
+    engine.advance()
+    engine.signal("stop")
+    assert engine.advance() == [commands.StartTimer(seq=2, duration_ms=1000)]
+    engine.complete(1, "done")
+    assert engine.advance() == []
+    engine.fire(2)
+    engine.advance()
+    assert engine.result() == "CancelledError"
+
+
 def test_a_result_and_a_cancellation_in_one_step_leave_no_cancel_command() -> None:
     @workflow.define
     class Both:

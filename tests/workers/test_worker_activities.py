@@ -308,13 +308,19 @@ def test_slots_are_taken_by_running_attempts_only() -> None:
     assert bench.core.free == 2
 
 
-def test_complete_async_appends_nothing() -> None:
+def test_complete_async_says_that_the_session_does_not_hold_it_any_more() -> None:
     bench = ActivityBench()
     bench.task()
-    count = len(bench.producer.sent)
     bench.end(Deferred())
-    assert len(bench.producer.sent) == count
+    assert bench.of(ActivityStarted)[-1] == ActivityStarted(**IDENTITY, deferred=True)
     assert bench.core.running == []
+
+
+def test_a_task_that_says_so_is_claimed_first_even_if_fresh() -> None:
+    bench = ActivityBench()
+    bench.task(claim=True)
+    assert bench.of(ActivityStarted) == [ActivityStarted(**IDENTITY, claim=True)]
+    assert bench.launched == []
 
 
 def test_cancel_request_stops_the_attempt_and_reports_it_as_cancelled() -> None:

@@ -31,14 +31,23 @@ class InstanceActivities:
     async def execute(self, name: str, args: Sequence[Any], result_type: Any, options: ActivityOptions) -> Any:
         """Schedule an activity and wait for its result."""
         seq = self._schedule(name, args, options)
-        future = self._core.loop.create_future()
-        self._open[seq] = _OpenActivity(future, name, result_type)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            if self._open.pop(seq, None) is not None:
-                self._core.emit(commands.CancelActivity(seq=seq))
-            raise
+        how = options.get("cancellation_type", "try")
+        requested = False
+        while True:
+            future = self._core.loop.create_future()
+            self._open[seq] = _OpenActivity(future, name, result_type)
+            try:
+                return await future
+            except asyncio.CancelledError:
+                if self._open.pop(seq, None) is None:
+                    if how == "wait" and not future.cancelled():
+                        return future.result()  # it ended before the code could be told of its own cancellation
+                    raise
+                if how != "abandon" and not requested:
+                    self._core.emit(commands.CancelActivity(seq=seq))
+                requested = True
+                if how != "wait":
+                    raise
 
     def _schedule(self, name: str, args: Sequence[Any], options: ActivityOptions) -> int:
         core = self._core
@@ -50,6 +59,7 @@ class InstanceActivities:
             input=core.converter.to_payloads(args),
             retry_policy=retry_policy_record(options.get("retry_policy")),
             delivery=options.get("delivery", "at_least_once"),
+            cancellation_type=options.get("cancellation_type", "try"),
             summary=options.get("summary", ""),
             start_to_close_timeout_ms=timeouts["start_to_close_timeout_ms"],
             schedule_to_start_timeout_ms=timeouts["schedule_to_start_timeout_ms"],

@@ -21,7 +21,11 @@ _TIMEOUTS = (
     "schedule_to_close_timeout",
     "heartbeat_timeout",
 )
-ACTIVITY_OPTIONS = frozenset({"task_queue", *_TIMEOUTS, "retry_policy", "delivery", "summary"})
+ACTIVITY_OPTIONS = frozenset({"task_queue", *_TIMEOUTS, "retry_policy", "delivery", "cancellation_type", "summary"})
+_ACTIVITY_CHOICES = {
+    "delivery": ("at_least_once", "at_most_once"),
+    "cancellation_type": ("try", "wait", "abandon"),
+}
 _START_TIMEOUTS = ("execution_timeout", "run_timeout", "task_timeout", "start_delay")
 _POLICIES = {
     "id_conflict_policy": ("fail", "use_existing", "terminate_existing"),
@@ -85,8 +89,9 @@ def check_activity_options(options: Mapping[str, Any], what: str) -> None:
     check_names(options, ACTIVITY_OPTIONS, what)
     _check_timeouts(options, _TIMEOUTS, what)
     _check_common(options, what)
-    if options.get("delivery", "at_least_once") not in ("at_least_once", "at_most_once"):
-        raise DefinitionError(f"{what}: delivery is 'at_least_once' or 'at_most_once', not {options['delivery']!r}")
+    for name, allowed in _ACTIVITY_CHOICES.items():
+        if options.get(name, allowed[0]) not in allowed:
+            raise DefinitionError(f"{what}: {name} is one of {', '.join(allowed)}, not {options[name]!r}")
 
 
 def check_start_options(options: Mapping[str, Any], what: str) -> None:

@@ -90,7 +90,12 @@ class RetryPolicy:
 
 
 class ActivityOptions(TypedDict, total=False):
-    """Options of an activity. A timeout of None is no timeout; `start_to_close_timeout` is 10 minutes by default."""
+    """Options of an activity. A timeout of None is no timeout; `start_to_close_timeout` is 10 minutes by default.
+
+    cancellation_type: when the workflow cancels the call, `try` (the default) asks the activity to stop and raises
+    CancelledError at once, `wait` asks and waits for its end (its result or error, or CancelledError), `abandon` lets
+    it run.
+    """
 
     task_queue: str
     start_to_close_timeout: Duration | None
@@ -99,6 +104,7 @@ class ActivityOptions(TypedDict, total=False):
     heartbeat_timeout: Duration | None
     retry_policy: RetryPolicy | None
     delivery: Literal["at_least_once", "at_most_once"]
+    cancellation_type: Literal["try", "wait", "abandon"]
     summary: str
 
 

@@ -24,6 +24,7 @@ from odradek_schemas.replies import ActivityClaimed
 from odradek_schemas.tasks import ActivityTask
 
 from . import events, keys
+from .cancelling import end_cancelled
 from .closing import request_cancel, stop_activity
 from .limits import shorten
 from .retry import backoff_ms, refusal
@@ -54,6 +55,7 @@ def schedule(step: Step, run: RunRow, command: ScheduleActivity, scheduled_by: s
             retry_policy=command.retry_policy,
             delivery=command.delivery,
             summary=command.summary,
+            cancellation_type=command.cancellation_type,
         ),
     )
     row = step.activity(run, command.seq, scheduled_by)
@@ -103,6 +105,7 @@ def dispatch(
             heartbeat_timeout_ms=row.heartbeat_timeout_ms,
             heartbeat_details=row.heartbeat_details,
             delivery=row.delivery,
+            claim=row.cancellation_type == "wait",
         )
 
     position = step.effect(
@@ -154,6 +157,10 @@ def decide_started(step: Step, record: ActivityStarted) -> None:
             _answer_claim(step, record, session, False)
         elif row is None:
             stop_activity(step, session, record, "closed")
+    elif record.deferred:
+        if row.state != "backing_off":
+            since = row.started_ms if row.state == "started" else step.now
+            step.apply(events.ActivityTaken(row.workflow_id, row.run_id, row.seq, "", since))
     elif row.state == "scheduled" and session is None:
         lose(step, row, [])
     elif row.state == "scheduled":
@@ -224,7 +231,7 @@ def fail_attempt(
 ) -> None:
     """The current attempt failed: another one later, or the activity has failed."""
     policy = row.retry_policy
-    reason = refusal(policy, failure, row.counted_attempts)
+    reason = refusal(policy, failure, row.counted_attempts) or ("cancelled" if row.cancel_requested else "")
     if row.delivery == "at_most_once":
         reason = reason or "maximum_attempts"
     delay = next_retry_delay_ms if next_retry_delay_ms >= 0 else backoff_ms(policy, row.counted_attempts)
@@ -271,10 +278,7 @@ def decide_cancelled(step: Step, record: ActivityCancelled) -> None:
     row = _find(step, record)
     if row is None or record.attempt != row.attempt:
         return
-    cancelled = history.ActivityCancelled(
-        seq=row.seq, scheduled_event_id=row.scheduled_event_id, details=record.details
-    )
-    step.append(row.workflow_id, row.run_id, cancelled)
+    end_cancelled(step, row, record.details)
     wake(step, row.workflow_id)
 
 
@@ -301,21 +305,28 @@ def renew(step: Step, row: ActivityRow, lost: bool, heartbeat_details: list[Payl
 
 def give_back(step: Step, row: ActivityRow, heartbeat_details: list[Payload]) -> None:
     """A worker will not finish the attempt. One that may run at most once, and has begun, is as good as lost (T8)."""
-    if row.delivery == "at_most_once" and row.state == "started":
+    if row.cancel_requested or (row.delivery == "at_most_once" and row.state == "started"):
         lose(step, row, heartbeat_details)
     else:
         renew(step, row, False, heartbeat_details)
 
 
 def lose(step: Step, row: ActivityRow, heartbeat_details: list[Payload]) -> None:
-    """The worker that ran the attempt is gone (rule T7). At-most-once activities are not delivered twice."""
+    """The worker that ran the attempt is gone (rule T7). At-most-once activities are not delivered twice, and what
+    the code has cancelled is not delivered again."""
+    if row.cancel_requested:
+        end_cancelled(step, row, heartbeat_details or row.heartbeat_details)
+        wake(step, row.workflow_id)
+        return
+    once = row.delivery == "at_most_once"
     failure = Failure(
-        message=f"the worker that ran attempt {row.attempt} is gone",
+        message=f"the worker that ran attempt {row.attempt} is gone"
+        + ("; the activity may or may not have run, and at_most_once forbids to run it again" if once else ""),
         type="WorkerLost",
         kind="server",
-        non_retryable=row.delivery == "at_most_once",
+        non_retryable=once,
     )
-    if row.delivery != "at_most_once" and row.losses + 1 < MAX_LOSSES:
+    if not once and row.losses + 1 < MAX_LOSSES:
         renew(step, row, True, heartbeat_details)
         return
     fail_attempt(step, row, failure, heartbeat_details=heartbeat_details)

@@ -9,8 +9,8 @@ from odradek_schemas import commands, history
 from odradek_schemas.common import Failure
 from odradek_schemas.records import LocalResult, WorkflowTaskCompleted
 
-from . import activities, events
-from .closing import close, request_cancel
+from . import activities, cancelling, events
+from .closing import close
 from .limits import check_activity, check_durations, check_id
 from .rows import ActivityRow, RunRow
 from .step import Step
@@ -163,9 +163,7 @@ def _schedule(step: Step, run: RunRow, command: commands.ScheduleActivity, recor
 def _cancel_activity(step: Step, run: RunRow, command: commands.CancelActivity, _: WorkflowTaskCompleted) -> None:
     row = step.open_activity(run, command.seq)
     if row is not None:
-        request_cancel(step, row, "cancelled")
-        requested = history.ActivityCancelRequested(seq=row.seq, scheduled_event_id=row.scheduled_event_id)
-        step.append(run.workflow_id, run.run_id, requested)
+        cancelling.cancel(step, row)
 
 
 def _start_timer(step: Step, run: RunRow, command: commands.StartTimer, _: WorkflowTaskCompleted) -> None:

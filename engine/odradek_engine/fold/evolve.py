@@ -240,6 +240,7 @@ def _activity_scheduled(state: State, run: RunRow, e: events.Appended, a: histor
         heartbeat_timeout_ms=a.heartbeat_timeout_ms,
         retry_policy=a.retry_policy or RetryPolicy(),
         delivery=a.delivery,
+        cancellation_type=a.cancellation_type,
     )
     state.put(keys.activity(e.workflow_id, e.run_id, a.seq), row)
     return {"open_activities": run.open_activities + 1}
@@ -251,6 +252,16 @@ def _activity_ended(state: State, run: RunRow, e: events.Appended, a: Any) -> _C
         return {}
     state.delete(key)
     return {"open_activities": run.open_activities - 1}
+
+
+def _activity_cancel_requested(state: State, run: RunRow, e: events.Appended, a: Any) -> _Changes:
+    """The activity has ended for the code, unless the code waits for its end."""
+    key = keys.activity(e.workflow_id, e.run_id, a.seq)
+    row: ActivityRow | None = state.get(key)
+    if row is None or row.cancellation_type != "wait":
+        return _activity_ended(state, run, e, a)
+    state.put(key, replace(row, cancel_requested=True))
+    return {}
 
 
 def _timer_started(state: State, run: RunRow, e: events.Appended, a: history.TimerStarted) -> _Changes:
@@ -307,7 +318,7 @@ _HISTORY: dict[type, Callable[[State, RunRow, events.Appended, Any], _Changes]] 
     history.ActivityFailed: _activity_ended,
     history.ActivityTimedOut: _activity_ended,
     history.ActivityCancelled: _activity_ended,
-    history.ActivityCancelRequested: _activity_ended,
+    history.ActivityCancelRequested: _activity_cancel_requested,
     history.TimerStarted: _timer_started,
     history.TimerFired: _timer_ended,
     history.TimerCancelled: _timer_ended,

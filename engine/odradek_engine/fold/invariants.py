@@ -87,7 +87,7 @@ def _activities(state: State) -> Iterator[str]:
                 yield f"{name} is scheduled, but no task is out"
         elif row.state == "started":
             session = state.get(keys.session(row.session))
-            if (session is None or session.ended_ms) and not _has_due(row, key):
+            if row.session and (session is None or session.ended_ms) and not _has_due(row, key):
                 yield f"{name} is held by the dead session {row.session!r}: nothing wakes it"
         elif row.state != "backing_off" or not row.next_retry_ms:
             yield f"{name} is {row.state!r} with its next attempt at {row.next_retry_ms}"

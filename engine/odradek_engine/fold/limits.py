@@ -59,6 +59,12 @@ def check_activity(command: ScheduleActivity) -> None:
         "heartbeat_timeout_ms",
     )
     check_retry_policy(command.retry_policy)
+    for field, value, allowed in (
+        ("delivery", command.delivery, ("at_least_once", "at_most_once")),
+        ("cancellation_type", command.cancellation_type, ("try", "wait", "abandon")),
+    ):
+        if value not in allowed:
+            raise ValueError(f"{field} {value[:40]!r}: use one of {', '.join(allowed)}")
 
 
 def shorten(failure: Failure, depth: int = 0) -> Failure:

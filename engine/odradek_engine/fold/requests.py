@@ -20,6 +20,7 @@ from odradek_schemas.records import (
 )
 
 from . import activities, events, keys
+from .cancelling import end_cancelled
 from .closing import close
 from .limits import check_durations, check_id, check_queue, check_retry_policy
 from .rows import RequestRow, RunRow
@@ -238,6 +239,8 @@ def _finish_activity(step: Step, record: CompleteActivity | FailActivity) -> Out
         return Outcome("not_found", message="the activity of this task token is not open any more", accepted=False)
     if isinstance(record, CompleteActivity):
         activities.complete(step, row, record.result, session="")
+    elif row.cancel_requested and record.failure.kind == "cancelled":
+        end_cancelled(step, row, record.failure.details)
     elif row.state != "backing_off":
         activities.fail_attempt(step, row, record.failure)
     wake(step, run.workflow_id)

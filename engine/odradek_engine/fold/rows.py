@@ -120,6 +120,8 @@ class ActivityRow(Row, frozen=True):
 
     `attempt` counts deliveries; `uncounted` of them were lost with their workers and do not count toward
     the retry policy; `losses` of them in a row (rule T7). `queued_ms`: since when the attempt waits for a worker.
+    `session` empty while started: it waits for whoever has its task token. `cancel_requested`: the code waits for the
+    end of an activity that it has cancelled.
     """
 
     workflow_id: str
@@ -149,6 +151,8 @@ class ActivityRow(Row, frozen=True):
     last_failure: Failure | None = None
     heartbeat_details: list[Payload] = []
     queued_ms: int = 0
+    cancellation_type: str = "try"
+    cancel_requested: bool = False
 
     @property
     def counted_attempts(self) -> int:
@@ -167,7 +171,8 @@ class ActivityRow(Row, frozen=True):
                 found.append(keys.due(self.started_ms + self.start_to_close_timeout_ms, b"T", key))
             if self.heartbeat_timeout_ms:
                 found.append(keys.due(self.started_ms + self.heartbeat_timeout_ms, b"H", key))
-            found.append(keys.held(self.session, key))
+            if self.session:
+                found.append(keys.held(self.session, key))
         else:
             found.append(keys.due(self.next_retry_ms, b"B", key))
         return tuple(found)

@@ -164,8 +164,8 @@ class Activities:
     def on_task(self, task: ActivityTask, ticket: Ticket, fresh: bool = True) -> None:
         """A task came. A fresh one runs at once. Claimed first are: an older one, which another worker may have done
         (rule T4); a repeated attempt, for the one before may have a result after all (T7); one that may run only once
-        (T8). The ticket is finished when the start is durable, or the result of an attempt that was so short that its
-        start was never appended (T1).
+        (T8), or whose cancellation is waited for. The ticket is finished when the start is durable, or the result of
+        an attempt that was so short that its start was never appended (T1).
         """
         known = self._attempts.get(Key(task.run_id, task.scheduled_by, task.seq, task.attempt))
         if known is not None:
@@ -176,7 +176,7 @@ class Activities:
         attempt.beats.details = task.heartbeat_details
         self._attempts[attempt.key] = attempt
         attempt.tickets.append(ticket)
-        if not fresh or task.attempt > 1 or task.delivery == "at_most_once":
+        if not fresh or task.attempt > 1 or task.delivery == "at_most_once" or task.claim:
             self._claim(attempt)
         else:
             if not self._start_after:
@@ -205,11 +205,11 @@ class Activities:
         if self._unstarted:
             self._later(self._unstarted[0][0] - now, self._start_late)
 
-    def _start(self, attempt: Attempt, *, claim: bool) -> None:
-        """Append that the current session takes the attempt."""
+    def _start(self, attempt: Attempt, *, claim: bool, deferred: bool = False) -> None:
+        """Append that the current session takes the attempt; or that it waits for its task token from now on."""
         task = attempt.task
         attempt.session = self._reports.announce(task.workflow_id)
-        started = ActivityStarted(**self._identity(attempt), claim=claim)
+        started = ActivityStarted(**self._identity(attempt), claim=claim, deferred=deferred)
         self._reports.append(task.workflow_id, encode(started), partial(self._started, attempt))
 
     def _started(self, attempt: Attempt, offset: int, error: LogError | None) -> None:
@@ -282,8 +282,8 @@ class Activities:
             attempt.session = self._reports.announce(attempt.task.workflow_id)
         record = self._record(attempt, outcome)
         if record is None:
-            if unstarted and isinstance(outcome, Deferred):
-                self._start(attempt, claim=False)
+            if isinstance(outcome, Deferred):
+                self._start(attempt, claim=False, deferred=True)
             elif unstarted:
                 self._finish_tickets(attempt)
             self._forget(attempt)
