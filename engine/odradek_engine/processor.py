@@ -352,7 +352,13 @@ class Processor:
             self.sessions.heard_activity(record)
         elif isinstance(
             record,
-            (ephemeral.AwaitResult, ephemeral.QueryWorkflow, ephemeral.DescribeWorkflow, ephemeral.FetchHistory),
+            (
+                ephemeral.AwaitResult,
+                ephemeral.QueryWorkflow,
+                ephemeral.DescribeWorkflow,
+                ephemeral.FetchHistory,
+                ephemeral.HeartbeatActivity,
+            ),
         ):
             self._ask(record)
         else:

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from odradek_schemas.common import Failure, Record, Request
-from odradek_schemas.ephemeral import AwaitResult, DescribeWorkflow, FetchHistory, QueryWorkflow
-from odradek_schemas.replies import HistoryPage, QueryResult, WorkflowDescription, WorkflowResult
+from odradek_schemas.ephemeral import AwaitResult, DescribeWorkflow, FetchHistory, HeartbeatActivity, QueryWorkflow
+from odradek_schemas.replies import HeartbeatNoted, HistoryPage, QueryResult, WorkflowDescription, WorkflowResult
 from odradek_schemas.tasks import QueryTask
 
 from . import answers
@@ -21,7 +21,7 @@ from .fold import State
 from .fold.rows import RunRow
 from .sessions import Sessions
 
-Read: TypeAlias = QueryWorkflow | AwaitResult | DescribeWorkflow | FetchHistory
+Read: TypeAlias = QueryWorkflow | AwaitResult | DescribeWorkflow | FetchHistory | HeartbeatActivity
 
 WAIT_MS = 60_000
 """How long a read without a deadline waits here; clients ask again long before."""
@@ -147,6 +147,8 @@ class Reads:
             self._query(read, run.last_input_id if run is not None else 0, expires)
         elif isinstance(read, DescribeWorkflow):
             self._describe(read)
+        elif isinstance(read, HeartbeatActivity):
+            self._heartbeat(read)
         else:
             self._history(read)
 
@@ -173,6 +175,13 @@ class Reads:
         now = self._clock.now_ms()
         described = answers.describe(self._state, self._sessions, run, now, request.client_id, request.request_id)
         self._reply(request, described)
+
+    def _heartbeat(self, read: HeartbeatActivity) -> None:
+        """Not a read of the state alone, but like one: it changes nothing in it, and sees all that was acknowledged."""
+        request = read.request
+        status = self._sessions.heard_by_token(read)
+        noted = HeartbeatNoted(client_id=request.client_id, request_id=request.request_id, status=status)
+        self._reply(request, noted)
 
     def _history(self, read: FetchHistory) -> None:
         request = read.request

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from odradek_schemas import parse_task_token
 from odradek_schemas.common import Payload
-from odradek_schemas.ephemeral import ActivityHeartbeat, WorkerHeartbeat
+from odradek_schemas.ephemeral import ActivityHeartbeat, HeartbeatActivity, WorkerHeartbeat
 from odradek_schemas.records import HeldDetails, WorkerLost
 
 from .clock import Clock
@@ -69,6 +70,22 @@ class Sessions:
         self._running[heartbeat.workflow_id, heartbeat.run_id, heartbeat.seq] = _Running(
             heartbeat.attempt, self._clock.now_ms(), heartbeat.details
         )
+
+    def heard_by_token(self, heartbeat: HeartbeatActivity) -> str:
+        """An activity that is completed by its task token is alive; the status of `HeartbeatNoted`."""
+        try:
+            token = parse_task_token(heartbeat.task_token)
+        except ValueError:
+            return "not_found"
+        if token.seq < 0 or token.workflow_id != heartbeat.workflow_id:
+            return "not_found"
+        row = self._state.row(keys.activity(token.workflow_id, token.run_id, token.seq), ActivityRow)
+        if row is None or row.scheduled_by != token.scheduled_by:
+            return "not_found"
+        self._running[token.workflow_id, token.run_id, token.seq] = _Running(
+            row.attempt, self._clock.now_ms(), heartbeat.details
+        )
+        return "cancel_requested" if row.cancel_requested else "ok"
 
     def last_heartbeat(self, row: ActivityRow) -> tuple[int, list[Payload]]:
         """The last sign of life of a running activity, in ms, with its details."""

@@ -60,3 +60,13 @@ class ActivityHeartbeat(Record, frozen=True):
     attempt: int
     session: str
     details: list[Payload] = []
+
+
+class HeartbeatActivity(Record, frozen=True):
+    """An activity that is completed by its task token is alive. Answered with `HeartbeatNoted`."""
+
+    workflow_id: str
+    task_token: bytes
+    request: Request
+    details: list[Payload] = []
+    barrier: int = -1

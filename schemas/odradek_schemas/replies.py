@@ -88,6 +88,15 @@ class PendingTimer(Record, frozen=True):
     summary: str = ""
 
 
+class HeartbeatNoted(Record, frozen=True):
+    """Answers `HeartbeatActivity`. status: ok, cancel_requested (it goes on until it says that it has ended),
+    not_found (no such activity is open any more)."""
+
+    client_id: str
+    request_id: str
+    status: str
+
+
 class WorkflowDescription(Record, frozen=True):
     """`workers`: how many live workers poll the workflow's queue; 0 means that nobody will advance it.
 

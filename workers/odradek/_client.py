@@ -13,7 +13,9 @@ from typing import Any, Self, overload
 from odradek_log import Log, LogError, open_log
 from odradek_schemas import check_name, parse_task_token
 from odradek_schemas.common import Record, Request
+from odradek_schemas.ephemeral import HeartbeatActivity
 from odradek_schemas.records import CompleteActivity, FailActivity, StartWorkflow
+from odradek_schemas.replies import HeartbeatNoted
 
 from ._connection import Connection, unavailable
 from ._converter import DataConverter
@@ -24,7 +26,14 @@ from ._options import check_start_options, milliseconds, retry_policy_record, se
 from ._requests import WorkflowRequests, refused
 from ._starting import Starting
 from ._types import Duration, R, TakesMany, W
-from .errors import ClientClosedError, DefinitionError, InvalidRequestError, not_available
+from .errors import (
+    ActivityCancelRequestedError,
+    ActivityNotFoundError,
+    ClientClosedError,
+    DefinitionError,
+    InvalidRequestError,
+    not_available,
+)
 
 
 class Execution:
@@ -192,7 +201,8 @@ class Client(Starting):
     async def complete_activity(self, token: bytes | str, result: Any = None, /) -> None:
         """Complete an activity from anywhere, by its task token.
 
-        Raises InvalidRequestError for what is no token, WorkflowNotFoundError if the activity is not open any more.
+        token: `activity.info().task_token`, as it is or as text (`task_token.decode()`, safe in a URL). Raises
+        InvalidRequestError for what is no token, ActivityNotFoundError if its activity is not open any more.
         """
         data, workflow_id = _parsed(token)
         payload = self.data_converter.to_payload(result)
@@ -204,7 +214,8 @@ class Client(Starting):
 
     async def fail_activity(self, token: bytes | str, error: BaseException, /) -> None:
         """Fail the current attempt of an activity from anywhere, by its task token; its retry policy decides what
-        follows. Raises as `complete_activity` does."""
+        follows. `asyncio.CancelledError()` ends an activity as cancelled that the workflow has cancelled. Raises as
+        `complete_activity` does."""
         data, workflow_id = _parsed(token)
         failure = self.data_converter.to_failure(error)
 
@@ -214,13 +225,41 @@ class Client(Starting):
         await self._finish_activity(workflow_id, make)
 
     async def heartbeat_activity(self, token: bytes | str, /, *details: Any) -> None:
-        """Say that an activity that is completed from elsewhere is alive."""
-        raise not_available("Client.heartbeat_activity", "give such an activity no heartbeat_timeout")
+        """Say that an activity that is completed from elsewhere is alive, and how far it is; `heartbeat_timeout` counts
+        from here.
+
+        Raises ActivityNotFoundError if it is not open any more: stop, nobody waits for it. ActivityCancelRequestedError
+        if the workflow has cancelled it and waits for its end. InvalidRequestError for what is no token.
+        """
+        data, workflow_id = _parsed(token)
+        payloads = self.data_converter.to_payloads(details)
+
+        def make(request: Request) -> Record:
+            return HeartbeatActivity(workflow_id=workflow_id, task_token=data, details=payloads, request=request)
+
+        reply = await self._requests().ask(Target(workflow_id), make, HeartbeatNoted)
+        if reply.status == "not_found":
+            raise _activity_not_found(workflow_id)
+        if reply.status == "cancel_requested":
+            raise ActivityCancelRequestedError(
+                f"an activity of workflow {workflow_id!r} is cancelled: stop, then fail_activity(token, "
+                "asyncio.CancelledError())"
+            )
 
     async def _finish_activity(self, workflow_id: str, make: Any) -> None:
         reply, _ = await self._requests().append(Target(workflow_id), make)
+        if reply.outcome in ("not_found", "closed"):
+            raise _activity_not_found(workflow_id)
         if reply.outcome != "ok":
             refused(workflow_id, reply)
+
+
+def _activity_not_found(workflow_id: str) -> ActivityNotFoundError:
+    return ActivityNotFoundError(
+        f"no activity with this task token is open in workflow {workflow_id!r}: it has ended, timed out or was "
+        "cancelled, or the workflow has closed; nothing was changed",
+        workflow_id=workflow_id,
+    )
 
 
 def _check_address(target: str) -> None:

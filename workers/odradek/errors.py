@@ -156,6 +156,16 @@ class WorkflowClosedError(WorkflowNotFoundError):
     """The workflow has ended: it takes no more messages."""
 
 
+class ActivityNotFoundError(WorkflowNotFoundError):
+    """No activity with this task token is open any more: it has ended, timed out or been cancelled, its workflow has
+    closed, or the token is of another namespace. Nothing was changed."""
+
+
+class ActivityCancelRequestedError(OdradekError):
+    """The workflow has cancelled the activity and waits for its end: stop, and report that with `fail_activity(token,
+    asyncio.CancelledError())`; a result is taken, too."""
+
+
 class QueryFailedError(OdradekError):
     """The query handler raised; `__cause__` is its error."""
 
