@@ -121,8 +121,8 @@ CHILDREN = [
              "Start a child workflow; the handle signals it and waits for its result.",
              'raise not_available("workflow.start_child")'),
     Function("continue_as_new", "ContinueOptions", "NoReturn",
-             "End this run and begin the next one, with an empty history.",
-             'raise not_available("workflow.continue_as_new")', is_async=False, has_result=False),
+             "End this run and begin the next one, with an empty history; unread messages go on into it.",
+             "begin_next(workflow, args, options)", is_async=False, has_result=False),
 ]  # fmt: skip
 
 LADDER_TYPES = [
@@ -167,6 +167,7 @@ def children() -> str:
         "",
         "from typing_extensions import TypeForm",
         "",
+        "from ._continuing import begin_next",
         "from ._handle import ChildWorkflowHandle",
         imported_types("ChildOptions", "ContinueOptions"),
         "from .errors import not_available",

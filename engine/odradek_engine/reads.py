@@ -56,7 +56,7 @@ class Reads:
         self._found: list[tuple[int | None, list[tuple[int, Read]]]] = []
         self._barred: list[tuple[int, int, Read]] = []
         self._results: defaultdict[str, dict[str, tuple[int, AwaitResult]]] = defaultdict(dict)
-        self._queries: defaultdict[str, list[tuple[int, int, QueryWorkflow]]] = defaultdict(list)
+        self._queries: defaultdict[str, list[tuple[int, str, int, QueryWorkflow]]] = defaultdict(list)
         self._waiting = 0
 
     @property
@@ -111,8 +111,8 @@ class Reads:
         if workflow_id in self._queries:
             waiting = self._queries.pop(workflow_id)
             self._waiting -= len(waiting)
-            for expires, target, read in waiting:
-                self._query(read, target, expires)
+            for expires, run_id, target, read in waiting:
+                self._query(read, run_id, target, expires)
 
     def _take_results(self, workflow_id: str) -> list[tuple[int, AwaitResult]]:
         waiting = self._results.pop(workflow_id)
@@ -132,10 +132,10 @@ class Reads:
             else:
                 del self._results[workflow_id]
         for queries in list(self._queries):
-            for expires, target, read in self._queries.pop(queries):
+            for expires, run_id, target, read in self._queries.pop(queries):
                 self._waiting -= 1
                 if expires >= now:
-                    self._query(read, target, expires)
+                    self._query(read, run_id, target, expires)
 
     # ------------------------------------------------------------ answering
 
@@ -143,8 +143,7 @@ class Reads:
         if isinstance(read, AwaitResult):
             self._await(read, expires)
         elif isinstance(read, QueryWorkflow):
-            run = answers.find_run(self._state, read.workflow_id, read.run_id)
-            self._query(read, run.last_input_id if run is not None else 0, expires)
+            self._query(read, "", 0, expires)
         elif isinstance(read, DescribeWorkflow):
             self._describe(read)
         elif isinstance(read, HeartbeatActivity):
@@ -193,14 +192,19 @@ class Reads:
         page = answers.history_page(self._state, run, read.from_event_id, request.client_id, request.request_id)
         self._reply(request, page)
 
-    def _query(self, read: QueryWorkflow, target: int, expires: int) -> None:
-        """Have a worker answer, once the code has read everything up to event `target`."""
+    def _query(self, read: QueryWorkflow, run_id: str, target: int, expires: int) -> None:
+        """Have a worker answer, once the code has read everything up to event `target` of the run `run_id`.
+
+        Of another run than that (the first look at it, or a later one that took its place): up to its last input now.
+        """
         run = answers.find_run(self._state, read.workflow_id, read.run_id)
+        if run is not None and run.run_id != run_id:
+            target = run.last_input_id
         refusal = self._query_refusal(run)
         if run is None or refusal is not None:
             self._reply_query(read, "not_found" if run is None else "rejected", refusal)
         elif run.is_open and run.consumed_through < target:
-            self._queries[read.workflow_id].append((expires, target, read))
+            self._queries[read.workflow_id].append((expires, run.run_id, target, read))
             self._waiting += 1
         else:
             self._dispatch(

@@ -50,15 +50,21 @@ class CancelTimer(Record, frozen=True, tag="odradek.command.CancelTimer", tag_fi
 
 
 class CompleteWorkflow(Record, frozen=True, tag="odradek.command.CompleteWorkflow", tag_field="-type"):
-    """Close the run with a result."""
+    """Close the run with a result. `next_cron_ms`: when the next run of a cron workflow begins; 0: there is none."""
 
     result: Payload | None = None
+    next_cron_ms: int = 0
 
 
 class FailWorkflow(Record, frozen=True, tag="odradek.command.FailWorkflow", tag_field="-type"):
-    """Close the run with a failure."""
+    """Close the run with a failure, and begin the next one if there is a retry policy or a cron schedule.
+
+    `next_retry_delay_ms` -1: as the retry policy says. `next_cron_ms` as of CompleteWorkflow.
+    """
 
     failure: Failure
+    next_retry_delay_ms: int = -1
+    next_cron_ms: int = 0
 
 
 class CancelledWorkflow(Record, frozen=True, tag="odradek.command.CancelledWorkflow", tag_field="-type"):
@@ -79,6 +85,36 @@ class DeprecatePatch(Record, frozen=True, tag="odradek.command.DeprecatePatch", 
     patch_id: str
 
 
+class ContinueAsNewWorkflow(Record, frozen=True, tag="odradek.command.ContinueAsNewWorkflow", tag_field="-type"):
+    """Close the run and begin the next one, which gets every unread message.
+
+    initiator: workflow (the code asks), cron (a run that does not know its time yet begins again at it: then only
+    `begin_ms` counts). Empty names, -1 as a timeout, no retry policy, `keep_memo` and `keep_search_attributes` mean:
+    as of this run. `begin_ms`: when the next run gets its first task; 0: at once.
+    """
+
+    workflow_type: str = ""
+    task_queue: str = ""
+    input: list[Payload] = []
+    headers: dict[str, Payload] = {}
+    run_timeout_ms: int = -1
+    task_timeout_ms: int = -1
+    retry_policy: RetryPolicy | None = None
+    memo: dict[str, Payload] = {}
+    keep_memo: bool = True
+    search_attributes: dict[str, Payload] = {}
+    keep_search_attributes: bool = True
+    initiator: str = "workflow"
+    begin_ms: int = 0
+
+
+class UpsertSearchAttributes(Record, frozen=True, tag="odradek.command.UpsertSearchAttributes", tag_field="-type"):
+    """Set search attributes of the run, and remove others."""
+
+    search_attributes: dict[str, Payload] = {}
+    removed: list[str] = []
+
+
 Command: TypeAlias = (
     ScheduleActivity
     | CancelActivity
@@ -89,4 +125,6 @@ Command: TypeAlias = (
     | CancelledWorkflow
     | MarkPatch
     | DeprecatePatch
+    | ContinueAsNewWorkflow
+    | UpsertSearchAttributes
 )

@@ -162,6 +162,7 @@ def _start(fields: _Fields) -> Record:
         search_attributes=fields.values("search_attributes"),
         signal=fields.text("signal", ""),
         signal_input=fields.arguments("signal_args"),
+        cron_schedule=fields.text("cron_schedule", ""),
     )
     if record.signal_input and not record.signal:
         raise ValueError("'signal_args' is for a 'signal', which is missing")

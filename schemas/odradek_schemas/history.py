@@ -13,7 +13,13 @@ from .common import Failure, Payload, Record, RetryPolicy
 
 
 class WorkflowStarted(Record, frozen=True, tag="odradek.history.WorkflowStarted", tag_field="-type"):
-    """Event 1 of every run."""
+    """Event 1 of every run.
+
+    `initiator` says why it follows another run: workflow, retry, cron; empty for the first of a chain.
+    `execution_deadline_ms`: when the whole chain is over; 0: `execution_timeout_ms` from now, if there is one.
+    `start_delay_ms`: how long the first task waits. `cron_pending`: the run does not know its time yet; it begins
+    again at it. `last_result` and `last_failure`: of the runs before, for cron and retries.
+    """
 
     workflow_type: str
     task_queue: str
@@ -29,6 +35,13 @@ class WorkflowStarted(Record, frozen=True, tag="odradek.history.WorkflowStarted"
     memo: dict[str, Payload] = {}
     search_attributes: dict[str, Payload] = {}
     request_id: str = ""
+    initiator: str = ""
+    execution_deadline_ms: int = 0
+    start_delay_ms: int = 0
+    cron_schedule: str = ""
+    cron_pending: bool = False
+    last_result: Payload | None = None
+    last_failure: Failure | None = None
 
 
 class SignalReceived(Record, frozen=True, tag="odradek.history.SignalReceived", tag_field="-type"):
@@ -67,7 +80,10 @@ _NAMED_BY: dict[type, str] = {
 
 
 class WorkflowTaskCompleted(Record, frozen=True, tag="odradek.history.WorkflowTaskCompleted", tag_field="-type"):
-    """The code has seen everything up to `consumed_through`, then the events `local_events`, and gave `commands`."""
+    """The code has seen everything up to `consumed_through`, then the events `local_events`, and gave `commands`.
+
+    `history_size`: bytes of history, as the code was told.
+    """
 
     id: str
     base: str
@@ -75,6 +91,7 @@ class WorkflowTaskCompleted(Record, frozen=True, tag="odradek.history.WorkflowTa
     local_events: list[int] = []
     commands: list[CommandSummary] = []
     session: str = ""
+    history_size: int = 0
 
 
 class ActivityScheduled(Record, frozen=True, tag="odradek.history.ActivityScheduled", tag_field="-type"):
@@ -156,15 +173,18 @@ class TimerCancelled(Record, frozen=True, tag="odradek.history.TimerCancelled", 
 
 
 class WorkflowCompleted(Record, frozen=True, tag="odradek.history.WorkflowCompleted", tag_field="-type"):
-    """`unread`: IDs of events that the code never saw."""
+    """`unread`: IDs of events that the code never saw. `new_run_id`: the run that follows, and gets the messages
+    among them (cron, retries); empty: there is none."""
 
     result: Payload | None = None
     unread: list[int] = []
+    new_run_id: str = ""
 
 
 class WorkflowFailed(Record, frozen=True, tag="odradek.history.WorkflowFailed", tag_field="-type"):
     failure: Failure
     unread: list[int] = []
+    new_run_id: str = ""
 
 
 class WorkflowCancelled(Record, frozen=True, tag="odradek.history.WorkflowCancelled", tag_field="-type"):
@@ -182,6 +202,22 @@ class WorkflowTimedOut(Record, frozen=True, tag="odradek.history.WorkflowTimedOu
 
     timeout_type: str
     unread: list[int] = []
+    new_run_id: str = ""
+
+
+class WorkflowContinuedAsNew(Record, frozen=True, tag="odradek.history.WorkflowContinuedAsNew", tag_field="-type"):
+    """initiator: workflow, cron. The messages among `unread` are the first events of the run `new_run_id`."""
+
+    new_run_id: str = ""
+    workflow_type: str = ""
+    task_queue: str = ""
+    initiator: str = "workflow"
+    unread: list[int] = []
+
+
+class SearchAttributesUpserted(Record, frozen=True, tag="odradek.history.SearchAttributesUpserted", tag_field="-type"):
+    search_attributes: dict[str, Payload] = {}
+    removed: list[str] = []
 
 
 Attributes: TypeAlias = (
@@ -203,6 +239,8 @@ Attributes: TypeAlias = (
     | WorkflowCancelled
     | WorkflowTerminated
     | WorkflowTimedOut
+    | WorkflowContinuedAsNew
+    | SearchAttributesUpserted
 )
 
 INPUTS = (
@@ -215,7 +253,14 @@ INPUTS = (
     ActivityCancelled,
     TimerFired,
 )
-CLOSES = (WorkflowCompleted, WorkflowFailed, WorkflowCancelled, WorkflowTerminated, WorkflowTimedOut)
+CLOSES = (
+    WorkflowCompleted,
+    WorkflowFailed,
+    WorkflowCancelled,
+    WorkflowTerminated,
+    WorkflowTimedOut,
+    WorkflowContinuedAsNew,
+)
 
 
 class HistoryEvent(Record, frozen=True):

@@ -15,6 +15,7 @@ class StartWorkflow(Record, frozen=True):
 
     id_conflict_policy (a run is open): fail, use_existing, terminate_existing.
     id_reuse_policy (the last run is closed): allow, allow_if_failed, reject.
+    `cron_schedule`: runs follow each other at these times; the first one begins after `start_delay_ms`, or at its time.
     """
 
     workflow_id: str
@@ -34,6 +35,7 @@ class StartWorkflow(Record, frozen=True):
     search_attributes: dict[str, Payload] = {}
     signal: str = ""
     signal_input: list[Payload] = []
+    cron_schedule: str = ""
 
 
 class SignalWorkflow(Record, frozen=True):
@@ -111,7 +113,7 @@ class WorkflowTaskCompleted(Record, frozen=True):
     """The workflow code advanced: it has seen events up to `consumed_through`, and gives `commands`.
 
     Taken only if `base` is the ID of the run's last accepted completion (at first the run ID). `id` is
-    unique for ever: worker session and counter (rules W1, W6).
+    unique for ever: worker session and counter (rules W1, W6). `history_size`: bytes of history, as the code was told.
     """
 
     workflow_id: str
@@ -122,6 +124,7 @@ class WorkflowTaskCompleted(Record, frozen=True):
     session: str = ""
     commands: list[Command] = []
     local_results: list[LocalResult] = []
+    history_size: int = 0
 
 
 class WorkflowTaskFailed(Record, frozen=True):

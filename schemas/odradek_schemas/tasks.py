@@ -23,6 +23,7 @@ class WorkflowTask(Record, frozen=True):
     events: list[bytes] = []
     complete: bool = True
     attempt: int = 1
+    history_size: int = 0
 
 
 class QueryTask(Record, frozen=True):

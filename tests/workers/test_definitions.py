@@ -331,8 +331,6 @@ def test_wait_condition_refuses_what_is_always_true(context: Recorder) -> None:
 def test_features_of_later_versions_say_that_they_are_not_there(context: Recorder) -> None:
     with pytest.raises(NotAvailableError, match=r"workflow\.external is not available in this version"):
         workflow.external("x")
-    with pytest.raises(NotAvailableError, match="continue_as_new"):
-        workflow.continue_as_new(greet, "x")
     for coroutine in (workflow.execute_child(greet, "x"), workflow.side_effect(lambda: 1)):
         with pytest.raises(NotAvailableError, match="not available"):
             coroutine.send(None)

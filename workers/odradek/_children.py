@@ -9,6 +9,7 @@ from typing import Any, NoReturn, Unpack, overload
 
 from typing_extensions import TypeForm
 
+from ._continuing import begin_next
 from ._handle import ChildWorkflowHandle
 from ._types import (
     Arg1,
@@ -203,5 +204,5 @@ def continue_as_new(
     **options: Unpack[ContinueOptions],
 ) -> NoReturn: ...
 def continue_as_new(workflow: Any, /, *args: Any, **options: Any) -> NoReturn:
-    """End this run and begin the next one, with an empty history."""
-    raise not_available("workflow.continue_as_new")
+    """End this run and begin the next one, with an empty history; unread messages go on into it."""
+    begin_next(workflow, args, options)

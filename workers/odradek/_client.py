@@ -180,6 +180,7 @@ class Client(Starting):
                 search_attributes=attributes,
                 signal=signal_name,
                 signal_input=signal_payloads,
+                cron_schedule=options.get("cron_schedule") or "",
             )
 
         reply, offset = await requests.append(Target(workflow_id, request_id=options.get("request_id")), make)

@@ -8,17 +8,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from odradek_schemas.common import Failure, Payload
 
 from ._types import ActivityOptions
 from .errors import NotInWorkflowError
+
+if TYPE_CHECKING:
+    from ._converter import DataConverter
+
+
+SUGGESTED_HISTORY_LENGTH, SUGGESTED_HISTORY_SIZE = 10_000, 8_000_000
+"""Events and bytes of history from which on a run should continue as new. Nothing happens to one that does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowInfo:
     """What a workflow knows about itself: `workflow.info()`. Timeouts are seconds; None: there is none.
 
-    `history_length` is the ID of the last event that the workflow has seen.
+    `history_length` is the ID of the last event that the workflow has seen, `history_size` the bytes of its history
+    when the present task was made. `attempt` counts from 1 under a retry policy. `initiator` says why the run follows
+    another: workflow, retry or cron; empty for the first one. `start_time`: when it began, after its start delay.
     """
 
     workflow_id: str
@@ -35,6 +46,14 @@ class WorkflowInfo:
     run_timeout: float | None = None
     task_timeout: float | None = None
     search_attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    history_size: int = 0
+    cron_schedule: str | None = None
+    initiator: str = ""
+
+    @property
+    def continue_as_new_suggested(self) -> bool:
+        """Whether the history is so long (10,000 events or 8 MB) that the run should continue as new when it can."""
+        return self.history_length >= SUGGESTED_HISTORY_LENGTH or self.history_size >= SUGGESTED_HISTORY_SIZE
 
 
 class WorkflowContext(Protocol):
@@ -69,6 +88,19 @@ class WorkflowContext(Protocol):
     def deprecate_patch(self, change_id: str) -> None: ...
 
     def memo(self) -> Mapping[str, Any]: ...
+
+    def continue_as_new(self, workflow_type: str, args: Sequence[Any], options: Mapping[str, Any]) -> NoReturn:
+        """End the run and begin the next one: raises what leaves `run`. `args` are bound."""
+        ...
+
+    def upsert_search_attributes(self, attributes: Mapping[str, Any]) -> None: ...
+
+    def last_started(self) -> tuple[Payload | None, Failure | None]:
+        """The result and the failure of the runs before."""
+        ...
+
+    @property
+    def converter(self) -> DataConverter: ...
 
 
 class _Active(threading.local):

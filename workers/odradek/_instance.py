@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from random import Random
-from typing import Any
+from typing import Any, NoReturn
 
 from odradek_schemas import commands, history
 from odradek_schemas.commands import Command
-from odradek_schemas.common import Payload
+from odradek_schemas.common import Failure, Payload
 from odradek_schemas.history import HistoryEvent
 
 from . import _context
@@ -21,6 +21,7 @@ from ._context import WorkflowInfo
 from ._converter import DataConverter
 from ._definitions import WorkflowDefinition
 from ._instance_activities import InstanceActivities
+from ._instance_continuing import InstanceContinuing
 from ._instance_core import InstanceCore
 from ._instance_messages import InstanceMessages
 from ._instance_patches import InstancePatches
@@ -54,6 +55,7 @@ class WorkflowInstance:
         max_iterations: int = DEFAULT_MAX_ITERATIONS,
     ) -> None:
         self.fed_through = 0
+        self.history_size = 0  # as of the task that is fed: set by whoever feeds, and recorded with its completion
         info = WorkflowInfo(
             workflow_id=workflow_id,
             run_id=run_id,
@@ -66,6 +68,7 @@ class WorkflowInstance:
         self._activities = InstanceActivities(self._core, default_activity_queue or task_queue)
         self._messages = InstanceMessages(self._core)
         self.patches = InstancePatches(self._core)
+        self._continuing = InstanceContinuing(self._core)
         self._conditions = Conditions(self._loop, max_iterations)
         self._variables = contextvars.Context()  # those of the worker are not the workflow's
         self._random: Random | None = None
@@ -152,8 +155,8 @@ class WorkflowInstance:
 
     def info(self) -> WorkflowInfo:
         core = self._core
-        if core.info.history_length != self.fed_through:
-            core.info = replace(core.info, history_length=self.fed_through)
+        if (core.info.history_length, core.info.history_size) != (self.fed_through, self.history_size):
+            core.info = replace(core.info, history_length=self.fed_through, history_size=self.history_size)
         return core.info
 
     def time(self) -> float:
@@ -196,6 +199,19 @@ class WorkflowInstance:
     def memo(self) -> Mapping[str, Any]:
         return {name: self._core.converter.from_payload(payload) for name, payload in self._memo.items()}
 
+    def continue_as_new(self, workflow_type: str, args: Sequence[Any], options: Mapping[str, Any]) -> NoReturn:
+        self._continuing.continue_as_new(workflow_type, args, options)
+
+    def upsert_search_attributes(self, attributes: Mapping[str, Any]) -> None:
+        self._continuing.upsert_search_attributes(attributes)
+
+    def last_started(self) -> tuple[Payload | None, Failure | None]:
+        return self._continuing.last_result, self._continuing.last_failure
+
+    @property
+    def converter(self) -> DataConverter:
+        return self._core.converter
+
     # ------------------------------------------------------------ what the loop asks for (LoopHooks)
 
     def start_timer(self, delay: float) -> int:
@@ -213,9 +229,11 @@ class WorkflowInstance:
     # ------------------------------------------------------------ events
 
     def _feed(self, handler: Callable[[WorkflowInstance, Any], object], event: HistoryEvent) -> None:
-        self._loop.set_time(event.time_ms / 1000)
+        attributes = event.attributes
+        delay_ms = attributes.start_delay_ms if isinstance(attributes, history.WorkflowStarted) else 0
+        self._loop.set_time((event.time_ms + delay_ms) / 1000)
         with _context.activate(self), self._loop:
-            handler(self, event.attributes)
+            handler(self, attributes)
             if not self._core.halted():
                 self._conditions.run(self._core.halted)
 
@@ -232,11 +250,14 @@ class WorkflowInstance:
             execution_timeout=_seconds(started.execution_timeout_ms),
             run_timeout=_seconds(started.run_timeout_ms),
             task_timeout=_seconds(started.task_timeout_ms),
+            cron_schedule=started.cron_schedule or None,
+            initiator=started.initiator,
             search_attributes={
                 name: core.converter.from_payload(value) for name, value in started.search_attributes.items()
             },
         )
-        self._main = self._loop.create_task(self._run(started.input), name=core.info.workflow_type)
+        if self._continuing.on_started(started):
+            self._main = self._loop.create_task(self._run(started.input), name=core.info.workflow_type)
 
     async def _run(self, input: Sequence[Payload]) -> None:
         """The workflow's main task: whatever way `run` is left, a command or a bug comes of it."""

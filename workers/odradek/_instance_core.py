@@ -11,10 +11,12 @@ from odradek_schemas.commands import Command
 from odradek_schemas.common import Payload
 
 from ._context import WorkflowInfo
+from ._continuing import continuation_in
 from ._converter import DataConverter
+from ._cron import with_next_time
 from ._definitions import WorkflowDefinition
 from ._loop import WorkflowLoop
-from ._outcome import failing_error
+from ._outcome import failing_error, retry_delay_ms
 
 
 class InstanceCore:
@@ -53,19 +55,25 @@ class InstanceCore:
         """An error has left `run` or a message handler: it ends the workflow, or is a bug."""
         if isinstance(error, KeyboardInterrupt):
             raise error
+        continuing = continuation_in(error)
+        if continuing is not None:
+            self.end(continuing.command)
+            return
         if main and self.cancel_requested and isinstance(error, asyncio.CancelledError):
             self.end(commands.CancelledWorkflow())
             return
         failing = failing_error(error)
         if failing is not None:
-            self.end(commands.FailWorkflow(failure=self.converter.to_failure(failing)))
+            delay = retry_delay_ms(failing)
+            failure = self.converter.to_failure(failing)
+            self.end(commands.FailWorkflow(failure=failure, next_retry_delay_ms=delay))
             return
         self.bug = error
         self.loop.halt()
 
     def end(self, command: Command) -> None:
         """Give the command that closes the run; no code runs after it."""
-        self.emit(command)
+        self.emit(with_next_time(command, self.info.cron_schedule, self.loop.time()))
         self.ended = True
         self.loop.halt()
 

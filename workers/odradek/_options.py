@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from odradek_schemas import common
 
+from ._cron import next_time
 from .errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -32,8 +33,10 @@ _POLICIES = {
     "id_reuse_policy": ("allow", "allow_if_failed", "reject"),
 }
 START_OPTIONS = frozenset(
-    {"id", "task_queue", "request_id", *_START_TIMEOUTS, *_POLICIES, "retry_policy", "memo", "search_attributes"}
+    {"id", "task_queue", "request_id", *_START_TIMEOUTS, *_POLICIES, "retry_policy", "memo", "search_attributes",
+     "cron_schedule"}
 )
+CONTINUE_OPTIONS = frozenset({"task_queue", "run_timeout", "task_timeout", "retry_policy", "memo", "search_attributes"})
 _MAXIMUM_SECONDS = 1000 * 365 * 86_400.0
 
 
@@ -102,12 +105,41 @@ def check_start_options(options: Mapping[str, Any], what: str) -> None:
     for name, allowed in _POLICIES.items():
         if options.get(name, allowed[0]) not in allowed:
             raise DefinitionError(f"{what}: {name} is one of {', '.join(allowed)}, not {options[name]!r}")
-    for name in ("memo", "search_attributes"):
-        if not isinstance(options.get(name, {}), Mapping):
-            raise DefinitionError(f"{what}: {name} is a dict, not {options[name]!r}")
+    _check_mappings(options, what)
+    _check_cron(options, what)
     request_id = options.get("request_id")
     if request_id is not None and not (isinstance(request_id, str) and request_id):
         raise DefinitionError(f"{what}: request_id is a string, not {request_id!r}")
+
+
+def check_continue_options(options: Mapping[str, Any], what: str) -> None:
+    """Raise DefinitionError for unknown options of continue_as_new, or values that make no sense."""
+    if "execution_timeout" in options:
+        raise DefinitionError(f"{what}: execution_timeout is of all runs together, and is given at the start")
+    check_names(options, CONTINUE_OPTIONS, what)
+    _check_timeouts(options, ("run_timeout", "task_timeout"), what)
+    _check_common(options, what)
+    _check_mappings(options, what)
+
+
+def _check_mappings(options: Mapping[str, Any], what: str) -> None:
+    for name in ("memo", "search_attributes"):
+        if not isinstance(options.get(name, {}), Mapping):
+            raise DefinitionError(f"{what}: {name} is a dict, not {options[name]!r}")
+
+
+def _check_cron(options: Mapping[str, Any], what: str) -> None:
+    schedule = options.get("cron_schedule")
+    if schedule is None:
+        return
+    if not isinstance(schedule, str):
+        raise DefinitionError(f"{what}: cron_schedule is a text such as '0 9 * * MON-FRI', not {schedule!r}")
+    if options.get("start_delay"):
+        raise DefinitionError(f"{what}: a cron_schedule says when to begin; leave out start_delay")
+    try:
+        next_time(schedule, 0.0)
+    except ValueError as error:
+        raise DefinitionError(f"{what}: {error}") from None
 
 
 def _check_timeouts(options: Mapping[str, Any], names: Iterable[str], what: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._options import milliseconds
 from .errors import ActivityError, ApplicationError, ChildWorkflowError
 
 
@@ -29,3 +30,10 @@ def _is_from_outside(error: BaseException) -> bool:
         seen.add(id(link))
         link = link.__cause__
     return False
+
+
+def retry_delay_ms(error: BaseException) -> int:
+    """How long an error asks to wait before the next attempt; -1: as the retry policy says."""
+    if isinstance(error, ApplicationError) and error.next_retry_delay is not None:
+        return milliseconds(error.next_retry_delay)
+    return -1

@@ -41,6 +41,7 @@ def _replay(instance: WorkflowInstance, events: Sequence[HistoryEvent]) -> None:
             fed += 1
         seen = inputs[first:fed] + [by_id[event_id] for event_id in completed.local_events]
         instance.patches.hold(completed.commands)
+        instance.history_size = completed.history_size
         unfed = _feed(instance, seen)
         asked = [summarize(command) for command in instance.take_commands()]
         held = completed.commands

@@ -22,8 +22,10 @@ _RECORDED: dict[type, str] = {
     history.WorkflowCompleted: "CompleteWorkflow",
     history.WorkflowFailed: "FailWorkflow",
     history.WorkflowCancelled: "CancelledWorkflow",
+    history.WorkflowContinuedAsNew: "ContinueAsNewWorkflow",
+    history.SearchAttributesUpserted: "UpsertSearchAttributes",
 }
-_CLOSING = ("CompleteWorkflow", "FailWorkflow", "CancelledWorkflow")
+_CLOSING = ("CompleteWorkflow", "FailWorkflow", "CancelledWorkflow", "ContinueAsNewWorkflow")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

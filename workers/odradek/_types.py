@@ -128,6 +128,7 @@ class StartOptions(CommonOptions, total=False):
     id_reuse_policy: Literal["allow", "allow_if_failed", "reject"]
     request_id: str
     start_delay: Duration
+    cron_schedule: str
 
 
 class SignalWithStartOptions(StartOptions, total=False):

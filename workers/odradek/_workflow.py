@@ -161,8 +161,11 @@ def _checked_change(change_id: str) -> str:
 
 
 def upsert_search_attributes(attributes: Mapping[str, Any], /) -> None:
-    """Set search attributes of the running workflow."""
-    raise not_available("workflow.upsert_search_attributes")
+    """Set search attributes of the running workflow; None as a value removes one. `info()` shows them at once.
+
+    Values are what the data converter can write. Raises PayloadError for others.
+    """
+    _context.current().upsert_search_attributes(attributes)
 
 
 def _outside_replay(record: logging.LogRecord) -> bool:

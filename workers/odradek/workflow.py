@@ -2,6 +2,7 @@
 
 from ._children import continue_as_new, execute_child, start_child
 from ._context import WorkflowInfo as Info
+from ._continuing import get_last_completion_result, get_last_failure, has_last_completion_result
 from ._definitions import define
 from ._handlers import Query, Signal, Update, query, signal, update
 from ._workflow import (
@@ -34,6 +35,9 @@ __all__ = [
     "execute_activity",
     "execute_child",
     "external",
+    "get_last_completion_result",
+    "get_last_failure",
+    "has_last_completion_result",
     "info",
     "logger",
     "memo",

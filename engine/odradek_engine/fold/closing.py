@@ -20,11 +20,20 @@ Close: TypeAlias = (
     | history.WorkflowCancelled
     | history.WorkflowTerminated
     | history.WorkflowTimedOut
+    | history.WorkflowContinuedAsNew
 )
 
 
 def close(step: Step, run: RunRow, closing: Close) -> None:
     """Close a run. Unread signals are listed in the closing event and become dead letters."""
+    for event, encoded in end(step, run, closing):
+        if isinstance(event.attributes, history.SignalReceived):
+            reason = f"workflow {run.workflow_id!r} closed before it read the signal {event.attributes.signal!r}"
+            step.dead_letter(reason, encoded, run.workflow_id.encode())
+
+
+def end(step: Step, run: RunRow, closing: Close) -> list[tuple[HistoryEvent, bytes]]:
+    """Close a run, and give what it never read, which is listed in the closing event."""
     unread = unread_inputs(step, run)
     if run.open_activities:
         for _, row in list(step.state.scan(keys.of_run(keys.ACTIVITY, run.workflow_id, run.run_id))):
@@ -32,10 +41,7 @@ def close(step: Step, run: RunRow, closing: Close) -> None:
     step.append(
         run.workflow_id, run.run_id, msgspec.structs.replace(closing, unread=[e.event_id for e, _ in unread])
     )
-    for event, encoded in unread:
-        if isinstance(event.attributes, history.SignalReceived):
-            reason = f"workflow {run.workflow_id!r} closed before it read the signal {event.attributes.signal!r}"
-            step.dead_letter(reason, encoded, run.workflow_id.encode())
+    return unread
 
 
 def unread_inputs(step: Step, run: RunRow) -> list[tuple[HistoryEvent, bytes]]:

@@ -9,14 +9,27 @@ from odradek_schemas import commands, history
 from odradek_schemas.common import Failure
 from odradek_schemas.records import LocalResult, WorkflowTaskCompleted
 
-from . import activities, cancelling, events
+from . import activities, cancelling, continuing, events
 from .closing import close
-from .limits import check_activity, check_durations, check_id
+from .limits import (
+    check_activity,
+    check_continue_as_new,
+    check_delays,
+    check_durations,
+    check_id,
+    check_search_attributes,
+    check_time,
+)
 from .rows import ActivityRow, RunRow
 from .step import Step
 from .tasks import fail_task, wake
 
-_CLOSING = (commands.CompleteWorkflow, commands.FailWorkflow, commands.CancelledWorkflow)
+_CLOSING = (
+    commands.CompleteWorkflow,
+    commands.FailWorkflow,
+    commands.CancelledWorkflow,
+    commands.ContinueAsNewWorkflow,
+)
 
 
 def decide_task_completed(step: Step, record: WorkflowTaskCompleted) -> None:
@@ -91,6 +104,14 @@ def _check_command(step: Step, run: RunRow, command: commands.Command, numbers: 
     """Raise ValueError for a command that cannot be carried out."""
     if isinstance(command, (commands.MarkPatch, commands.DeprecatePatch)):
         check_id("patch_id", command.patch_id)
+    elif isinstance(command, commands.ContinueAsNewWorkflow):
+        check_continue_as_new(command)
+        check_time("begin_ms", command.begin_ms, step.now)
+    elif isinstance(command, (commands.CompleteWorkflow, commands.FailWorkflow)):
+        check_delays(command, "next_retry_delay_ms")
+        check_time("next_cron_ms", command.next_cron_ms, step.now)
+    elif isinstance(command, commands.UpsertSearchAttributes):
+        check_search_attributes({**run.search_attributes, **command.search_attributes})
     if not isinstance(command, (commands.ScheduleActivity, commands.StartTimer)):
         return
     if command.seq < 1 or command.seq in numbers:
@@ -143,6 +164,7 @@ def _accept(step: Step, run: RunRow, record: WorkflowTaskCompleted) -> None:
             local_events=local_events,
             commands=[history.summarize(c) for c in record.commands],
             session=record.session,
+            history_size=record.history_size,
         ),
     )
     for command in record.commands:
@@ -179,14 +201,6 @@ def _cancel_timer(step: Step, run: RunRow, command: commands.CancelTimer, _: Wor
         step.append(run.workflow_id, run.run_id, cancelled)
 
 
-def _complete(step: Step, run: RunRow, command: commands.CompleteWorkflow, _: WorkflowTaskCompleted) -> None:
-    close(step, run, history.WorkflowCompleted(result=command.result))
-
-
-def _fail(step: Step, run: RunRow, command: commands.FailWorkflow, _: WorkflowTaskCompleted) -> None:
-    close(step, run, history.WorkflowFailed(failure=command.failure))
-
-
 def _cancelled(step: Step, run: RunRow, command: commands.CancelledWorkflow, _: WorkflowTaskCompleted) -> None:
     close(step, run, history.WorkflowCancelled(failure=command.failure))
 
@@ -195,14 +209,23 @@ def _mark(step: Step, run: RunRow, command: commands.MarkPatch | commands.Deprec
     """The summary of the command, in the event of the completed task, is the mark; nothing else follows from it."""
 
 
+def _upsert(step: Step, run: RunRow, command: commands.UpsertSearchAttributes, _: WorkflowTaskCompleted) -> None:
+    upserted = history.SearchAttributesUpserted(
+        search_attributes=command.search_attributes, removed=command.removed
+    )
+    step.append(run.workflow_id, run.run_id, upserted)
+
+
 _COMMANDS: dict[type, Callable[[Step, RunRow, Any, WorkflowTaskCompleted], None]] = {
     commands.ScheduleActivity: _schedule,
     commands.CancelActivity: _cancel_activity,
     commands.StartTimer: _start_timer,
     commands.CancelTimer: _cancel_timer,
-    commands.CompleteWorkflow: _complete,
-    commands.FailWorkflow: _fail,
+    commands.CompleteWorkflow: continuing.complete,
+    commands.FailWorkflow: continuing.fail,
     commands.CancelledWorkflow: _cancelled,
     commands.MarkPatch: _mark,
     commands.DeprecatePatch: _mark,
+    commands.ContinueAsNewWorkflow: continuing.continue_as_new,
+    commands.UpsertSearchAttributes: _upsert,
 }

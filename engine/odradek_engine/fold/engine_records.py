@@ -22,9 +22,8 @@ from odradek_schemas.records import (
 )
 from odradek_schemas.replies import SessionEnded
 
-from . import activities, events, keys
+from . import activities, continuing, events, keys
 from . import tasks as workflow_tasks
-from .closing import close
 from .limits import check_id
 from .rows import ActivityRow, OutboxRow, SessionRow
 from .step import Step
@@ -122,7 +121,7 @@ def decide_workflow_timed_out(step: Step, record: WorkflowTimedOut) -> None:
         return
     deadline = run.execution_deadline_ms if record.timeout_type == "execution" else run.run_deadline_ms
     if deadline and step.now >= deadline - EARLY_MS:
-        close(step, run, history.WorkflowTimedOut(timeout_type=record.timeout_type))
+        continuing.time_out(step, run, record.timeout_type)
 
 
 def decide_reissued(step: Step, record: TaskReissued) -> None:

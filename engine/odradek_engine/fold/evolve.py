@@ -185,8 +185,11 @@ def _started(state: State, e: events.Appended, started: history.WorkflowStarted)
     old: RunRow | None = state.get(key)
     if old is not None:
         state.delete(key)
-        state.put(keys.earlier(old.workflow_id, old.run_id), replace(old, next_run_id=e.run_id))
+        following = e.run_id if started.continued_from_run_id == old.run_id else ""
+        state.put(keys.earlier(old.workflow_id, old.run_id), replace(old, next_run_id=following))
     _partition(state, open_workflows=state.partition.open_workflows + 1)
+    begins = e.time_ms + started.start_delay_ms
+    over = e.time_ms + started.execution_timeout_ms if started.execution_timeout_ms else 0
     row = RunRow(
         workflow_id=e.workflow_id,
         run_id=e.run_id,
@@ -195,8 +198,9 @@ def _started(state: State, e: events.Appended, started: history.WorkflowStarted)
         task_queue=started.task_queue,
         base=e.run_id,
         start_ms=e.time_ms,
-        execution_deadline_ms=e.time_ms + started.execution_timeout_ms if started.execution_timeout_ms else 0,
-        run_deadline_ms=e.time_ms + started.run_timeout_ms if started.run_timeout_ms else 0,
+        execution_deadline_ms=started.execution_deadline_ms or over,
+        run_deadline_ms=begins + started.run_timeout_ms if started.run_timeout_ms else 0,
+        task_retry_ms=begins if started.start_delay_ms else 0,
         memo=started.memo,
         search_attributes=started.search_attributes,
     )
@@ -216,6 +220,11 @@ def _task_completed(state: State, run: RunRow, e: events.Appended, a: history.Wo
         "task_failure": None,
         "task_failure_cause": "",
     }
+
+
+def _search_attributes(state: State, run: RunRow, e: events.Appended, a: history.SearchAttributesUpserted) -> _Changes:
+    kept = {name: value for name, value in run.search_attributes.items() if name not in a.removed}
+    return {"search_attributes": {**kept, **a.search_attributes}}
 
 
 def _cancel_requested(state: State, run: RunRow, e: events.Appended, a: history.WorkflowCancelRequested) -> _Changes:
@@ -307,12 +316,14 @@ STATUS: dict[type, str] = {
     history.WorkflowCancelled: "cancelled",
     history.WorkflowTerminated: "terminated",
     history.WorkflowTimedOut: "timed_out",
+    history.WorkflowContinuedAsNew: "continued_as_new",
 }
 """The status that each closing event gives to its run."""
 
 _HISTORY: dict[type, Callable[[State, RunRow, events.Appended, Any], _Changes]] = {
     history.WorkflowTaskCompleted: _task_completed,
     history.WorkflowCancelRequested: _cancel_requested,
+    history.SearchAttributesUpserted: _search_attributes,
     history.ActivityScheduled: _activity_scheduled,
     history.ActivityCompleted: _activity_ended,
     history.ActivityFailed: _activity_ended,

@@ -6,11 +6,13 @@ import math
 
 import msgspec
 from odradek_schemas import InvalidNameError, check_name
-from odradek_schemas.commands import ScheduleActivity
-from odradek_schemas.common import Failure, RetryPolicy
+from odradek_schemas.commands import ContinueAsNewWorkflow, ScheduleActivity
+from odradek_schemas.common import Failure, Payload, RetryPolicy
 
 MAX_ID_BYTES = 1000
 MAX_DURATION_MS = 1000 * 366 * 24 * 3600 * 1000
+MAX_CRON_BYTES = 200
+MAX_SEARCH_ATTRIBUTES_BYTES = 64_000
 MAX_MESSAGE, MAX_STACK, MAX_DETAIL_BYTES, MAX_CAUSES = 10_000, 20_000, 50_000, 5
 
 
@@ -33,6 +35,17 @@ def check_durations(record: object, *fields: str) -> None:
     for field in fields:
         if not 0 <= getattr(record, field) <= MAX_DURATION_MS:
             raise ValueError(f"{field} {getattr(record, field)}: use 0 to {MAX_DURATION_MS} ms")
+
+
+def check_delays(record: object, *fields: str) -> None:
+    """Raise ValueError for a field, if it is there, that is neither a duration in ms nor -1, which is none."""
+    check_durations(record, *(field for field in fields if getattr(record, field, -1) != -1))
+
+
+def check_time(field: str, at_ms: int, now_ms: int) -> None:
+    """Raise ValueError for what is no moment in ms up to 1,000 years ahead."""
+    if not 0 <= at_ms <= now_ms + MAX_DURATION_MS:
+        raise ValueError(f"{field} {at_ms}: use a time in ms that is not more than {MAX_DURATION_MS} ms ahead")
 
 
 def check_retry_policy(policy: RetryPolicy | None) -> None:
@@ -65,6 +78,34 @@ def check_activity(command: ScheduleActivity) -> None:
     ):
         if value not in allowed:
             raise ValueError(f"{field} {value[:40]!r}: use one of {', '.join(allowed)}")
+
+
+def check_cron(schedule: str) -> None:
+    """Raise ValueError for a schedule that cannot be one; what it means is for the worker to say."""
+    if len(schedule.encode()) > MAX_CRON_BYTES:
+        raise ValueError(f"cron_schedule {schedule[:40]!r}...: use up to {MAX_CRON_BYTES} bytes")
+
+
+def check_search_attributes(attributes: dict[str, Payload]) -> None:
+    """Raise ValueError for names that are none, and for more than is kept with a run."""
+    for name in attributes:
+        check_id("search attribute", name)
+    size = sum(len(name.encode()) + len(value.data) for name, value in attributes.items())
+    if size > MAX_SEARCH_ATTRIBUTES_BYTES:
+        raise ValueError(f"search_attributes of {size} bytes: use up to {MAX_SEARCH_ATTRIBUTES_BYTES}")
+
+
+def check_continue_as_new(command: ContinueAsNewWorkflow) -> None:
+    """Raise ValueError for a next run that could not be begun."""
+    if command.initiator not in ("workflow", "cron"):
+        raise ValueError(f"initiator {command.initiator!r}: use workflow or cron")
+    if command.workflow_type:
+        check_id("workflow_type", command.workflow_type)
+    if command.task_queue:
+        check_queue(command.task_queue)
+    check_delays(command, "run_timeout_ms", "task_timeout_ms")
+    check_retry_policy(command.retry_policy)
+    check_search_attributes(command.search_attributes)
 
 
 def shorten(failure: Failure, depth: int = 0) -> Failure:

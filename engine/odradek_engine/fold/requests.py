@@ -22,7 +22,7 @@ from odradek_schemas.records import (
 from . import activities, events, keys
 from .cancelling import end_cancelled
 from .closing import close
-from .limits import check_durations, check_id, check_queue, check_retry_policy
+from .limits import check_cron, check_durations, check_id, check_queue, check_retry_policy, check_search_attributes
 from .rows import RequestRow, RunRow
 from .step import KEEP_REQUEST_MS, Step
 from .tasks import wake
@@ -122,6 +122,8 @@ def _check_start(record: StartWorkflow) -> None:
             raise ValueError(f"{field} {value!r}: use one of {', '.join(allowed)}")
     check_durations(record, "execution_timeout_ms", "run_timeout_ms", "task_timeout_ms", "start_delay_ms")
     check_retry_policy(record.retry_policy)
+    check_cron(record.cron_schedule)
+    check_search_attributes(record.search_attributes)
 
 
 # ---------------------------------------------------------------- the requests
@@ -164,10 +166,11 @@ def _start(step: Step, record: StartWorkflow) -> Outcome:
             memo=record.memo,
             search_attributes=record.search_attributes,
             request_id=record.request.request_id if record.request else "",
+            start_delay_ms=record.start_delay_ms,
+            cron_schedule=record.cron_schedule,
+            cron_pending=bool(record.cron_schedule) and not record.start_delay_ms,
         ),
     )
-    if record.start_delay_ms:
-        step.apply(events.TaskDelayed(record.workflow_id, run_id, step.now + record.start_delay_ms))
     if record.signal:
         _append_start_signal(step, record, run_id)
     wake(step, record.workflow_id)

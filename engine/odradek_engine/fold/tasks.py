@@ -41,6 +41,7 @@ def wake(step: Step, workflow_id: str) -> None:
             events=new or [],
             complete=new is not None,
             attempt=run.task_attempt,
+            history_size=run.history_size,
         ),
     )
     if position is None:

@@ -16,6 +16,7 @@ _FIELDS = {
     history.WorkflowCancelled: "cancelled",
     history.WorkflowTerminated: "terminated",
     history.WorkflowTimedOut: "timed_out",
+    history.WorkflowContinuedAsNew: "continued_as_new",
 }
 
 

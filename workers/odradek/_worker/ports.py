@@ -72,7 +72,9 @@ class Later(Protocol):
 
 
 class RunningWorkflow(Protocol):
-    """A workflow instance, as far as the worker handles it."""
+    """A workflow instance, as far as the worker handles it. `history_size`: as the code is told; set before feeding."""
+
+    history_size: int
 
     @property
     def ended(self) -> bool: ...

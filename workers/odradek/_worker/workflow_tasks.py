@@ -144,6 +144,7 @@ class WorkflowTasks:
             self.cache.put(task.workflow_id, run)
             ticket.finish()
             return
+        run.running.history_size = task.history_size
         if self._step(run.running, task, ticket, run.tip, partial(feed_until_end, run.running, events)):
             self._complete(run, task, ticket)
 
@@ -174,6 +175,7 @@ class WorkflowTasks:
         completed = WorkflowTaskCompleted(
             workflow_id=task.workflow_id, run_id=run.run_id, id=self._session.completion_id(), base=run.tip,
             consumed_through=run.running.fed_through, commands=run.running.take_commands(), session=self._session.id,
+            history_size=run.running.history_size,
         )
         value = encode(completed)
         if not self._appender.fits(task.workflow_id, value):
