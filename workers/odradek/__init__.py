@@ -8,7 +8,9 @@ from ._handle import WorkflowHandle
 from ._types import RetryPolicy
 from ._worker import Worker
 from .errors import (
+    ActivityCancelRequestedError,
     ActivityError,
+    ActivityNotFoundError,
     ActivityTimeoutError,
     ApplicationError,
     ChildWorkflowError,
@@ -26,7 +28,9 @@ from .errors import (
 )
 
 __all__ = [
+    "ActivityCancelRequestedError",
     "ActivityError",
+    "ActivityNotFoundError",
     "ActivityTimeoutError",
     "ApplicationError",
     "ChildWorkflowError",
