@@ -24,7 +24,7 @@ DIE_AT = sys.argv[5] if len(sys.argv) > 5 else ""
 
 
 def die(moment: str) -> None:
-    if moment == DIE_AT:
+    if moment and moment == DIE_AT:
         os.kill(os.getpid(), signal.SIGKILL)
 
 

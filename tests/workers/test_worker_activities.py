@@ -17,6 +17,7 @@ from odradek._worker.activities import (
     Stopped,
 )
 from odradek._worker.offsets import Ticket
+from odradek._worker.rates import ActivityRates
 from odradek_log.protocol import LogUnavailableError, OnDelivery, RecordTooLargeError
 from odradek_schemas import Failure, Payload, Position, decode
 from odradek_schemas.ephemeral import ActivityHeartbeat
@@ -37,7 +38,7 @@ from .worker_fakes import RecordingProducer, Sent, payload, session_of
 class ActivityBench:
     """The activity core with everything around it recorded."""
 
-    def __init__(self, limit: int = 100, start_after: float = 0.0) -> None:
+    def __init__(self, limit: int = 100, start_after: float = 0.0, per_second: float | None = None) -> None:
         self.producer = RecordingProducer()
         self.session = session_of(self.producer)
         self.launched: list[Attempt] = []
@@ -48,7 +49,7 @@ class ActivityBench:
         self.max_record_bytes = 100_000
         self.core = Activities(
             reports=self, launcher=self, later=self.later, clock=lambda: self.now, limit=limit,
-            start_after=start_after,
+            start_after=start_after, rates=ActivityRates(per_second, None, lambda: self.now),
         )
 
     # ports
@@ -306,6 +307,17 @@ def test_slots_are_taken_by_running_attempts_only() -> None:
     assert bench.core.free == 1, "reporting takes no slot"
     bench.end(Deferred(), 1)
     assert bench.core.free == 2
+
+
+def test_a_rate_limit_takes_room_away_until_its_time_has_come() -> None:
+    bench = ActivityBench(per_second=4)
+    launched = 0
+    for quarter in range(40):
+        while bench.core.free > 0:
+            launched += 1
+            bench.task(seq=launched)
+        assert len(bench.launched) == quarter + 1
+        bench.now += 0.25
 
 
 def test_complete_async_says_that_the_session_does_not_hold_it_any_more() -> None:

@@ -30,6 +30,7 @@ from .heartbeats import HeartbeatThrottle
 from .limits import compact
 from .offsets import Ticket
 from .ports import Later
+from .rates import ActivityRates
 
 logger = logging.getLogger("odradek.worker")
 
@@ -137,6 +138,7 @@ class Activities:
         limit: int = 100,
         start_after: float = 0.005,
         stale_after: float = 5.0,
+        rates: ActivityRates | None = None,
     ) -> None:
         self._reports = reports
         self._launcher = launcher
@@ -145,6 +147,7 @@ class Activities:
         self._limit = limit
         self._start_after = start_after
         self._stale_after = stale_after
+        self._rates = rates or ActivityRates(None, None, clock)
         self._attempts: dict[Key, Attempt] = {}
         self._unstarted: deque[tuple[float, Attempt]] = deque()
         self._busy = 0
@@ -152,7 +155,8 @@ class Activities:
     @property
     def free(self) -> int:
         """How many more attempts may begin now."""
-        return self._limit - self._busy
+        allowed = self._rates.available()
+        return self._limit - self._busy if allowed is None else min(allowed, self._limit - self._busy)
 
     @property
     def running(self) -> list[Attempt]:
@@ -172,6 +176,7 @@ class Activities:
             self._delivered_again(known, ticket)
             return
         self._busy += 1
+        self._rates.take()
         attempt = Attempt(task, "", HeartbeatThrottle(task.heartbeat_timeout_ms / 1000))
         attempt.beats.details = task.heartbeat_details
         self._attempts[attempt.key] = attempt

@@ -21,6 +21,7 @@ from .consumer import TaskConsumer
 from .intake import Taken
 from .outlet import Outlet
 from .ports import WorkerConnection
+from .rates import ActivityRates
 from .session import WorkerSession
 from .timers import TimerThread
 
@@ -40,6 +41,7 @@ class ActivityWorker:
         loop: asyncio.AbstractEventLoop,
         limit: int,
         stale_after: float,
+        rates: ActivityRates,
         on_error: Callable[[BaseException], None],
     ) -> None:
         self._connection = connection
@@ -55,8 +57,11 @@ class ActivityWorker:
         )
         self._core = Activities(
             reports=self, launcher=self._runner, later=self._later, clock=time.monotonic, limit=limit,
-            stale_after=stale_after,
+            stale_after=stale_after, rates=rates,
         )
+        self._rates = rates
+        self._waking = False
+        self._partitions = connection.partitions
         self._consumer = TaskConsumer(
             connection.log, topic, handle=self._backlog.append, capacity=self._capacity, between=self._between,
             on_error=on_error, stale_after=stale_after,
@@ -110,7 +115,22 @@ class ActivityWorker:
     # ------------------------------------------------------------ in the consumer's thread
 
     def _capacity(self) -> int:
-        return self._core.free - len(self._backlog)
+        with self._idle:
+            self._rates.share(len(self._consumer.partitions), self._partitions)
+            self._wake_when_allowed()
+            return self._core.free - len(self._backlog)
+
+    def _wake_when_allowed(self) -> None:
+        """A rate limit holds tasks back: look again when it lets one begin."""
+        wait = self._rates.wait()
+        if 0 < wait < float("inf") and not self._waking:
+            self._waking = True
+            self._timer.later(wait, self._allowed)
+
+    def _allowed(self) -> None:
+        with self._idle:
+            self._waking = False
+        self._consumer.wake()
 
     def _between(self) -> None:
         with self._idle:

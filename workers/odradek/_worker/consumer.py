@@ -57,6 +57,11 @@ class TaskConsumer:
         self._leave = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"odradek-{topic.rpartition('.')[0]}", daemon=True)
 
+    @property
+    def partitions(self) -> list[TopicPartition]:
+        """The partitions that it has now. In its own thread."""
+        return self._intake.partitions
+
     def start(self) -> None:
         self._thread.start()
 

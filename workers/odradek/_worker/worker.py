@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 import socket
+import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -25,6 +26,7 @@ from .activity_worker import ActivityWorker
 from .cache import DEFAULT_CACHE_BYTES
 from .outlet import Outlet
 from .ports import WorkerConnection
+from .rates import ActivityRates
 from .registry import RegisteredWorkflows, activity_definitions, workflow_definitions
 from .session import WorkerSession
 from .timers import TimerThread
@@ -47,7 +49,9 @@ class Worker:
             ...
         await Worker(client, task_queue="orders", workflows=[Order]).run()
 
-    max_concurrent_activities: more wait for their turn. cache_bytes: for running workflows kept in memory (others
+    max_concurrent_activities: more wait for their turn. max_activities_per_second: of this worker (default: no limit).
+    max_task_queue_activities_per_second: of all workers of the queue together; give all of them the same number: each
+    keeps to its part, by the partitions that it has. cache_bytes: for running workflows kept in memory (others
     are replayed when they go on). lost_after: seconds without a sign of life after which other workers take over
     its activities. blocked_after: seconds after which a workflow that does not give its thread back is reported.
     shutdown_timeout: seconds that running activities get to finish; after that they are cancelled and handed to
@@ -66,6 +70,8 @@ class Worker:
         workflows: Sequence[TakesMany[Any, Any]] = (),
         activities: Sequence[Activity[..., Any]] = (),
         max_concurrent_activities: int = 100,
+        max_activities_per_second: float | None = None,
+        max_task_queue_activities_per_second: float | None = None,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         lost_after: Duration = 10,
         blocked_after: Duration = 2,
@@ -77,6 +83,9 @@ class Worker:
             raise ValueError("a worker needs something to run: give it workflows=[...], activities=[...] or both")
         if max_concurrent_activities < 1:
             raise ValueError(f"max_concurrent_activities is at least 1, not {max_concurrent_activities}")
+        self._rates = (max_activities_per_second, max_task_queue_activities_per_second)
+        if any(rate is not None and not 0 < rate < float("inf") for rate in self._rates):
+            raise ValueError("a limit of activities per second is more than 0; None is no limit")
         for name, value in (("lost_after", lost_after), ("blocked_after", blocked_after)):
             if seconds(value) <= 0:
                 raise ValueError(f"{name} is more than 0 seconds")
@@ -199,6 +208,7 @@ class _RunningWorker:
             self._connection, self._activity_topic, definitions=worker._activities, session=self._session,
             outlet=outlet, timer=self._timer, loop=self._loop, limit=worker._limit,
             stale_after=worker._lost_after / 2, on_error=self._on_error,
+            rates=ActivityRates(*worker._rates, time.monotonic),
         )
 
     @property
