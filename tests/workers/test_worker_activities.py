@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from odradek._worker.activities import (
     CLAIM_AGAIN_SECONDS,
+    CLAIM_VALID_SECONDS,
     Activities,
     Attempt,
     Completed,
@@ -84,9 +85,9 @@ class ActivityBench:
         self.core.on_task(activity_task(**fields), ticket, fresh)
         return ticket
 
-    def claimed(self, accepted: bool, session: str = "s1") -> None:
+    def claimed(self, accepted: bool, session: str = "s1", offset: int = 40) -> None:
         self.core.on_claimed(ActivityClaimed(
-            position=Position(partition=0, offset=40, index=0), client_id="c1", session=session, workflow_id="w",
+            position=Position(partition=0, offset=offset, index=0), client_id="c1", session=session, workflow_id="w",
             run_id="run", scheduled_by="s9-1", seq=1, attempt=1, accepted=accepted,
         ))
 
@@ -254,6 +255,32 @@ def test_t4_a_fresh_task_runs_at_once_and_expects_no_answer() -> None:
     assert len(bench.launched) == 1
     bench.claimed(False)
     assert len(bench.core.running) == 1
+
+
+def test_t7_an_answer_to_a_claim_that_comes_late_counts_for_nothing() -> None:
+    """Found by the kill tests: claims were granted, the first attempt's result was folded, and only then, when a new
+    leader sent what the old one had left, did the answers reach the worker."""
+    bench = ActivityBench()
+    bench.task(fresh=False)
+    bench.advance(CLAIM_VALID_SECONDS + 0.1)
+    bench.claimed(True, offset=40)
+    assert bench.launched == []
+    assert bench.of(ActivityStarted) == [ActivityStarted(**IDENTITY, claim=True)] * 2
+    bench.claimed(True, offset=40)  # a repeated effect: of the first claim still
+    assert bench.launched == []
+    bench.claimed(False, offset=50)
+    assert bench.launched == []
+    assert bench.core.running == []
+
+
+def test_t4_a_claim_that_is_made_again_has_more_time() -> None:
+    bench = ActivityBench()
+    bench.task(fresh=False)
+    bench.advance(CLAIM_VALID_SECONDS + 0.1)
+    bench.claimed(True, offset=40)
+    bench.advance(CLAIM_VALID_SECONDS + 0.1)
+    bench.claimed(True, offset=50)
+    assert len(bench.launched) == 1
 
 
 def test_t4_a_claim_without_an_answer_is_made_again() -> None:

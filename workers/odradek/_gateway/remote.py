@@ -14,6 +14,7 @@ import msgspec
 from yarl import URL
 
 from .. import errors
+from .._export import ExportedHistory
 from .errors import error_of
 from .messages import (
     Answer,
@@ -81,6 +82,9 @@ class HttpService:
 
     async def history(self, key: WorkflowKey) -> list[dict[str, Any]]:
         return (await self._call("GET", self._url(key, "/history"), History)).events
+
+    async def export(self, key: WorkflowKey) -> ExportedHistory:
+        return await self._call("GET", self._url(key, "/export"), ExportedHistory)
 
     async def cancel(self, key: WorkflowKey, reason: str) -> None:
         await self._call("POST", self._url(key, "/cancel"), dict[str, Any], EndRequest(reason=reason))

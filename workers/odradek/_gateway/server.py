@@ -68,6 +68,7 @@ class _Routes:
         router.add_post(base, self.start)
         router.add_get(one, self.describe)
         router.add_get(one + "/history", self.history)
+        router.add_get(one + "/export", self.export)
         router.add_get(one + "/result", self.result)
         router.add_post(one + "/signals/{name}", self.signal)
         router.add_post(one + "/queries/{name}", self.query)
@@ -96,6 +97,9 @@ class _Routes:
 
     async def history(self, request: web.Request) -> web.Response:
         return _json(History(events=await self._service.history(self._key(request))))
+
+    async def export(self, request: web.Request) -> web.Response:
+        return _json(await self._service.export(self._key(request)))
 
     async def cancel(self, request: web.Request) -> web.Response:
         key, body = self._key(request), await _body(request, EndRequest)

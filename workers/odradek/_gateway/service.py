@@ -10,6 +10,7 @@ import msgspec
 from .. import errors
 from .._client import Client
 from .._description import PendingActivity, WorkflowDescription
+from .._export import ExportedHistory, history_from_json
 from .._handle import WorkflowHandle
 from .errors import failure_of
 from .messages import Outcome, Started, StartRequest, WorkflowKey
@@ -31,6 +32,8 @@ class WorkflowService(Protocol):
     async def describe(self, key: WorkflowKey) -> dict[str, Any]: ...
 
     async def history(self, key: WorkflowKey) -> list[dict[str, Any]]: ...
+
+    async def export(self, key: WorkflowKey) -> ExportedHistory: ...
 
     async def cancel(self, key: WorkflowKey, reason: str) -> None: ...
 
@@ -116,6 +119,9 @@ class ClientService:
         events = await self._handle(key).history()
         plain: list[dict[str, Any]] = msgspec.to_builtins(events)
         return plain
+
+    async def export(self, key: WorkflowKey) -> ExportedHistory:
+        return history_from_json(await self._handle(key).export())
 
     async def cancel(self, key: WorkflowKey, reason: str) -> None:
         await self._handle(key).cancel(reason)

@@ -37,6 +37,10 @@ logger = logging.getLogger("odradek.worker")
 CLAIM_AGAIN_SECONDS = 10.0
 """After which a claim without an answer is appended again."""
 
+CLAIM_VALID_SECONDS = 1.0
+"""An answer that comes later than this after its claim counts for nothing: meanwhile the activity may have ended.
+The next claim of the attempt is given twice the time, so that a slow log does not go on claiming for ever."""
+
 
 class Key(NamedTuple):
     """An attempt: the identity of the activity (rule W5), and which one it is."""
@@ -52,7 +56,8 @@ class Attempt:
     """One attempt that this worker has taken. `session`: under which it was claimed last.
 
     cancel_reason: empty while nobody has asked it to stop; else the engine's reason, or shutdown. begin_before: on
-    the core's clock; code that has not begun by then must not begin.
+    the core's clock; code that has not begun by then must not begin. claimed_at, claim_valid: when it was claimed last,
+    and for how long an answer counts. claim_answered: the position of the last answer.
     """
 
     task: ActivityTask
@@ -61,6 +66,9 @@ class Attempt:
     state: str = "claiming"  # claiming, running, reporting
     cancel_reason: str = ""
     begin_before: float = float("inf")
+    claimed_at: float = 0.0
+    claim_valid: float = CLAIM_VALID_SECONDS
+    claim_answered: int = -1
     tickets: list[Ticket] = field(default_factory=list[Ticket])
 
     @property
@@ -192,6 +200,7 @@ class Activities:
 
     def _claim(self, attempt: Attempt) -> None:
         attempt.state = "claiming"
+        attempt.claimed_at = self._clock()
         self._start(attempt, claim=True)
         self._later(CLAIM_AGAIN_SECONDS, partial(self._claim_again, attempt))
 
@@ -234,8 +243,16 @@ class Activities:
         attempt = self._attempts.get(Key(reply.run_id, reply.scheduled_by, reply.seq, reply.attempt))
         if attempt is None or attempt.state != "claiming" or attempt.session != reply.session:
             return
+        if reply.position.offset <= attempt.claim_answered:
+            return  # a copy of an answer that came too late
         if not reply.accepted:
             self._forget(attempt)
+            return
+        if self._clock() - attempt.claimed_at > attempt.claim_valid:
+            attempt.claim_answered = reply.position.offset
+            attempt.claim_valid *= 2
+            attempt.claimed_at = self._clock()
+            self._start(attempt, claim=True)
             return
         self._launch(attempt)
         if attempt.cancel_reason:
@@ -250,6 +267,7 @@ class Activities:
     def _claim_again(self, attempt: Attempt) -> None:
         """No answer to a claim: ask once more, which changes nothing but the chance of an answer."""
         if attempt.state == "claiming" and self._attempts.get(attempt.key) is attempt:
+            attempt.claimed_at = self._clock()
             self._start(attempt, claim=True)
             self._later(CLAIM_AGAIN_SECONDS, partial(self._claim_again, attempt))
 

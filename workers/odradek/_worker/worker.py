@@ -40,6 +40,8 @@ logger = logging.getLogger("odradek.worker")
 _TASK_RETENTION_MS = 7 * 24 * 3600 * 1000
 _FLUSH_SECONDS = 5.0
 _CANCEL_GRACE_SECONDS = 1.0
+_STALE_SECONDS = 1.0
+"""A task that was read so long ago, or an attempt that has not begun for so long, is claimed before it runs."""
 
 
 class Worker:
@@ -199,7 +201,7 @@ class _RunningWorker:
         return WorkflowWorker(
             self._connection, self._workflow_topic, workflows=workflows, session=self._session, outlet=outlet,
             timer=self._timer, cache_bytes=worker._cache_bytes, blocked_after=worker._blocked_after,
-            stale_after=worker._lost_after / 2, on_error=self._on_error,
+            stale_after=min(_STALE_SECONDS, worker._lost_after / 2), on_error=self._on_error,
         )
 
     def _activity_worker(self, outlet: Outlet) -> ActivityWorker:
@@ -207,7 +209,7 @@ class _RunningWorker:
         return ActivityWorker(
             self._connection, self._activity_topic, definitions=worker._activities, session=self._session,
             outlet=outlet, timer=self._timer, loop=self._loop, limit=worker._limit,
-            stale_after=worker._lost_after / 2, on_error=self._on_error,
+            stale_after=min(_STALE_SECONDS, worker._lost_after / 2), on_error=self._on_error,
             rates=ActivityRates(*worker._rates, time.monotonic),
         )
 

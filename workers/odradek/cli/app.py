@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import log, workflow
+from . import log, replaying, workflow
 from .dev import dev
 from .failures import EXIT_CODES
 from .processes import engine, worker
@@ -44,6 +44,8 @@ def options(
 app.command()(dev)
 app.command()(engine)
 app.command()(worker)
+workflow.app.command()(replaying.export)
+workflow.app.command()(replaying.replay)
 app.add_typer(workflow.app, name="workflow")
 app.add_typer(log.app, name="log")
 app.command()(stats)
