@@ -110,14 +110,7 @@ class DueRecords:
                 return
             row = self._state.get(entry[9:])
             if isinstance(row, RunRow):
-                yield TaskReissued(
-                    workflow_id=row.workflow_id,
-                    run_id=row.run_id,
-                    offset=row.task_offset,
-                    index=row.task_index,
-                    epoch=epoch,
-                    base=row.base,
-                )
+                yield _task_timed_out(row, epoch)
             else:
                 yield TaskReissued(
                     workflow_id=row.workflow_id,
@@ -155,6 +148,18 @@ def _run_timed_out(row: Any, epoch: int) -> Record:
     return WorkflowTimedOut(workflow_id=row.workflow_id, run_id=row.run_id, timeout_type="run", epoch=epoch)
 
 
+def _task_timed_out(row: Any, epoch: int) -> Record:
+    """The workflow task is out for too long: another is emitted (rule T3)."""
+    return TaskReissued(
+        workflow_id=row.workflow_id,
+        run_id=row.run_id,
+        offset=row.task_offset,
+        index=row.task_index,
+        epoch=epoch,
+        base=row.base,
+    )
+
+
 def _task_due(row: Any, epoch: int) -> Record:
     return WorkflowTaskDue(
         workflow_id=row.workflow_id, run_id=row.run_id, base=row.base, attempt=row.task_attempt, epoch=epoch
@@ -177,5 +182,6 @@ _SIMPLE: dict[bytes, Callable[[Any, int], Record]] = {
     b"E": _execution_timed_out,
     b"R": _run_timed_out,
     b"W": _task_due,
+    b"K": _task_timed_out,
     b"B": _retry_due,
 }

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from odradek_engine.due import DueRecords
 from odradek_schemas import commands, decode, history, records, replies, tasks
 from odradek_schemas.common import RetryPolicy
 
@@ -372,3 +373,20 @@ def test_w3_a_close_reports_what_a_continuation_would_carry(p: Partition) -> Non
     assert len(reasons(folded)) == 1
     (letter,) = of_kind(folded, tasks.DeadLetter)
     assert isinstance(decode(letter.value), history.HistoryEvent)
+
+
+# ---------------------------------------------------------------- the task timeout
+
+
+def test_t3_a_task_timeout_emits_an_unanswered_task_again(p: Partition) -> None:
+    """Breaks when only the engine's own patience counts, and not what was asked for this workflow."""
+    p.start(task_timeout_ms=5000)
+    due = DueRecords(p.state, lambda row: (0, []), reissue_after_ms=3_600_000)
+    assert list(due.take(p.now + 4999)) == []
+    (record,) = due.take(p.now + 5000)
+    assert isinstance(record, records.TaskReissued)
+    p.wait(5000)
+    assert len(of_kind(p.append(record), tasks.WorkflowTask)) == 1
+    assert of_kind(p.append(record), tasks.WorkflowTask) == [], "the leader repeats it; it counts once"
+    p.advance(sleep(1, 60_000))
+    assert list(due.take(p.now + 10_000)) == [], "an answered task has no timeout"

@@ -203,6 +203,7 @@ def _started(state: State, e: events.Appended, started: history.WorkflowStarted)
         task_retry_ms=begins if started.start_delay_ms else 0,
         memo=started.memo,
         search_attributes=started.search_attributes,
+        task_timeout_ms=started.task_timeout_ms,
     )
     state.put(key, row)
 

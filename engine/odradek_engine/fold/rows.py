@@ -90,6 +90,7 @@ class RunRow(Row, frozen=True):
     memo: dict[str, Payload] = {}
     next_run_id: str = ""
     last_event_ms: int = 0
+    task_timeout_ms: int = 0
 
     @property
     def is_open(self) -> bool:
@@ -112,6 +113,8 @@ class RunRow(Row, frozen=True):
             found.append(keys.due(self.task_retry_ms, b"W", key))
         if self.task_offset >= 0:
             found.append(keys.out(self.task_since_ms, key))
+            if self.task_timeout_ms:
+                found.append(keys.due(self.task_since_ms + self.task_timeout_ms, b"K", key))
         return tuple(found)
 
 
