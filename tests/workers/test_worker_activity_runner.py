@@ -202,9 +202,22 @@ async def test_input_that_cannot_be_decoded_fails_for_good() -> None:
     async def charge(product: Product) -> None: ...
 
     running = Running(charge)
-    task = activity_task(activity_type="charge", input=[Payload(metadata={"encoding": b"?"}, data=b"\xff")])
+    task = activity_task(activity_type="charge", input=[Payload(metadata={"encoding": b"json/plain"}, data=b"\xff")])
     running.runner.launch(Attempt(task, "s1", HeartbeatThrottle(0), state="running"))
-    assert failed(await running.outcome()).failure.non_retryable
+    failure = failed(await running.outcome()).failure
+    assert failure.non_retryable
+    assert "parameter 'product': this cannot be read as Product" in failure.message
+
+
+async def test_input_of_a_codec_that_is_missing_is_tried_again() -> None:
+    @activity.define
+    async def charge(product: Product) -> None: ...
+
+    running = Running(charge)
+    task = activity_task(activity_type="charge", input=[Payload(metadata={"encoding": b"binary/zlib"}, data=b"\xff")])
+    running.runner.launch(Attempt(task, "s1", HeartbeatThrottle(0), state="running"))
+    failure = failed(await running.outcome()).failure
+    assert (failure.type, failure.non_retryable) == ("CodecError", False)
 
 
 async def test_result_that_cannot_be_written_fails_for_good() -> None:

@@ -2,6 +2,7 @@
 
 from . import activity, workflow
 from ._client import Client
+from ._codecs import AESGCMCodec, PayloadCodec, ZlibCodec
 from ._converter import DataConverter
 from ._description import HistoryEvent, PendingActivity, PendingTimer, WorkflowDescription
 from ._handle import WorkflowHandle
@@ -14,8 +15,10 @@ from .errors import (
     ActivityTimeoutError,
     ApplicationError,
     ChildWorkflowError,
+    CodecError,
     NonDeterminismError,
     OdradekError,
+    PayloadError,
     QueryFailedError,
     QueryRejectedError,
     RequestTimeoutError,
@@ -29,16 +32,20 @@ from .errors import (
 
 __all__ = [
     "ActivityCancelRequestedError",
+    "AESGCMCodec",
     "ActivityError",
     "ActivityNotFoundError",
     "ActivityTimeoutError",
     "ApplicationError",
     "ChildWorkflowError",
     "Client",
+    "CodecError",
     "DataConverter",
     "HistoryEvent",
     "NonDeterminismError",
     "OdradekError",
+    "PayloadCodec",
+    "PayloadError",
     "PendingActivity",
     "PendingTimer",
     "QueryFailedError",
@@ -54,6 +61,7 @@ __all__ = [
     "WorkflowNotFoundError",
     "WorkflowTerminatedError",
     "WorkflowTimeoutError",
+    "ZlibCodec",
     "activity",
     "workflow",
 ]

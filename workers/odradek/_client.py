@@ -160,7 +160,7 @@ class Client(Starting):
         payloads = converter.to_payloads(values)
         signal_name, signal_payloads = ("", []) if signal is None else (signal[0], converter.to_payloads(signal[1]))
         memo = {key: converter.to_payload(value) for key, value in options.get("memo", {}).items()}
-        attributes = {key: converter.to_payload(value) for key, value in options.get("search_attributes", {}).items()}
+        attributes = {key: converter.plain.to_payload(v) for key, v in options.get("search_attributes", {}).items()}
 
         def make(request: Request) -> Record:
             return StartWorkflow(

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 from odradek_schemas.common import Failure, Payload
 
-from . import _failures, _json
-from .errors import PayloadError
+from . import _codecs, _failures, _json
+from ._codecs import ChainCodec, PayloadCodec
+from .errors import CodecError, PayloadError
 
 _NULL = Payload(metadata={"encoding": b"binary/null"})
 _BINARY, _JSON = {"encoding": b"binary/plain"}, {"encoding": b"json/plain"}
-
-
-class PayloadCodec(Protocol):
-    """Changes payloads on their way to the log and back, for instance encrypts them. Called from any thread."""
-
-    def encode(self, payloads: Sequence[Payload]) -> list[Payload]: ...
-
-    def decode(self, payloads: Sequence[Payload]) -> list[Payload]: ...
 
 
 class DataConverter:
@@ -29,10 +22,23 @@ class DataConverter:
     None is `binary/null`, bytes are `binary/plain`, all else is `json/plain`: dataclasses, pydantic models, msgspec
     structs, enums, dates and times, UUID, Decimal, and containers and unions of these. Without an annotation,
     JSON is read as plain values. Errors are PayloadErrors.
+
+    codec: changes all payloads, and messages and stack traces of failures, on their way to the log; several are used
+    in order, for instance [ZlibCodec(), AESGCMCodec(keys)]. Search attributes stay plain: they are to be searched.
     """
 
-    def __init__(self, *, codec: PayloadCodec | None = None) -> None:
-        self._codec = codec
+    def __init__(self, *, codec: PayloadCodec | Sequence[PayloadCodec] | None = None) -> None:
+        self._codec = ChainCodec(codec) if isinstance(codec, Sequence) else codec
+
+    @property
+    def has_codec(self) -> bool:
+        """Whether a codec changes what is written."""
+        return self._codec is not None
+
+    @property
+    def plain(self) -> DataConverter:
+        """The same without the codec: for what the engine and others are to read, as search attributes are."""
+        return self if self._codec is None else DataConverter()
 
     def to_payload(self, value: Any) -> Payload:
         """`value` as a payload. Raises PayloadError that names what cannot be written."""
@@ -45,14 +51,20 @@ class DataConverter:
     def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
         """Each value as a payload."""
         payloads = [_numbered(index, len(values), _write, value) for index, value in enumerate(values)]
-        return payloads if self._codec is None or not payloads else self._codec.encode(payloads)
+        return payloads if self._codec is None or not payloads else _codecs.encoded(self._codec, payloads)
 
-    def from_payloads(self, payloads: Sequence[Payload], types: Sequence[Any]) -> list[Any]:
-        """The values of the payloads; those beyond the last of `types` are read as plain values."""
+    def from_payloads(
+        self, payloads: Sequence[Payload], types: Sequence[Any], names: Sequence[str] = ()
+    ) -> list[Any]:
+        """The values of the payloads; those beyond the last of `types` are read as plain values. `names`: what errors
+        call them, for instance the parameters' names."""
         if self._codec is not None and payloads:
-            payloads = self._codec.decode(payloads)
+            payloads = _codecs.decoded(self._codec, payloads)
         hints = [*types, *[Any] * (len(payloads) - len(types))]
-        return [_numbered(index, len(payloads), _read, payload, hints[index]) for index, payload in enumerate(payloads)]
+        return [
+            _numbered(index, len(payloads), _read, payload, hints[index], names=names)
+            for index, payload in enumerate(payloads)
+        ]
 
     def to_failure(self, error: BaseException) -> Failure:
         """An error as data: type, message, details, stack trace, and the chain of its causes."""
@@ -60,18 +72,28 @@ class DataConverter:
 
     def from_failure(self, failure: Failure) -> BaseException:
         """The error that a failure was made of: its own class where that can be imported, else ActivityError or
-        ApplicationError; with `__cause__`."""
-        return _failures.from_failure(failure, self)
+        ApplicationError; with `__cause__`. Raises CodecError if it was encoded with a codec that is not the same."""
+        return _failures.from_failure(_failures.opened(failure, self), self)
+
+    def open_failure(self, failure: Failure) -> Failure:
+        """The failure with the messages and stack traces that a codec has hidden. Raises CodecError."""
+        return _failures.opened(failure, self)
 
 
-def _numbered(index: int, count: int, convert: Callable[..., Any], *args: Any) -> Any:
+def _numbered(
+    index: int, count: int, convert: Callable[..., Any], *args: Any, names: Sequence[str] = ()
+) -> Any:
     """`convert(*args)`; an error says which of several values it is about."""
     try:
         return convert(*args)
     except PayloadError as error:
-        if count == 1:
+        if index < len(names):
+            where = f"parameter {names[index]!r}"
+        elif count > 1:
+            where = f"value {index + 1} of {count}"
+        else:
             raise
-        raise PayloadError(f"value {index + 1} of {count}: {error}") from error.__cause__
+        raise type(error)(f"{where}: {error}") from error.__cause__
 
 
 def _write(value: Any) -> Payload:
@@ -90,7 +112,7 @@ def _read(payload: Payload, hint: Any) -> Any:
         return None if hint in _json.PLAIN_HINTS else _json.decode(b"null", hint)
     if encoding == b"binary/plain":
         return _read_bytes(payload.data, hint)
-    raise PayloadError(
+    raise CodecError(
         f"a payload has the encoding {encoding.decode(errors='replace')!r}, which this data converter cannot read: "
         "give client and worker the same DataConverter, with the same codec"
     )

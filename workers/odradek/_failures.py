@@ -1,7 +1,7 @@
 """Failures: errors as data, and back as their own classes.
 
 A failure is bounded: 20 causes, 16 KB for a message or a stack trace, 200 KB of details. Writing one never fails:
-what cannot be written is left out, and the failure says so.
+what cannot be written is left out, and the failure says so. With a codec, messages and stack traces are encoded too.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
 from odradek_schemas.common import Failure, Payload
 
 from ._guards import is_dict, is_list
@@ -25,6 +26,7 @@ from .errors import (
     ActivityTimeoutError,
     ApplicationError,
     ChildWorkflowError,
+    CodecError,
     PayloadError,
     WorkflowCancelledError,
     WorkflowTerminatedError,
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 MAX_CAUSES = 20
 MAX_TEXT = 16 * 1024
 MAX_DETAILS = 200 * 1024
+HIDDEN = "Encoded failure"
+"""The message of a failure whose own message and stack trace a codec has put into `encoded_attributes`."""
 
 _log = logging.getLogger(__name__)
 _MODULE = re.compile(r"[A-Za-z_][\w.]*")
@@ -95,14 +99,34 @@ def _link(error: BaseException, cause: Failure | None, converter: DataConverter,
         fields |= {"kind": "timeout", "timeout_type": error.timeout_type}
     elif isinstance(error, ChildWorkflowError):
         fields["kind"] = "child"
-    return Failure(
-        message=_shorten(_message(error)),
-        stack_trace=_stack_trace(error),
-        details=_details(details, converter, budget),
-        encoded_attributes=_attributes(error, converter) if fields["kind"] == "application" else None,
-        cause=cause,
-        **fields,
-    )
+    message, stack_trace = _shorten(_message(error)), _stack_trace(error)
+    try:
+        attributes = _attributes(error, converter) if fields["kind"] == "application" else None
+        fields["details"] = _details(details, converter, budget)
+        if converter.has_codec:
+            attributes = _hidden(attributes, message, stack_trace, converter)
+            message, stack_trace = HIDDEN, ""
+    except CodecError as problem:  # the text must not leave as it is
+        _log.warning("a failure of type %s leaves without its message: %s", fields["type"], problem)
+        message, stack_trace, attributes = f"{HIDDEN}, which the codec could not encode", "", None
+    return Failure(message=message, stack_trace=stack_trace, encoded_attributes=attributes, cause=cause, **fields)
+
+
+def _hidden(attributes: Payload | None, message: str, stack_trace: str, converter: DataConverter) -> Payload:
+    """The attributes with the texts of a failure, encoded."""
+    known = converter.from_payload(attributes) if attributes is not None else {}
+    return converter.to_payload({**known, "message": message, "stack_trace": stack_trace})
+
+
+def opened(failure: Failure, converter: DataConverter) -> Failure:
+    """`failure` and its causes with the texts that `_hidden` has put into their attributes. Raises CodecError."""
+    cause = None if failure.cause is None else opened(failure.cause, converter)
+    texts: dict[str, str] = {}
+    if failure.encoded_attributes is not None and failure.message == HIDDEN:
+        found = converter.from_payload(failure.encoded_attributes)
+        if is_dict(found):
+            texts = {name: found[name] for name in ("message", "stack_trace") if isinstance(found.get(name), str)}
+    return msgspec.structs.replace(failure, cause=cause, **texts)
 
 
 def _message(error: BaseException) -> str:
@@ -135,6 +159,8 @@ def _details(details: Sequence[Any], converter: DataConverter, budget: int) -> l
     for detail in details:
         try:
             payload = converter.to_payload(detail)
+        except CodecError:
+            raise
         except PayloadError as error:
             payload = converter.to_payload(_shorten(f"{detail!r:.1000} ({error})"))
         budget -= len(payload.data)
@@ -195,7 +221,9 @@ def from_failure(failure: Failure, converter: DataConverter) -> BaseException:
 
 
 def activity_error(failure: Failure, converter: DataConverter, *, activity_type: str, attempt: int) -> Exception:
-    """What a failed activity raises in the workflow: its own error with ActivityError as `__cause__`, or that alone."""
+    """What a failed activity raises in the workflow: its own error with ActivityError as `__cause__`, or that alone.
+    Raises CodecError if it was encoded with a codec that is not the same."""
+    failure = opened(failure, converter)
     activity = ActivityError(
         failure.message or failure.type or "the activity failed",
         *_read_details(failure.details, converter),
@@ -235,7 +263,7 @@ def activity_timeout_error(
         attempt=attempt,
     )
     if last_failure is not None:
-        error.__cause__ = from_failure(last_failure, converter)
+        error.__cause__ = from_failure(opened(last_failure, converter), converter)
     return error
 
 
@@ -272,6 +300,8 @@ def _own_error(failure: Failure, converter: DataConverter) -> Exception | None:
         return None
     try:
         attributes = converter.from_payload(failure.encoded_attributes)
+    except CodecError:
+        raise
     except PayloadError as error:
         _log.warning("the class of a failure of type %s cannot be read: %s", failure.type, error)
         return None
@@ -307,6 +337,8 @@ def _make(cls: type[Exception], failure: Failure, attributes: dict[str, Any], co
 def _read_details(details: Sequence[Payload], converter: DataConverter) -> list[Any]:
     try:
         return converter.from_payloads(details, [])
+    except CodecError:
+        raise
     except PayloadError as error:
         _log.warning("the details of a failure cannot be read: %s", error)
         return []

@@ -253,7 +253,7 @@ class WorkflowInstance:
             cron_schedule=started.cron_schedule or None,
             initiator=started.initiator,
             search_attributes={
-                name: core.converter.from_payload(value) for name, value in started.search_attributes.items()
+                name: core.converter.plain.from_payload(value) for name, value in started.search_attributes.items()
             },
         )
         if self._continuing.on_started(started):

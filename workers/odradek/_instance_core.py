@@ -83,7 +83,7 @@ class InstanceCore:
 
     def arguments(self, signature: Any, input: Sequence[Payload]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Payloads as the arguments of a call. Raises PayloadError or DefinitionError if they do not fit."""
-        values = self.converter.from_payloads(input, signature.types_for(len(input)))
+        values = self.converter.from_payloads(input, signature.types_for(len(input)), signature.names)
         arguments: tuple[tuple[Any, ...], dict[str, Any]] = signature.arguments(values)
         return arguments
 

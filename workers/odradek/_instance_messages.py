@@ -14,7 +14,7 @@ from ._definitions import HandlerDefinition
 from ._instance_core import InstanceCore
 from ._loop import Discarded
 from ._workflow import logger
-from .errors import DefinitionError, PayloadError, QueryRejectedError
+from .errors import CodecError, DefinitionError, PayloadError, QueryRejectedError
 
 
 class InstanceMessages:
@@ -37,6 +37,9 @@ class InstanceMessages:
             return
         try:
             args, kwargs = core.arguments(handler.signature, signal.input)
+        except CodecError as error:
+            core.leave(error)  # a worker with the right codec can read it
+            return
         except (PayloadError, DefinitionError) as error:
             # Not the workflow's fault, and nothing that a new deployment would mend.
             logger.error("signal %r was dropped: its arguments do not fit: %s", signal.signal, error)

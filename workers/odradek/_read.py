@@ -17,7 +17,7 @@ from .errors import PayloadError
 
 def description(record: replies.WorkflowDescription, converter: DataConverter) -> WorkflowDescription:
     """The public form of a description."""
-    failure = record.task_failure
+    failure = None if record.task_failure is None else _opened(record.task_failure, converter)
     return WorkflowDescription(
         id=record.workflow_id,
         run_id=record.run_id,
@@ -37,28 +37,28 @@ def description(record: replies.WorkflowDescription, converter: DataConverter) -
             for timer in record.pending_timers
         ),
         task_attempt=record.task_attempt,
-        task_failure=converter.from_failure(failure) if failure is not None else None,
+        task_failure=_error(failure, converter) if failure is not None else None,
         task_failure_cause=record.task_failure_cause,
         task_failure_traceback=failure.stack_trace if failure is not None else "",
         task_retry_time=moment(record.task_retry_ms),
         workers=record.workers,
         missing_queues=tuple(record.missing_queues),
-        warnings=tuple(_warnings(record)),
+        warnings=tuple(_warnings(record, failure)),
         time=moment(record.now_ms),
     )
 
 
-def _warnings(record: replies.WorkflowDescription) -> list[str]:
+def _warnings(record: replies.WorkflowDescription, failure: Failure | None) -> list[str]:
     if record.status != "running":
         return []
     found = [
         f"no worker polls task queue {queue!r}: start one, or check the name of the queue"
         for queue in dict.fromkeys([*([] if record.workers else [record.task_queue]), *record.missing_queues])
     ]
-    if record.task_failure is not None:
+    if failure is not None:
         found.append(
-            f"the workflow's code cannot advance ({record.task_failure_cause or 'bug'}): {record.task_failure.type}: "
-            f"{record.task_failure.message}. It is tried again; deploy a fix, and it carries on where it was"
+            f"the workflow's code cannot advance ({record.task_failure_cause or 'bug'}): {failure.type}: "
+            f"{failure.message}. It is tried again; deploy a fix, and it carries on where it was"
         )
     return found
 
@@ -73,7 +73,7 @@ def _pending_activity(record: replies.PendingActivity, converter: DataConverter)
         scheduled_time=moment(record.scheduled_ms),
         started_time=moment(record.started_ms),
         next_retry_time=moment(record.next_retry_ms),
-        last_failure=converter.from_failure(record.last_failure) if record.last_failure is not None else None,
+        last_failure=_error(record.last_failure, converter) if record.last_failure is not None else None,
         heartbeat_details=tuple(readable(detail, converter) for detail in record.heartbeat_details),
         worker=record.identity or record.session,
         task_token=record.task_token,
@@ -112,8 +112,24 @@ def readable(value: Any, converter: DataConverter) -> Any:
     return value
 
 
+def _opened(failure: Failure, converter: DataConverter) -> Failure:
+    """The failure with its texts, or as it is where this converter has not the codec."""
+    try:
+        return converter.open_failure(failure)
+    except PayloadError:
+        return failure
+
+
+def _error(failure: Failure, converter: DataConverter) -> BaseException:
+    try:
+        return converter.from_failure(failure)
+    except PayloadError as error:
+        return error
+
+
 def _failure(failure: Failure, converter: DataConverter) -> dict[str, Any]:
     """The parts of a failure that say something."""
+    failure = _opened(failure, converter)
     fields = {name: getattr(failure, name) for name in failure.__struct_fields__ if name != "encoded_attributes"}
     return {name: readable(value, converter) for name, value in fields.items() if value}
 

@@ -211,7 +211,7 @@ class WorkflowRequests:
         if reply.status == "not_found":
             raise _not_found(target)
         cause = None if reply.failure is None else self.converter.from_failure(reply.failure)
-        said = "no reason is given" if reply.failure is None else _summary(reply.failure)
+        said = "no reason is given" if reply.failure is None else self._summary(reply.failure)
         if reply.status == "failed":
             raise QueryFailedError(f"query {name!r} of workflow {target.workflow_id!r} failed: {said}") from cause
         raise QueryRejectedError(f"query {name!r} of workflow {target.workflow_id!r} was rejected: {said}") from cause
@@ -235,7 +235,7 @@ class WorkflowRequests:
             return None if reply.result is None else self.converter.from_payload(reply.result, result_type)
         cause = self._why_it_ended(reply)
         shown = reply.status.replace("_", " ")
-        said = f": {_summary(reply.failure)}" if reply.failure is not None else ""
+        said = f": {self._summary(reply.failure)}" if reply.failure is not None else ""
         text = f"workflow {target.workflow_id!r} {'was ' * (reply.status in _PASSIVE)}{shown}{said}"
         raise WorkflowFailedError(text, workflow_id=target.workflow_id, run_id=reply.run_id) from cause
 
@@ -256,6 +256,9 @@ class WorkflowRequests:
         if not isinstance(answer.reply, WorkflowResult):
             raise unexpected(answer.reply)
         return answer.reply
+
+    def _summary(self, failure: Failure) -> str:
+        return _summary(self.converter.open_failure(failure))
 
     def _why_it_ended(self, reply: WorkflowResult) -> BaseException | None:
         failure = reply.failure or Failure(message="")

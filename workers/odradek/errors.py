@@ -213,6 +213,11 @@ class PayloadError(OdradekError, ValueError):
     """A value cannot be written as a payload, or a payload is not what the annotation says."""
 
 
+class CodecError(PayloadError):
+    """A payload cannot be decoded here: a key or a codec is missing or wrong. With the right one it can: in a workflow
+    or an activity this is tried again."""
+
+
 class NotInWorkflowError(OdradekError, RuntimeError):
     """A function of `workflow` was called outside of a running workflow."""
 

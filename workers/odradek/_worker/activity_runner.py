@@ -18,7 +18,7 @@ from .._activity import CompleteAsync, Info, activate
 from .._converter import DataConverter
 from .._definitions import ActivityDefinition
 from .._options import milliseconds
-from ..errors import ApplicationError
+from ..errors import ApplicationError, CodecError
 from .activities import Attempt, Completed, Deferred, Failed, Late, Outcome, Stopped
 from .threads import DaemonThreads
 
@@ -175,7 +175,10 @@ class ActivityRunner:
         values = attempt.task.input
         try:
             types = definition.signature.types_for(len(values))
-            return definition.signature.arguments(self.converter.from_payloads(values, types))
+            names = definition.signature.names
+            return definition.signature.arguments(self.converter.from_payloads(values, types, names))
+        except CodecError:
+            raise  # another worker, or this one with the right key, can
         except Exception as error:
             raise ApplicationError(
                 f"the input of activity {definition.name} does not fit {definition.signature}: {error}",
@@ -186,6 +189,8 @@ class ActivityRunner:
         """Raises ApplicationError, not to be retried, if the result cannot be written."""
         try:
             return Completed(self.converter.to_payload(result))
+        except CodecError:
+            raise
         except Exception as error:
             raise ApplicationError(
                 f"the result of activity {definition.name} cannot be written: {error}",
@@ -206,7 +211,8 @@ class ActivityRunner:
         try:
             return self.converter.to_failure(error)
         except Exception as problem:  # its details cannot be written: the error itself matters more
-            return Failure(message=f"{error} [details left out: {problem}]", type=type(error).__name__)
+            text = "a failure" if self.converter.has_codec else error  # what the codec should hide stays here
+            return Failure(message=f"{text} [details left out: {problem}]", type=type(error).__name__)
 
     def _unknown(self, name: str) -> Failed:
         known = ", ".join(sorted(self._definitions)) or "none"
