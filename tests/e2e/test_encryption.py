@@ -189,7 +189,7 @@ async def test_without_the_key_a_workflow_stays_open_until_it_is_there(
                 while (stuck := await other.get("k").describe()).task_failure is None:
                     await asyncio.sleep(0)
                 assert stuck.status == "running"
-                assert "a payload is encrypted with key 'new', which this codec does not have" in str(stuck.task_failure)
+                assert "is encrypted with key 'new', which this codec does not have" in str(stuck.task_failure)
             await handle_.signal(Keeper.tell, "go")
             async with Worker(client, task_queue=QUEUE, workflows=[Keeper], activities=[handle]):
                 assert await handle_.result() == "x"
