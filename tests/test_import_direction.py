@@ -36,7 +36,8 @@ THIRD_PARTY = {
     "odradek_schemas": {"msgspec", "fastavro"},
     "odradek_log": {"confluent_kafka"},
     "odradek_engine": {"msgspec", "rocksdict", "faust", "confluent_kafka"},
-    "odradek": {"msgspec", "aiohttp", "cronsim", "yarl", "typer", "click", "rich", "typing_extensions", "pydantic"},
+    "odradek": {"msgspec", "aiohttp", "cronsim", "yarl", "typer", "click", "rich", "typing_extensions"}
+    | {"pydantic", "cryptography"},  # extras
 }
 
 
