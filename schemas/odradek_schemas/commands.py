@@ -85,12 +85,22 @@ class DeprecatePatch(Record, frozen=True, tag="odradek.command.DeprecatePatch", 
     patch_id: str
 
 
+class KeptSignal(Record, frozen=True):
+    """A signal that the code was fed with, and has had no handler for."""
+
+    signal: str
+    input: list[Payload] = []
+    headers: dict[str, Payload] = {}
+    request_id: str = ""
+
+
 class ContinueAsNewWorkflow(Record, frozen=True, tag="odradek.command.ContinueAsNewWorkflow", tag_field="-type"):
     """Close the run and begin the next one, which gets every unread message.
 
     initiator: workflow (the code asks), cron (a run that does not know its time yet begins again at it: then only
     `begin_ms` counts). Empty names, -1 as a timeout, no retry policy, `keep_memo` and `keep_search_attributes` mean:
     as of this run. `begin_ms`: when the next run gets its first task; 0: at once.
+    `kept` signals come before those that are unread.
     """
 
     workflow_type: str = ""
@@ -106,6 +116,7 @@ class ContinueAsNewWorkflow(Record, frozen=True, tag="odradek.command.ContinueAs
     keep_search_attributes: bool = True
     initiator: str = "workflow"
     begin_ms: int = 0
+    kept: list[KeptSignal] = []
 
 
 class UpsertSearchAttributes(Record, frozen=True, tag="odradek.command.UpsertSearchAttributes", tag_field="-type"):

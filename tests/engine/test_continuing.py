@@ -61,6 +61,20 @@ def test_w3_unread_messages_are_the_first_of_the_next_run_in_order(p: Partition)
     assert (task.run_id, task.base, task.consumed_through, task.last_event_id) == (p.run().run_id, p.run().run_id, 0, 5)
 
 
+def test_w3_signals_without_a_handler_go_on_before_the_unread(p: Partition) -> None:
+    """Breaks when a signal that was fed, and that no handler took, is lost with the run."""
+    p.start()
+    p.signal("no handler", input=[payload("7")])
+    p.advance(sleep(1, 1000))
+    p.signal("unread")
+    kept = commands.KeptSignal(signal="no handler", input=[payload("7")])
+    p.advance(commands.ContinueAsNewWorkflow(kept=[kept]), consumed_through=2)
+    assert signals(p) == ["no handler", "unread"]
+    first = p.events()[1].attributes
+    assert isinstance(first, history.SignalReceived)
+    assert first.input == [payload("7")]
+
+
 def test_w3_what_was_read_does_not_go_on(p: Partition) -> None:
     """Breaks when a message is read twice, once in each run."""
     p.start()
@@ -198,6 +212,7 @@ def test_the_result_of_a_run_names_the_next_one_only_if_it_continues(p: Partitio
     "wrong",
     [
         {"workflow_type": "a\0b"}, {"task_queue": "no queue!"}, {"begin_ms": 2**62}, {"begin_ms": -1},
+        {"kept": [commands.KeptSignal(signal="")]},
         {"run_timeout_ms": -2}, {"task_timeout_ms": 2**62}, {"initiator": "me"},
         {"retry_policy": RetryPolicy(backoff_coefficient=0)}, {"search_attributes": {"a": payload("x" * 70_000)}},
     ],

@@ -92,6 +92,18 @@ def test_an_async_handler_may_end_the_run_and_nothing_is_fed_after_it() -> None:
     assert engine.instance._core.object.heard == 0
 
 
+def test_signals_without_a_handler_are_given_to_the_next_run() -> None:
+    engine = EngineModel(Loop, "")
+    engine.signal("later")
+    engine.signal("unknown", 7)
+    engine.signal("noted")
+    engine.advance()
+    engine.fire(1)
+    (command,) = engine.advance()
+    assert isinstance(command, commands.ContinueAsNewWorkflow)
+    assert command.kept == [commands.KeptSignal(signal="unknown", input=converter.to_payloads([7]))]
+
+
 def test_a_query_may_not() -> None:
     engine = EngineModel(Loop, "")
     engine.advance()

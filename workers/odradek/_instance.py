@@ -69,6 +69,7 @@ class WorkflowInstance:
         self._messages = InstanceMessages(self._core)
         self.patches = InstancePatches(self._core)
         self._continuing = InstanceContinuing(self._core)
+        self._core.kept_signals = lambda: self._messages.unhandled
         self._conditions = Conditions(self._loop, max_iterations)
         self._variables = contextvars.Context()  # those of the worker are not the workflow's
         self._random: Random | None = None

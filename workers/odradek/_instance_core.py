@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import msgspec
 from odradek_schemas import commands
 from odradek_schemas.commands import Command
 from odradek_schemas.common import Payload
+from odradek_schemas.history import SignalReceived
 
 from ._context import WorkflowInfo
 from ._continuing import continuation_in
@@ -21,7 +23,7 @@ from ._outcome import failing_error, retry_delay_ms
 
 class InstanceCore:
     """`object`: the instance of the user's class, once `run` is called. `bug`: what the code raised that it should
-    not. `fed_bytes`: of payloads, for the cache's bound."""
+    not. `fed_bytes`: of payloads, for the cache's bound. `kept_signals`: those that have had no handler."""
 
     def __init__(
         self, definition: WorkflowDefinition, info: WorkflowInfo, converter: DataConverter, loop: WorkflowLoop
@@ -37,6 +39,7 @@ class InstanceCore:
         self.commands: list[Command] = []
         self.seq = 0
         self.fed_bytes = 0
+        self.kept_signals: Callable[[], Iterable[SignalReceived]] = tuple
 
     def emit(self, command: Command) -> None:
         """Ask for something. Raises ReadOnlyError in a query."""
@@ -57,7 +60,11 @@ class InstanceCore:
             raise error
         continuing = continuation_in(error)
         if continuing is not None:
-            self.end(continuing.command)
+            kept = [
+                commands.KeptSignal(signal=s.signal, input=s.input, headers=s.headers, request_id=s.request_id)
+                for s in self.kept_signals()
+            ]
+            self.end(msgspec.structs.replace(continuing.command, kept=kept))
             return
         if main and self.cancel_requested and isinstance(error, asyncio.CancelledError):
             self.end(commands.CancelledWorkflow())

@@ -6,6 +6,7 @@ anything newer: messages are neither lost nor doubled, whenever they arrive.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -56,7 +57,7 @@ def continue_as_new(step: Step, run: RunRow, command: commands.ContinueAsNewWork
     closing = history.WorkflowContinuedAsNew(
         workflow_type=following.workflow_type, task_queue=following.task_queue, initiator=command.initiator
     )
-    _begin_next(step, run, closing, following)
+    _begin_next(step, run, closing, following, command.kept)
 
 
 def complete(step: Step, run: RunRow, command: commands.CompleteWorkflow, _: Any) -> None:
@@ -151,8 +152,14 @@ def _started(step: Step, run: RunRow) -> WorkflowStarted:
     return event.attributes
 
 
-def _begin_next(step: Step, run: RunRow, closing: _Continuing, started: WorkflowStarted) -> None:
-    """Close `run`, begin the next one, and give it the messages that nobody read."""
+def _begin_next(
+    step: Step,
+    run: RunRow,
+    closing: _Continuing,
+    started: WorkflowStarted,
+    kept: Sequence[commands.KeptSignal] = (),
+) -> None:
+    """Close `run`, begin the next one, and give it the messages that nobody took: fed in vain, then never fed."""
     run_id = step.new_run_id(run.workflow_id)
     unread = end(step, run, replace(closing, new_run_id=run_id))
     following = replace(
@@ -163,6 +170,11 @@ def _begin_next(step: Step, run: RunRow, closing: _Continuing, started: Workflow
         request_id="",
     )
     step.append(run.workflow_id, run_id, following)
+    for signal in kept:
+        again = history.SignalReceived(
+            signal=signal.signal, input=signal.input, headers=signal.headers, request_id=signal.request_id
+        )
+        step.append(run.workflow_id, run_id, again)
     for event, _ in unread:
         if isinstance(event.attributes, MESSAGES):
             step.append(run.workflow_id, run_id, event.attributes)

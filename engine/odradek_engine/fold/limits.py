@@ -106,6 +106,8 @@ def check_continue_as_new(command: ContinueAsNewWorkflow) -> None:
     check_delays(command, "run_timeout_ms", "task_timeout_ms")
     check_retry_policy(command.retry_policy)
     check_search_attributes(command.search_attributes)
+    for kept in command.kept:
+        check_id("signal", kept.signal)
 
 
 def shorten(failure: Failure, depth: int = 0) -> Failure:
