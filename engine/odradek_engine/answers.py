@@ -128,6 +128,8 @@ def describe(
         pending_activities=activities,
         pending_timers=timers,
         now_ms=now_ms,
+        paused=run.paused,
+        pause_reason=run.pause_reason,
     )
 
 
@@ -149,4 +151,6 @@ def _pending(state: State, sessions: Sessions, row: ActivityRow) -> PendingActiv
         last_failure=row.last_failure,
         heartbeat_details=details,
         task_token=task_token(row.workflow_id, row.run_id, row.scheduled_by, row.seq),
+        paused=row.paused,
+        on_exhausted=row.on_exhausted,
     )

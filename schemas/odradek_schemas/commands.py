@@ -11,7 +11,10 @@ from .common import Failure, Payload, Record, RetryPolicy
 
 
 class ScheduleActivity(Record, frozen=True, tag="odradek.command.ScheduleActivity", tag_field="-type"):
-    """Run an activity. Timeouts of 0 are none. `eager`: the worker that sends this runs it itself."""
+    """Run an activity. Timeouts of 0 are none. `eager`: the worker that sends this runs it itself.
+
+    on_exhausted (no attempt is left): fail, or pause, so that a person looks at it.
+    """
 
     seq: int
     activity_type: str
@@ -27,6 +30,7 @@ class ScheduleActivity(Record, frozen=True, tag="odradek.command.ScheduleActivit
     cancellation_type: str = "try"
     summary: str = ""
     eager: bool = False
+    on_exhausted: str = "fail"
 
 
 class CancelActivity(Record, frozen=True, tag="odradek.command.CancelActivity", tag_field="-type"):

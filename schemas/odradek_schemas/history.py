@@ -19,6 +19,7 @@ class WorkflowStarted(Record, frozen=True, tag="odradek.history.WorkflowStarted"
     `execution_deadline_ms`: when the whole chain is over; 0: `execution_timeout_ms` from now, if there is one.
     `start_delay_ms`: how long the first task waits. `cron_pending`: the run does not know its time yet; it begins
     again at it. `last_result` and `last_failure`: of the runs before, for cron and retries.
+    `seed`: what the code's random numbers are made of, where that is not the run ID: in a run that a reset began.
     """
 
     workflow_type: str
@@ -42,6 +43,7 @@ class WorkflowStarted(Record, frozen=True, tag="odradek.history.WorkflowStarted"
     cron_pending: bool = False
     last_result: Payload | None = None
     last_failure: Failure | None = None
+    seed: str = ""
 
 
 class SignalReceived(Record, frozen=True, tag="odradek.history.SignalReceived", tag_field="-type"):
@@ -109,6 +111,7 @@ class ActivityScheduled(Record, frozen=True, tag="odradek.history.ActivitySchedu
     delivery: str = "at_least_once"
     summary: str = ""
     cancellation_type: str = "try"
+    on_exhausted: str = "fail"
 
 
 class ActivityCompleted(Record, frozen=True, tag="odradek.history.ActivityCompleted", tag_field="-type"):
@@ -170,6 +173,26 @@ class TimerFired(Record, frozen=True, tag="odradek.history.TimerFired", tag_fiel
 class TimerCancelled(Record, frozen=True, tag="odradek.history.TimerCancelled", tag_field="-type"):
     seq: int
     started_event_id: int
+
+
+class WorkflowReset(Record, frozen=True, tag="odradek.history.WorkflowReset", tag_field="-type"):
+    """The events before this one are those of run `run_id`, which was reset to `event_id`; the code goes on here."""
+
+    run_id: str
+    event_id: int
+    reason: str = ""
+    reapply: str = "signals"
+    request_id: str = ""
+
+
+class WorkflowPaused(Record, frozen=True, tag="odradek.history.WorkflowPaused", tag_field="-type"):
+    reason: str = ""
+    request_id: str = ""
+
+
+class WorkflowUnpaused(Record, frozen=True, tag="odradek.history.WorkflowUnpaused", tag_field="-type"):
+    reason: str = ""
+    request_id: str = ""
 
 
 class WorkflowCompleted(Record, frozen=True, tag="odradek.history.WorkflowCompleted", tag_field="-type"):
@@ -241,6 +264,9 @@ Attributes: TypeAlias = (
     | WorkflowTimedOut
     | WorkflowContinuedAsNew
     | SearchAttributesUpserted
+    | WorkflowReset
+    | WorkflowPaused
+    | WorkflowUnpaused
 )
 
 INPUTS = (

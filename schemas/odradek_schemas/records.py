@@ -63,6 +63,58 @@ class TerminateWorkflow(Record, frozen=True):
     request: Request | None = None
 
 
+class ResetWorkflow(Record, frozen=True):
+    """Begin a new run that keeps the history before a decision of the code; the open run is terminated.
+
+    Kept is what lies before the last WorkflowTaskCompleted at or before `event_id`; where there is none, only event 1.
+    `run_id` empty: the newest run, also a closed one. reapply (what came after): signals, none.
+    """
+
+    workflow_id: str
+    event_id: int
+    run_id: str = ""
+    reason: str = ""
+    reapply: str = "signals"
+    request: Request | None = None
+
+
+class PauseWorkflow(Record, frozen=True):
+    """The open run gets no workflow tasks until it is unpaused; what comes for it is taken."""
+
+    workflow_id: str
+    run_id: str = ""
+    reason: str = ""
+    request: Request | None = None
+
+
+class UnpauseWorkflow(Record, frozen=True):
+    workflow_id: str
+    run_id: str = ""
+    reason: str = ""
+    request: Request | None = None
+
+
+class ChangeActivity(Record, frozen=True):
+    """Do something about pending activities: the one numbered `seq`, or (0) all of `activity_type`.
+
+    action: pause, unpause, retry (now), update (the options given; -1, None and empty: as they are).
+    """
+
+    workflow_id: str
+    action: str
+    run_id: str = ""
+    seq: int = 0
+    activity_type: str = ""
+    reason: str = ""
+    task_queue: str = ""
+    start_to_close_timeout_ms: int = -1
+    schedule_to_start_timeout_ms: int = -1
+    schedule_to_close_timeout_ms: int = -1
+    heartbeat_timeout_ms: int = -1
+    retry_policy: RetryPolicy | None = None
+    request: Request | None = None
+
+
 class CompleteActivity(Record, frozen=True):
     """Completion from anywhere by task token."""
 
@@ -344,6 +396,10 @@ EventRecord: TypeAlias = (
     | SignalWorkflow
     | CancelWorkflow
     | TerminateWorkflow
+    | ResetWorkflow
+    | PauseWorkflow
+    | UnpauseWorkflow
+    | ChangeActivity
     | CompleteActivity
     | FailActivity
     | WorkerAlive

@@ -64,7 +64,7 @@ class HistoryPage(Record, frozen=True):
 
 
 class PendingActivity(Record, frozen=True):
-    """state: scheduled, started, backing_off, cancel_requested."""
+    """state: scheduled, started, backing_off, cancel_requested, paused. `paused` and started: its last attempt."""
 
     seq: int
     activity_type: str
@@ -80,6 +80,8 @@ class PendingActivity(Record, frozen=True):
     last_failure: Failure | None = None
     heartbeat_details: list[Payload] = []
     task_token: bytes = b""
+    paused: bool = False
+    on_exhausted: str = "fail"
 
 
 class PendingTimer(Record, frozen=True):
@@ -127,6 +129,8 @@ class WorkflowDescription(Record, frozen=True):
     pending_activities: list[PendingActivity] = []
     pending_timers: list[PendingTimer] = []
     now_ms: int = 0
+    paused: bool = False
+    pause_reason: str = ""
 
 
 class SessionEnded(Record, frozen=True):

@@ -44,6 +44,8 @@ class ActivityTask(Record, frozen=True):
     """Run one attempt of an activity. Its identity is (run_id, scheduled_by, seq) (rule W5).
 
     `claim`: it must not begin before the engine has answered a claim, so that the fold knows whether it began.
+    `first_identity_run_id`: the run that scheduled it, where a reset has carried it into this one; the idempotency key
+    is made of that, so that services that know the key do nothing twice.
     """
 
     position: Position
@@ -64,6 +66,7 @@ class ActivityTask(Record, frozen=True):
     heartbeat_details: list[Payload] = []
     delivery: str = "at_least_once"
     claim: bool = False
+    first_identity_run_id: str = ""
 
 
 class VoidEffect(Record, frozen=True):

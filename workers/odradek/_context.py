@@ -66,7 +66,7 @@ class WorkflowContext(Protocol):
         ...
 
     def random(self) -> Random:
-        """A generator seeded from the run ID."""
+        """A generator seeded from the run ID; after a reset, from that of the run before it."""
         ...
 
     async def execute_activity(

@@ -14,7 +14,8 @@ WorkflowStatus = Literal["running", "completed", "failed", "cancelled", "termina
 class PendingActivity:
     """An activity that has no result yet.
 
-    state: scheduled, started, backing_off (see `next_retry_time`), cancel_requested. `attempt` counts from 1;
+    state: scheduled, started, backing_off (see `next_retry_time`), cancel_requested, paused. `paused`
+    and started: no attempt follows the one under way. `attempt` counts from 1;
     `maximum_attempts` None: without limit. `last_failure` is the error of the attempt before.
     """
 
@@ -31,6 +32,7 @@ class PendingActivity:
     worker: str = ""
     task_token: bytes = b""
     seq: int = 0
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,8 @@ class WorkflowDescription:
     missing_queues: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     time: datetime | None = None
+    paused: bool = False
+    pause_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, overload
 
-from typing_extensions import TypeForm
+from typing_extensions import TypeForm, Unpack
 
 from ._description import HistoryEvent, WorkflowDescription
 from ._options import seconds
-from ._types import Duration, P, R, R_co, T, W, W_co
+from ._types import Duration, P, PendingActivityOptions, R, R_co, T, W, W_co
 from .errors import DefinitionError, not_available
 
 if TYPE_CHECKING:
@@ -52,6 +52,16 @@ class Requests(Protocol):
     async def cancel(self, target: Target, reason: str) -> None: ...
 
     async def terminate(self, target: Target, reason: str) -> None: ...
+
+    async def reset(self, target: Target, event_id: int, reason: str, reapply: str) -> str: ...
+
+    async def pause(self, target: Target, reason: str) -> None: ...
+
+    async def unpause(self, target: Target, reason: str) -> None: ...
+
+    async def change_activity(
+        self, target: Target, action: str, which: str | int, reason: str, options: Mapping[str, Any]
+    ) -> None: ...
 
 
 class _CanSignal(Generic[W_co]):
@@ -195,9 +205,56 @@ class WorkflowHandle(_CanSignal[W_co], Generic[W_co, R_co]):
         """End the workflow at once; its code is not asked."""
         await self._requests.terminate(self._target, reason)
 
-    async def reset(self, event_id: int) -> WorkflowHandle[W_co, R_co]:
-        """Begin a new run from the history before event `event_id`."""
-        raise not_available("WorkflowHandle.reset")
+    async def reset(
+        self, event_id: int, *, reason: str = "", reapply: Literal["signals", "none"] = "signals"
+    ) -> WorkflowHandle[W_co, R_co]:
+        """Begin a new run from this one's history, open or closed, and return a handle of it.
+
+        Undone is the last decision of the code at or before event `event_id` (its WorkflowTaskCompleted) and all that
+        followed; the code decides anew from there. With 1 it begins from its input. The open run is terminated.
+        reapply: whether signals that came later are given to the new run too. Raises InvalidRequestError if there is
+        no such event.
+        """
+        run_id = await self._requests.reset(self._about_a_run(), event_id, reason, reapply)
+        target = replace(self._target, run_id=None, result_run_id=run_id, barrier=-1, request_id=None)
+        return type(self)(self._requests, target, self._result_type)
+
+    def _about_a_run(self) -> Target:
+        """History and event IDs are a run's: the one that the handle was made for."""
+        return replace(self._target, run_id=self.run_id)
+
+    async def pause(self, reason: str = "") -> None:
+        """Let the code stand still: what comes for it is taken, and kept until `unpause`."""
+        await self._requests.pause(self._target, reason)
+
+    async def unpause(self, reason: str = "") -> None:
+        """Let the code go on, with all that came meanwhile."""
+        await self._requests.unpause(self._target, reason)
+
+    async def pause_activity(self, activity: str | int, *, reason: str = "") -> None:
+        """No further attempt of a pending activity until `unpause_activity`; one under way may end.
+
+        activity: its type (then all that are pending of it), or its number (`seq` in `describe`). This and its
+        likes raise WorkflowNotFoundError if no such activity is pending, WorkflowClosedError if the run has ended.
+        """
+        await self._requests.change_activity(self._target, "pause", activity, reason, {})
+
+    async def unpause_activity(self, activity: str | int, *, reason: str = "") -> None:
+        """Its next attempt begins at once; its `schedule_to_close_timeout` counts from now on."""
+        await self._requests.change_activity(self._target, "unpause", activity, reason, {})
+
+    async def retry_activity(self, activity: str | int, *, reason: str = "") -> None:
+        """The next attempt begins now: without waiting for its backoff, or for the end of its pause."""
+        await self._requests.change_activity(self._target, "retry", activity, reason, {})
+
+    async def update_activity_options(
+        self, activity: str | int, *, reason: str = "", **options: Unpack[PendingActivityOptions]
+    ) -> None:
+        """Change the task queue, timeouts or retry policy of a pending activity; a timeout of None takes it away.
+
+        They hold for what no worker has begun yet. Raises DefinitionError for options that make no sense.
+        """
+        await self._requests.change_activity(self._target, "update", activity, reason, options)
 
     def __repr__(self) -> str:
         return f"<workflow handle {self.id!r} run {self.run_id or 'latest'}>"

@@ -63,6 +63,7 @@ class WorkflowInstance:
             task_queue=task_queue,
             namespace=namespace,
         )
+        self._seed = run_id
         self._loop = WorkflowLoop(self, seed=run_id, max_iterations=max_iterations)
         self._core = InstanceCore(definition, info, converter, self._loop)
         self._activities = InstanceActivities(self._core, default_activity_queue or task_queue)
@@ -165,7 +166,7 @@ class WorkflowInstance:
 
     def random(self) -> Random:
         if self._random is None:
-            self._random = Random(self._core.info.run_id)
+            self._random = Random(self._seed)
         if not self._loop.read_only:
             return self._random
         copy = Random()  # a query must not move on the workflow's own
@@ -241,6 +242,7 @@ class WorkflowInstance:
     def _on_started(self, started: history.WorkflowStarted) -> None:
         core = self._core
         core.count(started.input)
+        self._seed = started.seed or self._seed
         self._memo = started.memo
         core.info = replace(
             core.info,

@@ -60,6 +60,7 @@ class InstanceActivities:
             retry_policy=retry_policy_record(options.get("retry_policy")),
             delivery=options.get("delivery", "at_least_once"),
             cancellation_type=options.get("cancellation_type", "try"),
+            on_exhausted=options.get("on_exhausted", "fail"),
             summary=options.get("summary", ""),
             start_to_close_timeout_ms=timeouts["start_to_close_timeout_ms"],
             schedule_to_start_timeout_ms=timeouts["schedule_to_start_timeout_ms"],

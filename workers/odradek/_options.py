@@ -22,10 +22,13 @@ _TIMEOUTS = (
     "schedule_to_close_timeout",
     "heartbeat_timeout",
 )
-ACTIVITY_OPTIONS = frozenset({"task_queue", *_TIMEOUTS, "retry_policy", "delivery", "cancellation_type", "summary"})
+ACTIVITY_OPTIONS = frozenset(
+    {"task_queue", *_TIMEOUTS, "retry_policy", "delivery", "cancellation_type", "summary", "on_exhausted"}
+)
 _ACTIVITY_CHOICES = {
     "delivery": ("at_least_once", "at_most_once"),
     "cancellation_type": ("try", "wait", "abandon"),
+    "on_exhausted": ("fail", "pause"),
 }
 _START_TIMEOUTS = ("execution_timeout", "run_timeout", "task_timeout", "start_delay")
 _POLICIES = {
@@ -176,3 +179,17 @@ def activity_timeouts_ms(options: Mapping[str, Any]) -> dict[str, int]:
     `start_to_close_timeout`; 0 is none."""
     merged: dict[str, Any] = {"start_to_close_timeout": DEFAULT_START_TO_CLOSE_SECONDS, **options}
     return {f"{name}_ms": milliseconds(merged.get(name)) for name in _TIMEOUTS}
+
+
+def pending_activity_changes(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a ChangeActivity record. Raises DefinitionError for options that make no sense."""
+    what = "update_activity_options"
+    check_names(options, {"task_queue", *_TIMEOUTS, "retry_policy"}, what)
+    _check_timeouts(options, _TIMEOUTS, what)
+    _check_common(options, what)
+    changes: dict[str, Any] = {f"{name}_ms": milliseconds(options[name]) for name in _TIMEOUTS if name in options}
+    if options.get("task_queue"):
+        changes["task_queue"] = options["task_queue"]
+    if options.get("retry_policy") is not None:
+        changes["retry_policy"] = retry_policy_record(options["retry_policy"])
+    return changes

@@ -45,6 +45,8 @@ def description(record: replies.WorkflowDescription, converter: DataConverter) -
         missing_queues=tuple(record.missing_queues),
         warnings=tuple(_warnings(record, failure)),
         time=moment(record.now_ms),
+        paused=record.paused,
+        pause_reason=record.pause_reason,
     )
 
 
@@ -54,6 +56,14 @@ def _warnings(record: replies.WorkflowDescription, failure: Failure | None) -> l
     found = [
         f"no worker polls task queue {queue!r}: start one, or check the name of the queue"
         for queue in dict.fromkeys([*([] if record.workers else [record.task_queue]), *record.missing_queues])
+    ]
+    if record.paused:
+        because = f" ({record.pause_reason})" if record.pause_reason else ""
+        found.append(f"the workflow is paused{because}: unpause it, and it goes on")
+    found += [
+        f"activity {activity.activity_type} is paused: unpause it, or retry it"
+        for activity in record.pending_activities
+        if activity.state == "paused"
     ]
     if failure is not None:
         found.append(
@@ -78,6 +88,7 @@ def _pending_activity(record: replies.PendingActivity, converter: DataConverter)
         worker=record.identity or record.session,
         task_token=record.task_token,
         seq=record.seq,
+        paused=record.paused,
     )
 
 

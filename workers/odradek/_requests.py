@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, TypeVar
 
@@ -14,7 +14,15 @@ from odradek_schemas.common import Failure, Record, Request
 from odradek_schemas.ephemeral import AwaitResult, DescribeWorkflow, FetchHistory, QueryWorkflow
 from odradek_schemas.history import HistoryEvent as EventRecord
 from odradek_schemas.history import WorkflowStarted
-from odradek_schemas.records import CancelWorkflow, SignalWorkflow, TerminateWorkflow
+from odradek_schemas.records import (
+    CancelWorkflow,
+    ChangeActivity,
+    PauseWorkflow,
+    ResetWorkflow,
+    SignalWorkflow,
+    TerminateWorkflow,
+    UnpauseWorkflow,
+)
 from odradek_schemas.replies import (
     HistoryPage,
     QueryResult,
@@ -30,6 +38,7 @@ from ._connection import Connection, MakeRecord, OnDone, unexpected
 from ._description import HistoryEvent, WorkflowDescription
 from ._export import ExportedHistory, history_to_json
 from ._handle import Target
+from ._options import pending_activity_changes
 from .errors import (
     InvalidRequestError,
     OdradekError,
@@ -181,10 +190,63 @@ class WorkflowRequests:
 
         await self._change(target, make)
 
-    async def _change(self, target: Target, make: MakeRecord) -> None:
+    async def reset(self, target: Target, event_id: int, reason: str, reapply: str) -> str:
+        """Begin a new run from the history; its run ID."""
+
+        def make(request: Request) -> Record:
+            return ResetWorkflow(
+                workflow_id=target.workflow_id,
+                run_id=target.run_id or "",
+                event_id=event_id,
+                reason=reason,
+                reapply=reapply,
+                request=request,
+            )
+
+        return await self._change(target, make)
+
+    async def pause(self, target: Target, reason: str) -> None:
+        """Give the run no workflow tasks."""
+        run_id = target.run_id or ""
+        about = target.workflow_id
+        await self._change(
+            target, lambda request: PauseWorkflow(workflow_id=about, run_id=run_id, reason=reason, request=request)
+        )
+
+    async def unpause(self, target: Target, reason: str) -> None:
+        """Give it tasks again."""
+        run_id = target.run_id or ""
+        about = target.workflow_id
+        await self._change(
+            target, lambda request: UnpauseWorkflow(workflow_id=about, run_id=run_id, reason=reason, request=request)
+        )
+
+    async def change_activity(
+        self, target: Target, action: str, which: str | int, reason: str, options: Mapping[str, Any]
+    ) -> None:
+        """Pause, unpause, retry or update pending activities."""
+        changes = pending_activity_changes(options)
+
+        def make(request: Request) -> Record:
+            return ChangeActivity(
+                workflow_id=target.workflow_id,
+                action=action,
+                run_id=target.run_id or "",
+                seq=which if isinstance(which, int) else 0,
+                activity_type=which if isinstance(which, str) else "",
+                reason=reason,
+                request=request,
+                **changes,
+            )
+
+        await self._change(target, make)
+
+    async def _change(self, target: Target, make: MakeRecord) -> str:
+        """A request that is done, or raises; the run that it was about."""
         reply, _ = await self.append(target, make)
         if reply.outcome != "ok":
             refused(target.workflow_id, reply)
+        return reply.run_id
 
     async def query(self, target: Target, name: str, args: Sequence[Any], result_type: Any) -> Any:
         """Ask the workflow's code."""

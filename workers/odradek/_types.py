@@ -94,7 +94,8 @@ class ActivityOptions(TypedDict, total=False):
 
     cancellation_type: when the workflow cancels the call, `try` (the default) asks the activity to stop and raises
     CancelledError at once, `wait` asks and waits for its end (its result or error, or CancelledError), `abandon` lets
-    it run.
+    it run. on_exhausted: without an attempt left the activity fails (`fail`, the default), or waits for a person
+    (`pause`): see `WorkflowHandle.retry_activity`. What must not be repeated fails all the same.
     """
 
     task_queue: str
@@ -106,6 +107,18 @@ class ActivityOptions(TypedDict, total=False):
     delivery: Literal["at_least_once", "at_most_once"]
     cancellation_type: Literal["try", "wait", "abandon"]
     summary: str
+    on_exhausted: Literal["fail", "pause"]
+
+
+class PendingActivityOptions(TypedDict, total=False):
+    """What can be changed about an activity that is pending. A timeout of None takes it away."""
+
+    task_queue: str
+    start_to_close_timeout: Duration | None
+    schedule_to_start_timeout: Duration | None
+    schedule_to_close_timeout: Duration | None
+    heartbeat_timeout: Duration | None
+    retry_policy: RetryPolicy
 
 
 class CommonOptions(TypedDict, total=False):

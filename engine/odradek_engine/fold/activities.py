@@ -56,6 +56,7 @@ def schedule(step: Step, run: RunRow, command: ScheduleActivity, scheduled_by: s
             delivery=command.delivery,
             summary=command.summary,
             cancellation_type=command.cancellation_type,
+            on_exhausted=command.on_exhausted,
         ),
     )
     row = step.activity(run, command.seq, scheduled_by)
@@ -106,6 +107,7 @@ def dispatch(
             heartbeat_details=row.heartbeat_details,
             delivery=row.delivery,
             claim=row.cancellation_type == "wait",
+            first_identity_run_id=row.first_run_id,
         )
 
     position = step.effect(
@@ -157,8 +159,10 @@ def decide_started(step: Step, record: ActivityStarted) -> None:
             _answer_claim(step, record, session, False)
         elif row is None:
             stop_activity(step, session, record, "closed")
+        elif row.state == "paused":
+            stop_activity(step, session, record, "cancelled")
     elif record.deferred:
-        if row.state != "backing_off":
+        if row.state not in ("backing_off", "paused"):
             since = row.started_ms if row.state == "started" else step.now
             step.apply(events.ActivityTaken(row.workflow_id, row.run_id, row.seq, "", since))
     elif row.state == "scheduled" and session is None:
@@ -216,7 +220,7 @@ def complete(step: Step, row: ActivityRow, result: Payload | None, session: str,
 
 def decide_failed(step: Step, record: ActivityFailed) -> None:
     row = _find(step, record)
-    if row is None or record.attempt != row.attempt or row.state == "backing_off":
+    if row is None or record.attempt != row.attempt or row.state in ("backing_off", "paused"):
         return
     fail_attempt(step, row, record.failure, record.next_retry_delay_ms, record.heartbeat_details)
     wake(step, row.workflow_id)
@@ -239,11 +243,27 @@ def fail_attempt(
     if not reason and total and step.now + delay >= row.scheduled_ms + total:
         reason = "timeout"
     if reason:
+        _exhausted(step, row, failure, reason, heartbeat_details)
+        return
+    again = -1 if row.paused else step.now + delay
+    step.apply(
+        events.ActivityAttemptFailed(
+            row.workflow_id, row.run_id, row.seq, shorten(failure), again, heartbeat_details or []
+        )
+    )
+
+
+def _exhausted(
+    step: Step, row: ActivityRow, failure: Failure, reason: str, heartbeat_details: list[Payload] | None
+) -> None:
+    """No attempt is left: the activity has failed, or waits for a person. Not one that must not run twice (T8)."""
+    waits = row.on_exhausted == "pause" and row.delivery != "at_most_once" and reason != "non_retryable"
+    if not waits:
         _close_failed(step, row, failure, reason, heartbeat_details)
         return
     step.apply(
         events.ActivityAttemptFailed(
-            row.workflow_id, row.run_id, row.seq, shorten(failure), step.now + delay, heartbeat_details or []
+            row.workflow_id, row.run_id, row.seq, shorten(failure), -1, heartbeat_details or []
         )
     )
 
@@ -285,7 +305,7 @@ def decide_cancelled(step: Step, record: ActivityCancelled) -> None:
 def decide_handed_back(step: Step, record: ActivityHandedBack) -> None:
     """The worker will not finish this attempt: it goes to another, at no cost."""
     row = _find(step, record)
-    if row is None or record.attempt != row.attempt or row.state == "backing_off":
+    if row is None or record.attempt != row.attempt or row.state in ("backing_off", "paused"):
         return
     give_back(step, row, record.heartbeat_details)
 
@@ -299,7 +319,10 @@ def renew(step: Step, row: ActivityRow, lost: bool, heartbeat_details: list[Payl
     renewed = step.state.row(keys.activity(row.workflow_id, row.run_id, row.seq), ActivityRow)
     if renewed is None:
         raise AssertionError("a renewed activity is open")
-    dispatch(step, renewed)
+    if renewed.paused:
+        step.apply(events.ActivityPaused(row.workflow_id, row.run_id, row.seq, True))
+    else:
+        dispatch(step, renewed)
     wake(step, row.workflow_id)
 
 
@@ -359,7 +382,7 @@ def decide_timed_out(step: Step, record: ActivityTimedOut) -> None:
     if row.state == "started":
         request_cancel(step, row, "timed_out")
     if kind in ("schedule_to_close", "schedule_to_start"):
-        _close_failed(step, row, failure, "timeout", record.heartbeat_details)
+        _exhausted(step, row, failure, "timeout", record.heartbeat_details)
     else:
         fail_attempt(step, row, failure, heartbeat_details=record.heartbeat_details)
     wake(step, row.workflow_id)

@@ -24,10 +24,13 @@ Close: TypeAlias = (
 )
 
 
-def close(step: Step, run: RunRow, closing: Close) -> None:
-    """Close a run. Unread signals are listed in the closing event and become dead letters."""
+def close(step: Step, run: RunRow, closing: Close, carried_through: int = 0) -> None:
+    """Close a run. Unread signals are listed in the closing event and become dead letters.
+
+    Not those up to event `carried_through`, which live on in a run that a reset begins.
+    """
     for event, encoded in end(step, run, closing):
-        if isinstance(event.attributes, history.SignalReceived):
+        if isinstance(event.attributes, history.SignalReceived) and event.event_id > carried_through:
             reason = f"workflow {run.workflow_id!r} closed before it read the signal {event.attributes.signal!r}"
             step.dead_letter(reason, encoded, run.workflow_id.encode())
 

@@ -40,6 +40,9 @@ def decide_task_completed(step: Step, record: WorkflowTaskCompleted) -> None:
     if record.base != run.base:
         _salvage(step, run, record)
         return
+    if run.paused and run.task_offset < 0:  # no task asked for this: a worker that runs ahead
+        _salvage(step, run, record)
+        return
     if not all(_local_activity(step, run, result) for result in record.local_results):
         _salvage(step, run, record)
         step.apply(events.TaskWithdrawn(run.workflow_id, run.run_id))

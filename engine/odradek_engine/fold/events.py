@@ -7,7 +7,7 @@ a mark, a session. History does not show them.
 from __future__ import annotations
 
 import msgspec
-from odradek_schemas.common import Failure, Payload
+from odradek_schemas.common import Failure, Payload, RetryPolicy
 from odradek_schemas.history import Attributes
 from odradek_schemas.records import Mark, WorkerAlive
 
@@ -162,6 +162,14 @@ class TaskDelayed(Event, frozen=True):
     until_ms: int
 
 
+class RunForked(Event, frozen=True):
+    """A reset has given the run the history of another; it begins now, and its base is its own."""
+
+    workflow_id: str
+    run_id: str
+    time_ms: int
+
+
 # ---------------------------------------------------------------- an activity
 
 
@@ -198,7 +206,7 @@ class ActivityRenewed(Event, frozen=True):
 
 
 class ActivityAttemptFailed(Event, frozen=True):
-    """The attempt failed; the next one comes at `retry_ms`."""
+    """The attempt failed; the next one comes at `retry_ms`; -1: when a person says so."""
 
     workflow_id: str
     run_id: str
@@ -206,3 +214,40 @@ class ActivityAttemptFailed(Event, frozen=True):
     failure: Failure
     retry_ms: int
     heartbeat_details: list[Payload]
+
+
+class ActivityPaused(Event, frozen=True):
+    """No further attempt until it is unpaused. `at_once`: there is no attempt under way either."""
+
+    workflow_id: str
+    run_id: str
+    seq: int
+    at_once: bool
+
+
+class ActivityUnpaused(Event, frozen=True):
+    workflow_id: str
+    run_id: str
+    seq: int
+    time_ms: int
+
+
+class ActivityChanged(Event, frozen=True):
+    """Other options; `timeouts_ms` by field name."""
+
+    workflow_id: str
+    run_id: str
+    seq: int
+    task_queue: str
+    retry_policy: RetryPolicy
+    timeouts_ms: dict[str, int]
+
+
+class ActivityCarried(Event, frozen=True):
+    """A reset opens an activity again under a new run, as scheduled now; `first_run_id` scheduled it."""
+
+    workflow_id: str
+    run_id: str
+    seq: int
+    first_run_id: str
+    time_ms: int

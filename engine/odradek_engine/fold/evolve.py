@@ -159,6 +159,23 @@ def _task_delayed(state: State, e: events.TaskDelayed) -> None:
     _change_run(state, e.workflow_id, task_retry_ms=e.until_ms)
 
 
+def _run_forked(state: State, e: events.RunForked) -> None:
+    """Its time counts from now on. A pause was of the run that it comes from."""
+    run = _run(state, e.workflow_id)
+    execution, whole = run.execution_deadline_ms, run.run_deadline_ms
+    _change_run(
+        state,
+        e.workflow_id,
+        base=e.run_id,
+        start_ms=e.time_ms,
+        task_retry_ms=0,
+        execution_deadline_ms=e.time_ms + execution - run.start_ms if execution else 0,
+        run_deadline_ms=e.time_ms + whole - run.start_ms if whole else 0,
+        paused=False,
+        pause_reason="",
+    )
+
+
 def _appended(state: State, e: events.Appended) -> None:
     """Store the event, count it, and apply what its kind means."""
     attributes = e.attributes
@@ -204,6 +221,7 @@ def _started(state: State, e: events.Appended, started: history.WorkflowStarted)
         memo=started.memo,
         search_attributes=started.search_attributes,
         task_timeout_ms=started.task_timeout_ms,
+        seed=started.seed,
     )
     state.put(key, row)
 
@@ -232,6 +250,14 @@ def _cancel_requested(state: State, run: RunRow, e: events.Appended, a: history.
     return {"cancel_requested": True}
 
 
+def _paused(state: State, run: RunRow, e: events.Appended, a: history.WorkflowPaused) -> _Changes:
+    return {"paused": True, "pause_reason": a.reason}
+
+
+def _unpaused(state: State, run: RunRow, e: events.Appended, a: history.WorkflowUnpaused) -> _Changes:
+    return {"paused": False, "pause_reason": ""}
+
+
 def _activity_scheduled(state: State, run: RunRow, e: events.Appended, a: history.ActivityScheduled) -> _Changes:
     row = ActivityRow(
         workflow_id=e.workflow_id,
@@ -251,6 +277,7 @@ def _activity_scheduled(state: State, run: RunRow, e: events.Appended, a: histor
         retry_policy=a.retry_policy or RetryPolicy(),
         delivery=a.delivery,
         cancellation_type=a.cancellation_type,
+        on_exhausted=a.on_exhausted,
     )
     state.put(keys.activity(e.workflow_id, e.run_id, a.seq), row)
     return {"open_activities": run.open_activities + 1}
@@ -325,6 +352,8 @@ _HISTORY: dict[type, Callable[[State, RunRow, events.Appended, Any], _Changes]] 
     history.WorkflowTaskCompleted: _task_completed,
     history.WorkflowCancelRequested: _cancel_requested,
     history.SearchAttributesUpserted: _search_attributes,
+    history.WorkflowPaused: _paused,
+    history.WorkflowUnpaused: _unpaused,
     history.ActivityScheduled: _activity_scheduled,
     history.ActivityCompleted: _activity_ended,
     history.ActivityFailed: _activity_ended,
@@ -384,13 +413,37 @@ def _activity_attempt_failed(state: State, e: events.ActivityAttemptFailed) -> N
     _change_activity(
         state,
         e,
-        state="backing_off",
+        state="paused" if e.retry_ms < 0 else "backing_off",
+        paused=e.retry_ms < 0,
         attempt=row.attempt + 1,
         losses=0,
         session="",
-        next_retry_ms=e.retry_ms,
+        next_retry_ms=max(0, e.retry_ms),
         last_failure=e.failure,
         heartbeat_details=e.heartbeat_details or row.heartbeat_details,
+    )
+
+
+def _activity_paused(state: State, e: events.ActivityPaused) -> None:
+    if e.at_once:
+        _change_activity(state, e, paused=True, state="paused", session="", next_retry_ms=0)
+    else:
+        _change_activity(state, e, paused=True)
+
+
+def _activity_unpaused(state: State, e: events.ActivityUnpaused) -> None:
+    """Its time as a whole counts from now on, if it stood still."""
+    row: ActivityRow = state.get(keys.activity(e.workflow_id, e.run_id, e.seq))
+    _change_activity(state, e, paused=False, scheduled_ms=e.time_ms if row.state == "paused" else row.scheduled_ms)
+
+
+def _activity_changed(state: State, e: events.ActivityChanged) -> None:
+    _change_activity(state, e, task_queue=e.task_queue, retry_policy=e.retry_policy, **e.timeouts_ms)
+
+
+def _activity_carried(state: State, e: events.ActivityCarried) -> None:
+    _change_activity(
+        state, e, first_run_id=e.first_run_id, scheduled_ms=e.time_ms, queued_ms=e.time_ms, task_since_ms=e.time_ms
     )
 
 
@@ -413,8 +466,13 @@ _APPLY: dict[type, Callable[[State, Any], None]] = {
     events.TaskWithdrawn: _task_withdrawn,
     events.TaskAttemptFailed: _task_attempt_failed,
     events.TaskDelayed: _task_delayed,
+    events.RunForked: _run_forked,
     events.ActivityDispatched: _activity_dispatched,
     events.ActivityTaken: _activity_taken,
     events.ActivityRenewed: _activity_renewed,
     events.ActivityAttemptFailed: _activity_attempt_failed,
+    events.ActivityPaused: _activity_paused,
+    events.ActivityUnpaused: _activity_unpaused,
+    events.ActivityChanged: _activity_changed,
+    events.ActivityCarried: _activity_carried,
 }

@@ -67,7 +67,8 @@ def _runs(state: State) -> Iterator[str]:
             yield f"{_name(run)} counts {run.open_timers} timers"
         if run.consumed_through > run.last_event_id or run.last_input_id > run.last_event_id:
             yield f"{_name(run)} has read beyond its last event"
-        if run.is_open and run.has_unread and run.task_offset < 0 and not run.task_retry_ms:
+        woken = run.task_offset >= 0 or run.task_retry_ms or run.paused  # a paused one waits for a person
+        if run.is_open and run.has_unread and not woken:
             yield f"{_name(run)} has unread input, but neither a task out nor a time to retry: nothing wakes it"
         if not run.is_open and (run.task_offset >= 0 or run.task_retry_ms):
             yield f"{_name(run)} is closed, but has a task"
@@ -89,6 +90,9 @@ def _activities(state: State) -> Iterator[str]:
             session = state.get(keys.session(row.session))
             if row.session and (session is None or session.ended_ms) and not _has_due(row, key):
                 yield f"{name} is held by the dead session {row.session!r}: nothing wakes it"
+        elif row.state == "paused":
+            if not row.paused:
+                yield f"{name} is paused, but its row does not say that it is to be"
         elif row.state != "backing_off" or not row.next_retry_ms:
             yield f"{name} is {row.state!r} with its next attempt at {row.next_retry_ms}"
 

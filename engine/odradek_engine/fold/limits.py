@@ -78,6 +78,8 @@ def check_activity(command: ScheduleActivity) -> None:
     ):
         if value not in allowed:
             raise ValueError(f"{field} {value[:40]!r}: use one of {', '.join(allowed)}")
+    if command.on_exhausted not in ("fail", "pause"):
+        raise ValueError(f"on_exhausted {command.on_exhausted[:40]!r}: use fail or pause")
 
 
 def check_cron(schedule: str) -> None:

@@ -6,39 +6,46 @@ has passed. After that it is `expired`, which means that its outcome is unknown.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from odradek_schemas import parse_task_token
 from odradek_schemas.history import SignalReceived, WorkflowCancelRequested, WorkflowStarted, WorkflowTerminated
 from odradek_schemas.records import (
     CancelWorkflow,
+    ChangeActivity,
     CompleteActivity,
     FailActivity,
+    PauseWorkflow,
+    ResetWorkflow,
     SignalWorkflow,
     StartWorkflow,
     TerminateWorkflow,
+    UnpauseWorkflow,
 )
 
 from . import activities, events, keys
 from .cancelling import end_cancelled
 from .closing import close
 from .limits import check_cron, check_durations, check_id, check_queue, check_retry_policy, check_search_attributes
+from .outcomes import Outcome, not_open
+from .pausing import change_activity, check_change, pause, unpause
+from .reset import REAPPLY, reset
 from .rows import RequestRow, RunRow
 from .step import KEEP_REQUEST_MS, Step
 from .tasks import wake
 
 AnyRequest: TypeAlias = (
-    StartWorkflow | SignalWorkflow | CancelWorkflow | TerminateWorkflow | CompleteActivity | FailActivity
+    StartWorkflow
+    | SignalWorkflow
+    | CancelWorkflow
+    | TerminateWorkflow
+    | ResetWorkflow
+    | PauseWorkflow
+    | UnpauseWorkflow
+    | ChangeActivity
+    | CompleteActivity
+    | FailActivity
 )
-
-
-class Outcome(NamedTuple):
-    """What a request came to. `accepted`: it changed something, or needed not to."""
-
-    outcome: str
-    run_id: str = ""
-    message: str = ""
-    accepted: bool = True
 
 
 def decide_request(step: Step, record: AnyRequest) -> None:
@@ -86,6 +93,14 @@ def _do(step: Step, record: AnyRequest) -> Outcome:
         return _cancel(step, record)
     if isinstance(record, TerminateWorkflow):
         return _terminate(step, record)
+    if isinstance(record, ResetWorkflow):
+        return reset(step, record)
+    if isinstance(record, PauseWorkflow):
+        return pause(step, record)
+    if isinstance(record, UnpauseWorkflow):
+        return unpause(step, record)
+    if isinstance(record, ChangeActivity):
+        return change_activity(step, record)
     return _finish_activity(step, record)
 
 
@@ -104,6 +119,10 @@ def _problem(record: AnyRequest) -> str:
             check_id("signal", record.signal)
         elif isinstance(record, (CompleteActivity, FailActivity)):
             parse_task_token(record.task_token)
+        elif isinstance(record, ChangeActivity):
+            check_change(record)
+        elif isinstance(record, ResetWorkflow) and record.reapply not in REAPPLY:
+            raise ValueError(f"reapply {record.reapply[:40]!r}: use one of {', '.join(REAPPLY)}")
     except ValueError as error:
         return f"{type(record).__name__}: {error}"
     return ""
@@ -189,20 +208,10 @@ def _signal_open(step: Step, record: StartWorkflow, run: RunRow, outcome: str) -
     return Outcome(outcome, run.run_id)
 
 
-def _not_open(step: Step, record: AnyRequest) -> Outcome:
-    run = step.run(record.workflow_id)
-    if run is None:
-        return Outcome("not_found", message=f"there is no workflow {record.workflow_id!r}", accepted=False)
-    message = f"workflow {record.workflow_id!r} has no open run"
-    if run.is_open:
-        message = f"the open run of workflow {record.workflow_id!r} is {run.run_id}, another than asked for"
-    return Outcome("closed", run.run_id, message, accepted=False)
-
-
 def _signal(step: Step, record: SignalWorkflow) -> Outcome:
     run = step.open_run(record.workflow_id, record.run_id)
     if run is None:
-        return _not_open(step, record)
+        return not_open(step, record.workflow_id)
     request_id = record.request.request_id if record.request else ""
     step.append(
         run.workflow_id,
@@ -216,7 +225,7 @@ def _signal(step: Step, record: SignalWorkflow) -> Outcome:
 def _cancel(step: Step, record: CancelWorkflow) -> Outcome:
     run = step.open_run(record.workflow_id, record.run_id)
     if run is None:
-        return _not_open(step, record)
+        return not_open(step, record.workflow_id)
     if not run.cancel_requested:
         request_id = record.request.request_id if record.request else ""
         requested = WorkflowCancelRequested(reason=record.reason, request_id=request_id)
@@ -228,7 +237,7 @@ def _cancel(step: Step, record: CancelWorkflow) -> Outcome:
 def _terminate(step: Step, record: TerminateWorkflow) -> Outcome:
     run = step.open_run(record.workflow_id, record.run_id)
     if run is None:
-        return _not_open(step, record)
+        return not_open(step, record.workflow_id)
     close(step, run, WorkflowTerminated(reason=record.reason))
     return Outcome("ok", run.run_id)
 
@@ -244,7 +253,7 @@ def _finish_activity(step: Step, record: CompleteActivity | FailActivity) -> Out
         activities.complete(step, row, record.result, session="")
     elif row.cancel_requested and record.failure.kind == "cancelled":
         end_cancelled(step, row, record.failure.details)
-    elif row.state != "backing_off":
+    elif row.state not in ("backing_off", "paused"):
         activities.fail_attempt(step, row, record.failure)
     wake(step, run.workflow_id)
     return Outcome("ok", run.run_id)

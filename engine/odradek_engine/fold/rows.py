@@ -58,7 +58,10 @@ class SessionRow(Row, frozen=True):
 
 
 class RunRow(Row, frozen=True):
-    """One run. `task_offset` -1: no workflow task is out. Times of 0: none."""
+    """One run. `task_offset` -1: no workflow task is out. Times of 0: none.
+
+    `seed`: the run that a chain of resets began with; empty: this one.
+    """
 
     workflow_id: str
     run_id: str
@@ -91,6 +94,9 @@ class RunRow(Row, frozen=True):
     next_run_id: str = ""
     last_event_ms: int = 0
     task_timeout_ms: int = 0
+    paused: bool = False
+    pause_reason: str = ""
+    seed: str = ""
 
     @property
     def is_open(self) -> bool:
@@ -119,7 +125,10 @@ class RunRow(Row, frozen=True):
 
 
 class ActivityRow(Row, frozen=True):
-    """An open activity. state: scheduled (its task is out), started, backing_off.
+    """An open activity. state: scheduled (its task is out), started, backing_off, paused.
+
+    `paused` and started: the attempt may end, no other follows. `first_run_id`: the run that scheduled it, if a reset
+    carried it into this one.
 
     `attempt` counts deliveries; `uncounted` of them were lost with their workers and do not count toward
     the retry policy; `losses` of them in a row (rule T7). `queued_ms`: since when the attempt waits for a worker.
@@ -156,13 +165,18 @@ class ActivityRow(Row, frozen=True):
     queued_ms: int = 0
     cancellation_type: str = "try"
     cancel_requested: bool = False
+    on_exhausted: str = "fail"
+    paused: bool = False
+    first_run_id: str = ""
 
     @property
     def counted_attempts(self) -> int:
         return self.attempt - self.uncounted
 
     def indexes(self, key: bytes) -> tuple[bytes, ...]:
-        found = []
+        found: list[bytes] = []
+        if self.state == "paused":
+            return ()
         if self.schedule_to_close_timeout_ms:
             found.append(keys.due(self.scheduled_ms + self.schedule_to_close_timeout_ms, b"C", key))
         if self.state == "scheduled":

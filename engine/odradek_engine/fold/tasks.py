@@ -25,6 +25,8 @@ def wake(step: Step, workflow_id: str) -> None:
     run = step.run(workflow_id)
     if run is None or not run.is_open or run.task_offset >= 0 or run.task_retry_ms or not run.has_unread:
         return
+    if run.paused:
+        return
     new = _new_events(step, run)
     position = step.effect(
         step.topics.workflow_tasks(run.task_queue),

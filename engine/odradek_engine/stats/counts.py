@@ -11,6 +11,7 @@ START = (-1, 0)
 """Before the first effect of a chain."""
 _FIELDS = {
     history.WorkflowStarted: "started",
+    history.WorkflowReset: "started",  # a new run whose first events are those of another
     history.WorkflowCompleted: "completed",
     history.WorkflowFailed: "failed",
     history.WorkflowCancelled: "cancelled",

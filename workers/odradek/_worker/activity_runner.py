@@ -106,7 +106,7 @@ class ActivityRunner:
             activity_type=task.activity_type,
             task_queue=task.task_queue,
             scheduled_time=datetime.fromtimestamp(task.scheduled_ms / 1000, UTC),
-            idempotency_key=idempotency_key(task.run_id, task.scheduled_by, task.seq),
+            idempotency_key=idempotency_key(task.first_identity_run_id or task.run_id, task.scheduled_by, task.seq),
             namespace=self._namespace,
             heartbeat_details=tuple(self.converter.from_payloads(details, [Any] * len(details))),
             heartbeat_timeout=task.heartbeat_timeout_ms / 1000 or None,

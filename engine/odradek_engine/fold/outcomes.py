@@ -1,0 +1,27 @@
+"""What requests come to, in the words that clients read."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .step import Step
+
+
+class Outcome(NamedTuple):
+    """What a request came to. `accepted`: it changed something, or needed not to."""
+
+    outcome: str
+    run_id: str = ""
+    message: str = ""
+    accepted: bool = True
+
+
+def not_open(step: Step, workflow_id: str) -> Outcome:
+    """The run that a request is about is not open."""
+    run = step.run(workflow_id)
+    if run is None:
+        return Outcome("not_found", message=f"there is no workflow {workflow_id!r}", accepted=False)
+    message = f"workflow {workflow_id!r} has no open run"
+    if run.is_open:
+        message = f"the open run of workflow {workflow_id!r} is {run.run_id}, another than asked for"
+    return Outcome("closed", run.run_id, message, accepted=False)
