@@ -115,7 +115,7 @@ async def test_a_run_under_way_goes_on_from_the_cut_with_its_random_numbers(syst
     assert [first, second] == [scheduled[0], scheduled[1] * 2]
     assert heard == ["go", "end"], "a signal that is kept is not applied again"
     assert len(set(keys[run.id])) == 2, "what is decided anew is another activity"
-    with pytest.raises(WorkflowFailedError, match="terminated: reset to event"):
+    with pytest.raises(WorkflowFailedError, match="reset to event"):
         await run.result()
 
 
