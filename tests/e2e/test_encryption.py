@@ -65,6 +65,7 @@ class Keeper:
         await workflow.wait_condition(lambda: self.told)
         assert workflow.memo()["memo"] == secrets["memo"]
         assert workflow.info().search_attributes["City"] == "Graz"
+        workflow.upsert_search_attributes({"District": "Gries"})
         assert await handle(secrets) == secrets["result"]
         if self.told.startswith("fail"):
             raise Leak(secrets["final"], secrets["detail"])
@@ -121,7 +122,7 @@ async def live_through(client: Client, secrets: dict[str, str]) -> None:
             assert cause.details == (secrets["detail"],)
         described = await handle_.describe()
         assert described.memo == {"memo": secrets["memo"]}
-        assert described.search_attributes == {"City": "Graz"}
+        assert described.search_attributes == {"City": "Graz", "District": "Gries"}
 
 
 async def traces(target: str, folder: Path, codec: Any, secrets: dict[str, str]) -> set[str]:
@@ -143,6 +144,7 @@ async def traces(target: str, folder: Path, codec: Any, secrets: dict[str, str])
     assert b"keeper-complete" in values, "there is something to be found"
     assert b"keeper-complete" in files
     assert b"Graz" in values, "search attributes are plain"
+    assert b"Gries" in values
     return {kind for kind, secret in secrets.items() if secret.encode() in values or secret.encode() in files}
 
 

@@ -10,6 +10,7 @@ from odradek_schemas import commands, history
 from odradek_schemas.common import Failure, Payload
 
 from ._continuing import ContinueAsNew
+from ._converter import DataConverter
 from ._cron import begin_at
 from ._instance_core import InstanceCore
 from ._options import milliseconds, retry_policy_record
@@ -49,9 +50,9 @@ class InstanceContinuing:
                 run_timeout_ms=-1 if run_timeout is None else milliseconds(run_timeout),
                 task_timeout_ms=-1 if task_timeout is None else milliseconds(task_timeout),
                 retry_policy=retry_policy_record(options.get("retry_policy")),
-                memo=self._payloads(options.get("memo") or {}),
+                memo=_payloads(options.get("memo") or {}, core.converter),
                 keep_memo="memo" not in options,
-                search_attributes=self._payloads(options.get("search_attributes") or {}),
+                search_attributes=_payloads(options.get("search_attributes") or {}, core.converter.plain),
                 keep_search_attributes="search_attributes" not in options,
             )
         )
@@ -60,9 +61,12 @@ class InstanceContinuing:
         core = self._core
         given = {name: value for name, value in attributes.items() if value is not None}
         removed = [name for name, value in attributes.items() if value is None]
-        core.emit(commands.UpsertSearchAttributes(search_attributes=self._payloads(given), removed=removed))
+        values = _payloads(given, core.converter.plain)
+        core.emit(commands.UpsertSearchAttributes(search_attributes=values, removed=removed))
         kept = {name: value for name, value in core.info.search_attributes.items() if name not in removed}
         core.info = replace(core.info, search_attributes={**kept, **given})
 
-    def _payloads(self, values: Mapping[str, Any]) -> dict[str, Payload]:
-        return {name: self._core.converter.to_payload(value) for name, value in values.items()}
+
+
+def _payloads(values: Mapping[str, Any], converter: DataConverter) -> dict[str, Payload]:
+    return {name: converter.to_payload(value) for name, value in values.items()}

@@ -12,6 +12,7 @@ from .._converter import DataConverter
 from .._definitions import ActivityDefinition, WorkflowDefinition, activity_definition, definition_of
 from .._instance import WorkflowInstance
 from .._replay import replay
+from .._source_guard import check_source
 from ..errors import DefinitionError
 from .ports import RunningWorkflow
 
@@ -19,8 +20,12 @@ D = TypeVar("D", WorkflowDefinition, ActivityDefinition)
 
 
 def workflow_definitions(workflows: Sequence[Any]) -> dict[str, WorkflowDefinition]:
-    """By type. Raises DefinitionError for what is no workflow, and for two of one name."""
-    return _by_name("workflow", workflows, definition_of)
+    """By type. Raises DefinitionError for what is no workflow, and for two of one name; warns of source that cannot
+    be deterministic."""
+    found = _by_name("workflow", workflows, definition_of)
+    for definition, workflow in zip(found.values(), workflows, strict=True):
+        check_source(definition.name, getattr(workflow, "fn", workflow))
+    return found
 
 
 def activity_definitions(activities: Sequence[Activity[..., Any]]) -> dict[str, ActivityDefinition]:
