@@ -20,6 +20,7 @@ from odradek_schemas.common import Record, Request
 from odradek_schemas.records import ClockRead, EffectFailed, LeaderElected
 from odradek_schemas.tasks import QueryTask
 
+from . import handover
 from .clock import Clock, Randomness
 from .due import DueRecords
 from .emission import Emitter, Output, Place
@@ -119,6 +120,7 @@ class Processor:
         self._mark_at = 0.0
         self._flush_at: float | None = None
         self._second_at = 0.0
+        self._handover_at = 0.0
         self._clock_asked_at = 0.0
         self._begin_term()
 
@@ -126,6 +128,7 @@ class Processor:
         """Forget what was known as leader; the state has everything that matters."""
         self.emitter = Emitter(self._producer_for, self._outbox, self._report_failed, self._prepare)
         self.sessions = Sessions(self.state, self._clock, self._settings.lost_after)
+        self.handover = handover.Handover(self.state)
         self.due = DueRecords(
             self.state, self.sessions.last_heartbeat, round(self._settings.reissue_after * 1000)
         )
@@ -299,6 +302,10 @@ class Processor:
         if now >= self._mark_at:
             self._mark_at = now + self._settings.mark_interval
             self._append_marks()
+        if now >= self._handover_at:
+            self._handover_at = now + handover.INTERVAL_S
+            for reissued in self.handover.take(self._clock.now_ms(), self.sessions.room()):
+                self._append(reissued)
         if now >= self._second_at:
             self._second_at = now + 1.0
             for verdict in self.sessions.lost():
@@ -317,6 +324,8 @@ class Processor:
             times.append(self._flush_at)
         if self.leadership.leading:
             times.append(now + (self.due.next_ms() - self._clock.now_ms()) / 1000)
+            if self.sessions.room():
+                times.append(self._handover_at)
             if self.emitter.unmarked_effects:
                 times.append(self._mark_at)
         else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from odradek_schemas import parse_task_token
 from odradek_schemas.common import Payload
@@ -20,6 +21,12 @@ from .fold.rows import ActivityRow
 STALL_S = 2.0
 """A leader that did not run for this long cannot judge who was silent meanwhile."""
 
+FRESH_S = 2.5
+"""A worker that said longer ago that it has room may stand still by now."""
+
+Room: TypeAlias = list[tuple[int, frozenset[int]]]
+"""Of each worker: how many more activities it could begin, and the partitions that it has."""
+
 REPEAT_S = 5.0
 FORGET_S = 60.0
 
@@ -30,6 +37,8 @@ class _Worker:
     lost_after_s: float
     workflow_queues: tuple[str, ...] = ()
     activity_queues: tuple[str, ...] = ()
+    room: int = 0
+    partitions: frozenset[int] = frozenset()
     verdict_at: float = 0.0
 
 
@@ -58,6 +67,8 @@ class Sessions:
             heartbeat.lost_after_ms / 1000,
             tuple(heartbeat.workflow_queues),
             tuple(heartbeat.activity_queues),
+            heartbeat.free_activities,
+            frozenset(heartbeat.activity_partitions),
         )
 
     def heard_activity(self, heartbeat: ActivityHeartbeat) -> None:
@@ -101,6 +112,16 @@ class Sessions:
     def activity_pollers(self, queue: str) -> int:
         """How many live workers take activity tasks of a queue."""
         return sum(queue in w.activity_queues for w in self._alive())
+
+    def room(self) -> dict[str, Room]:
+        """By activity queue, the room that its workers have. Only those that were heard just now count."""
+        now = self._clock.monotonic()
+        found: dict[str, Room] = {}
+        for worker in self._workers.values():
+            if worker.room > 0 and worker.partitions and now - worker.heard_at <= FRESH_S:
+                for queue in worker.activity_queues:
+                    found.setdefault(queue, []).append((worker.room, worker.partitions))
+        return found
 
     def _alive(self) -> Iterator[_Worker]:
         now = self._clock.monotonic()

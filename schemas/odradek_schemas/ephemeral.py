@@ -43,13 +43,19 @@ class FetchHistory(Record, frozen=True):
 
 
 class WorkerHeartbeat(Record, frozen=True):
-    """A worker session lives, and polls these queues."""
+    """A worker session lives, and polls these queues.
+
+    `free_activities`: how many more activities it could begin; `activity_partitions`: of its activity queue, those
+    that it has. Leaders hand it what waits elsewhere.
+    """
 
     session: str
     workflow_queues: list[str] = []
     activity_queues: list[str] = []
     client_id: str = ""
     lost_after_ms: int = 10_000
+    free_activities: int = 0
+    activity_partitions: list[int] = []
 
 
 class ActivityHeartbeat(Record, frozen=True):

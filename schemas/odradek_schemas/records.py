@@ -356,6 +356,7 @@ class TaskReissued(Record, frozen=True):
     """A task that is out unanswered for too long is emitted again (rule T3).
 
     `seq` 0: the workflow task on `base`; else the activity's attempt. (offset, index) say which emission.
+    `partition`: of its queue, where an activity's task goes now; -1: where the fold would put it.
     """
 
     workflow_id: str
@@ -366,6 +367,7 @@ class TaskReissued(Record, frozen=True):
     base: str = ""
     seq: int = 0
     attempt: int = 0
+    partition: int = -1
 
 
 class HeldDetails(Record, frozen=True):

@@ -310,3 +310,42 @@ async def test_abandon_goes_on_at_once_and_asks_for_nothing(system: System) -> N
     assert "ActivityCancelRequested" not in kinds
     with pytest.raises(ActivityNotFoundError):
         await system.client.complete_activity(info.task_token, "late")
+
+
+# ---------------------------------------------------------------- a worker that is full
+
+
+@activity.define
+async def blocks() -> str:
+    asked[activity.info().workflow_id].put_nowait(activity.info())
+    await gates["blocks"].wait()
+    return "unblocked"
+
+
+@activity.define
+async def counts() -> str:
+    log["counts"].append(activity.info().workflow_id)
+    return "counted"
+
+
+async def test_t3_what_a_full_worker_holds_back_goes_to_one_with_room_and_runs_once(system: System) -> None:
+    """One of three workers is full for as long as the test likes; nobody declares it lost."""
+    queue = system.name("full")
+    gates["blocks"].clear()
+    log["counts"].clear()
+    options: dict[str, Any] = {"activities": [blocks, counts], "lost_after": 600}
+
+    async def counted(number: int) -> None:
+        ids = [system.name("counted") for _ in range(number)]
+        on: dict[str, Any] = {"task_queue": queue}
+        handles = [await system.client.start(Caller, "counts", [], on, id=id, task_queue=QUEUE) for id in ids]
+        assert [await handle.result() for handle in handles] == ["counted"] * number
+        assert sorted(log["counts"]) == sorted({*log["counts"]}), "none ran twice"
+
+    async with system.worker(queue, max_concurrent_activities=1, **options):
+        full, _ = await call(system, "blocks", task_queue=queue)
+        async with system.worker(queue, **options), system.worker(queue, **options):
+            await counted(16)
+            gates["blocks"].set()
+            assert await full.result() == "unblocked"
+            await counted(16)

@@ -73,8 +73,10 @@ def dispatch(
     row: ActivityRow,
     input: list[Payload] | None = None,
     headers: dict[str, Payload] | None = None,
+    reissued_to: int | None = None,
 ) -> None:
-    """Emit the task of the current attempt.
+    """Emit the task of the current attempt. One that is `reissued_to` a partition (-1: any) may be out twice, so it has
+    to be claimed.
 
     To any partition of its queue, spread evenly: those of one run's open activities, and of one activity's attempts,
     go to different ones; where a run has one at a time, workflow IDs have spread them already.
@@ -86,6 +88,8 @@ def dispatch(
     run = step.run(row.workflow_id)
     others = run.open_activities if run is not None else 0
     target = (partition.partition + others + row.attempt - 2) % (partition.partitions or 1)
+    if reissued_to is not None and 0 <= reissued_to < (partition.partitions or 1):
+        target = reissued_to
 
     def make(position: Position) -> ActivityTask:
         return ActivityTask(
@@ -106,7 +110,7 @@ def dispatch(
             heartbeat_timeout_ms=row.heartbeat_timeout_ms,
             heartbeat_details=row.heartbeat_details,
             delivery=row.delivery,
-            claim=row.cancellation_type == "wait",
+            claim=row.cancellation_type == "wait" or reissued_to is not None,
             first_identity_run_id=row.first_run_id,
         )
 
@@ -120,7 +124,7 @@ def dispatch(
         return
     step.apply(
         events.ActivityDispatched(
-            row.workflow_id, row.run_id, row.seq, row.attempt, position.offset, position.index, step.now
+            row.workflow_id, row.run_id, row.seq, row.attempt, position.offset, position.index, step.now, target
         )
     )
 
@@ -413,5 +417,5 @@ def decide_reissued(step: Step, record: TaskReissued, run: RunRow) -> None:
     if row is None or row.state != "scheduled" or row.attempt != record.attempt:
         return
     if (row.task_offset, row.task_index) == (record.offset, record.index):
-        dispatch(step, row)
+        dispatch(step, row, reissued_to=record.partition)
         wake(step, row.workflow_id)

@@ -183,6 +183,7 @@ class ActivityDispatched(Event, frozen=True):
     offset: int
     index: int
     time_ms: int
+    partition: int = -1
 
 
 class ActivityTaken(Event, frozen=True):

@@ -168,6 +168,7 @@ class ActivityRow(Row, frozen=True):
     on_exhausted: str = "fail"
     paused: bool = False
     first_run_id: str = ""
+    task_partition: int = -1
 
     @property
     def counted_attempts(self) -> int:

@@ -25,6 +25,9 @@ from .rates import ActivityRates
 from .session import WorkerSession
 from .timers import TimerThread
 
+HELD_BACK_MS = 400
+"""A task that is so old when its turn comes is claimed: the engine hands over what waits for longer."""
+
 
 class ActivityWorker:
     """Runs activities of one task queue, at most `limit` at once. The core is used under one lock."""
@@ -61,6 +64,7 @@ class ActivityWorker:
         )
         self._rates = rates
         self._waking = False
+        self._stopping = False
         self._partitions = connection.partitions
         self._consumer = TaskConsumer(
             connection.log, topic, handle=self._backlog.append, capacity=self._capacity, between=self._between,
@@ -78,6 +82,7 @@ class ActivityWorker:
 
     def stop(self) -> None:
         """Take no more tasks."""
+        self._stopping = True
         self._consumer.stop()
 
     def leave(self) -> None:
@@ -120,6 +125,19 @@ class ActivityWorker:
             self._wake_when_allowed()
             return self._core.free - len(self._backlog)
 
+    def _held_back(self, taken: Taken) -> bool:
+        """Whether the task has waited so long here that it may have been given to another worker, if there is one."""
+        age_ms = time.time() * 1000 - taken.appended_ms
+        return age_ms > HELD_BACK_MS and len(self._consumer.partitions) < self._partitions
+
+    def room(self) -> tuple[int, list[int]]:
+        """How many more activities could begin, and of which partitions tasks come here. From any thread."""
+        if self._stopping:
+            return 0, []
+        with self._idle:
+            free = self._core.free - len(self._backlog)
+        return free, sorted(p.partition for p in self._consumer.partitions)
+
     def _wake_when_allowed(self) -> None:
         """A rate limit holds tasks back: look again when it lets one begin."""
         wait = self._rates.wait()
@@ -139,7 +157,7 @@ class ActivityWorker:
             while self._backlog and self._core.free > 0:
                 taken = self._backlog.popleft()
                 if isinstance(taken.task, ActivityTask):
-                    self._core.on_task(taken.task, taken.ticket, taken.fresh)
+                    self._core.on_task(taken.task, taken.ticket, taken.fresh and not self._held_back(taken))
                 else:
                     taken.ticket.finish()
 

@@ -25,11 +25,12 @@ GAP_SECONDS = 60.0
 
 
 class Taken(NamedTuple):
-    """A task that is to be done. `fresh`: it was appended after this worker got the partition."""
+    """A task that is to be done. `fresh`: it was appended after this worker got the partition, at `appended_ms`."""
 
     task: WorkflowTask | QueryTask | ActivityTask
     ticket: Ticket
     fresh: bool
+    appended_ms: int = 0
 
 
 class _Assignment:
@@ -100,7 +101,7 @@ class TaskIntake:
                 return None
             ticket.source, ticket.link = position.partition, (position.offset, position.index)
         if isinstance(task, WorkflowTask | QueryTask | ActivityTask):
-            return Taken(task, ticket, record.offset >= assignment.end)
+            return Taken(task, ticket, record.offset >= assignment.end, record.timestamp_ms)
         if task is not None and not isinstance(task, VoidEffect):
             logger.error(
                 "record %d of %s-%d skipped: %s is no task", record.offset, record.topic, record.partition, type(task)

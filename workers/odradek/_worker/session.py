@@ -22,6 +22,7 @@ logger = logging.getLogger("odradek.worker")
 class WorkerSession:
     """The current session of one worker. Safe from any thread.
 
+    `room` gives how many more activities could begin, and the activity partitions that the worker has.
     `new_id` gives IDs that are unique for ever. All of a worker's appends go through `producer`, so that on
     each partition the announcement comes before what needs it.
     """
@@ -39,6 +40,7 @@ class WorkerSession:
         lost_after: float = 10.0,
         workflow_queues: Sequence[str] = (),
         activity_queues: Sequence[str] = (),
+        room: Callable[[], tuple[int, list[int]]] = lambda: (0, []),
     ) -> None:
         self._producer = producer
         self._topics = topics
@@ -50,6 +52,7 @@ class WorkerSession:
         self._lost_after = lost_after
         self._workflow_queues = list(workflow_queues)
         self._activity_queues = list(activity_queues)
+        self._room = room
         self._lock = threading.Lock()
         self._announced: set[int] = set()
         self._counter = itertools.count(1)
@@ -59,7 +62,7 @@ class WorkerSession:
     @property
     def heartbeat_interval(self) -> float:
         """Seconds between heartbeats."""
-        return self._lost_after / 4
+        return min(self._lost_after / 4, 1.0)
 
     def completion_id(self) -> str:
         """An ID for a completed workflow task, unique for ever: the session and a counter that never starts again."""
@@ -94,9 +97,11 @@ class WorkerSession:
         """Tell the leaders of all partitions that the session lives, and what it polls."""
         if self._stopped:
             return
+        free, held = self._room()
         value = encode(WorkerHeartbeat(
             session=self.id, workflow_queues=self._workflow_queues, activity_queues=self._activity_queues,
             client_id=self._client_id, lost_after_ms=round(self._lost_after * 1000),
+            free_activities=max(0, free), activity_partitions=held,
         ))
         key = self.id.encode()
         for partition in range(self._partitions):

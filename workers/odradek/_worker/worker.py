@@ -186,7 +186,7 @@ class _RunningWorker:
             self._producer, topics, connection.partitions, new_id=lambda: secrets.token_hex(10),
             client_id=connection.client_id, reply_partition=connection.reply_partition, identity=worker.identity,
             lost_after=worker._lost_after, workflow_queues=[queue] if worker._workflows else [],
-            activity_queues=[queue] if worker._activities else [],
+            activity_queues=[queue] if worker._activities else [], room=self._room,
         )
         outlet = Outlet(self._producer, topics, connection.partitions, log.max_record_bytes)
         self._for_workflows = self._workflow_worker(outlet) if worker._workflows else None
@@ -203,6 +203,9 @@ class _RunningWorker:
             timer=self._timer, cache_bytes=worker._cache_bytes, blocked_after=worker._blocked_after,
             stale_after=min(_STALE_SECONDS, worker._lost_after / 2), on_error=self._on_error,
         )
+
+    def _room(self) -> tuple[int, list[int]]:
+        return self._for_activities.room() if self._for_activities is not None else (0, [])
 
     def _activity_worker(self, outlet: Outlet) -> ActivityWorker:
         worker = self._worker
