@@ -106,6 +106,17 @@ SIGNAL_DOC = """Signal the workflow of this ID; start it first if it is not runn
         `signal` and `signal_args` are the message; the rest is as for `start`.
         """
 
+EXECUTE_CHILD_DOC = """Start a child workflow and return its result. Options are those of ChildOptions.
+
+    Cancelling the call cancels the child, as `cancellation_type` says. Raises what `start_child` raises, and
+    ChildWorkflowError, with the reason as its cause, if the child fails, is cancelled or terminated, or times out.
+    """
+START_CHILD_DOC = """Start a child workflow; returns when it runs. The handle signals and cancels it, and waits for it.
+
+    Raises WorkflowAlreadyStartedError if its ID is in use, ChildWorkflowError if it cannot be started, DefinitionError
+    for arguments or options that do not fit.
+    """
+
 STARTING = [
     Function("start", "StartOptions", "WorkflowHandle[{W}, {R}]", START_DOC,
              "return await self._start(workflow, args, options)", method=True),
@@ -115,11 +126,10 @@ STARTING = [
              "return await self._signal_with_start(workflow, args, options)", method=True),
 ]  # fmt: skip
 CHILDREN = [
-    Function("execute_child", "ChildOptions", "{R}", "Start a child workflow and return its result.",
-             'raise not_available("workflow.execute_child")'),
+    Function("execute_child", "ChildOptions", "{R}", EXECUTE_CHILD_DOC,
+             "return await _child_calls.execute_child(workflow, args, options)"),
     Function("start_child", "ChildOptions", "ChildWorkflowHandle[{W}, {R}]",
-             "Start a child workflow; the handle signals it and waits for its result.",
-             'raise not_available("workflow.start_child")'),
+             START_CHILD_DOC, "return await _child_calls.start_child(workflow, args, options)"),
     Function("continue_as_new", "ContinueOptions", "NoReturn",
              "End this run and begin the next one, with an empty history; unread messages go on into it.",
              "begin_next(workflow, args, options)", is_async=False, has_result=False),
@@ -167,6 +177,7 @@ def children() -> str:
         "",
         "from typing_extensions import TypeForm",
         "",
+        "from . import _child_calls",
         "from ._continuing import begin_next",
         "from ._handle import ChildWorkflowHandle",
         imported_types("ChildOptions", "ContinueOptions"),

@@ -9,18 +9,19 @@ from odradek_schemas.identity import task_token
 from odradek_schemas.replies import (
     HistoryPage,
     PendingActivity,
+    PendingChild,
     PendingTimer,
     WorkflowDescription,
     WorkflowResult,
 )
 
 from .fold import State, keys
-from .fold.rows import ActivityRow, RunRow, SessionRow
+from .fold.rows import ActivityRow, ChildRow, RunRow, SessionRow
 from .sessions import Sessions
 
 MAX_PAGE_BYTES = 500_000
 MAX_PENDING = 500
-"""A description lists at most so many activities and timers, each."""
+"""A description lists at most so many activities, timers and children, each."""
 
 
 def find_run(state: State, workflow_id: str, run_id: str) -> RunRow | None:
@@ -100,6 +101,10 @@ def describe(
     for _, timer in state.scan(keys.of_run(keys.TIMER, run.workflow_id, run.run_id)):
         if len(timers) < MAX_PENDING:
             timers.append(PendingTimer(seq=timer.seq, due_ms=timer.due_ms, summary=timer.summary))
+    children: list[PendingChild] = []
+    for _, child in state.scan(keys.of_run(keys.CHILD, run.workflow_id, run.run_id)):
+        if len(children) < MAX_PENDING:
+            children.append(_pending_child(child))
     pollers = sessions.pollers(run.task_queue)
     if run.is_open and not pollers:
         missing.insert(0, run.task_queue)
@@ -128,8 +133,23 @@ def describe(
         pending_activities=activities,
         pending_timers=timers,
         now_ms=now_ms,
+        pending_children=children,
+        parent=run.parent,
         paused=run.paused,
         pause_reason=run.pause_reason,
+    )
+
+
+def _pending_child(row: ChildRow) -> PendingChild:
+    state = "started" if row.child_run_id else "starting"
+    return PendingChild(
+        seq=row.seq,
+        workflow_id=row.child_workflow_id,
+        workflow_type=row.workflow_type,
+        state="cancel_requested" if row.cancel_requested else state,
+        run_id=row.child_run_id,
+        parent_close_policy=row.parent_close_policy,
+        initiated_ms=row.initiated_ms,
     )
 
 

@@ -130,6 +130,56 @@ class UpsertSearchAttributes(Record, frozen=True, tag="odradek.command.UpsertSea
     removed: list[str] = []
 
 
+class StartChildWorkflow(Record, frozen=True, tag="odradek.command.StartChildWorkflow", tag_field="-type"):
+    """Start another workflow, whose end this one is told. `task_queue` empty: the parent's.
+
+    parent_close_policy, what becomes of the child when this run closes: terminate, abandon, request_cancel.
+    """
+
+    seq: int
+    workflow_id: str
+    workflow_type: str
+    task_queue: str = ""
+    input: list[Payload] = []
+    headers: dict[str, Payload] = {}
+    id_reuse_policy: str = "allow"
+    parent_close_policy: str = "terminate"
+    execution_timeout_ms: int = 0
+    run_timeout_ms: int = 0
+    task_timeout_ms: int = 0
+    retry_policy: RetryPolicy | None = None
+    memo: dict[str, Payload] = {}
+    search_attributes: dict[str, Payload] = {}
+
+
+class CancelChildWorkflow(Record, frozen=True, tag="odradek.command.CancelChildWorkflow", tag_field="-type"):
+    """Ask a child to cancel. Nothing happens if it has ended."""
+
+    seq: int
+    reason: str = ""
+
+
+class SignalExternalWorkflow(Record, frozen=True, tag="odradek.command.SignalExternalWorkflow", tag_field="-type"):
+    """Signal another workflow; `run_id` empty: its open run. `child_seq`: only if it is that child of this run."""
+
+    seq: int
+    workflow_id: str
+    signal: str
+    run_id: str = ""
+    child_seq: int = 0
+    input: list[Payload] = []
+    headers: dict[str, Payload] = {}
+
+
+class CancelExternalWorkflow(Record, frozen=True, tag="odradek.command.CancelExternalWorkflow", tag_field="-type"):
+    """Ask another workflow to cancel; `run_id` empty: its open run."""
+
+    seq: int
+    workflow_id: str
+    run_id: str = ""
+    reason: str = ""
+
+
 Command: TypeAlias = (
     ScheduleActivity
     | CancelActivity
@@ -142,4 +192,8 @@ Command: TypeAlias = (
     | DeprecatePatch
     | ContinueAsNewWorkflow
     | UpsertSearchAttributes
+    | StartChildWorkflow
+    | CancelChildWorkflow
+    | SignalExternalWorkflow
+    | CancelExternalWorkflow
 )

@@ -76,3 +76,11 @@ class Request(Record, frozen=True):
     client_id: str = ""
     reply_partition: int = -1
     deadline_ms: int = 0
+
+
+class Caller(Record, frozen=True):
+    """The command of a workflow that a message to another workflow comes from: a run, and the command's number."""
+
+    workflow_id: str
+    run_id: str
+    seq: int

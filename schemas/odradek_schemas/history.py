@@ -8,8 +8,15 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from .commands import Command, DeprecatePatch, MarkPatch, ScheduleActivity
-from .common import Failure, Payload, Record, RetryPolicy
+from .commands import (
+    Command,
+    DeprecatePatch,
+    MarkPatch,
+    ScheduleActivity,
+    SignalExternalWorkflow,
+    StartChildWorkflow,
+)
+from .common import Caller, Failure, Payload, Record, RetryPolicy
 
 
 class WorkflowStarted(Record, frozen=True, tag="odradek.history.WorkflowStarted", tag_field="-type"):
@@ -44,6 +51,7 @@ class WorkflowStarted(Record, frozen=True, tag="odradek.history.WorkflowStarted"
     last_result: Payload | None = None
     last_failure: Failure | None = None
     seed: str = ""
+    parent: Caller | None = None
 
 
 class SignalReceived(Record, frozen=True, tag="odradek.history.SignalReceived", tag_field="-type"):
@@ -75,6 +83,8 @@ def summarize(command: Command) -> CommandSummary:
 
 _NAMED_BY: dict[type, str] = {
     ScheduleActivity: "activity_type",
+    StartChildWorkflow: "workflow_type",
+    SignalExternalWorkflow: "signal",
     MarkPatch: "patch_id",
     DeprecatePatch: "patch_id",
 }
@@ -243,6 +253,131 @@ class SearchAttributesUpserted(Record, frozen=True, tag="odradek.history.SearchA
     removed: list[str] = []
 
 
+class ChildWorkflowInitiated(Record, frozen=True, tag="odradek.history.ChildWorkflowInitiated", tag_field="-type"):
+    """A child is being started, in the partition of its ID."""
+
+    seq: int
+    workflow_id: str
+    workflow_type: str
+    task_queue: str
+    input: list[Payload] = []
+    parent_close_policy: str = "terminate"
+
+
+class ChildWorkflowStarted(Record, frozen=True, tag="odradek.history.ChildWorkflowStarted", tag_field="-type"):
+    seq: int
+    initiated_event_id: int
+    workflow_id: str
+    run_id: str
+
+
+class ChildWorkflowStartFailed(Record, frozen=True, tag="odradek.history.ChildWorkflowStartFailed", tag_field="-type"):
+    """There is no such child. cause: already_started, reuse_rejected, invalid, too_large, undeliverable.
+
+    `run_id`: the run in the way, if one is.
+    """
+
+    seq: int
+    initiated_event_id: int
+    workflow_id: str
+    cause: str
+    message: str = ""
+    run_id: str = ""
+
+
+class ChildWorkflowCompleted(Record, frozen=True, tag="odradek.history.ChildWorkflowCompleted", tag_field="-type"):
+    seq: int
+    initiated_event_id: int
+    workflow_id: str
+    run_id: str
+    result: Payload | None = None
+
+
+class ChildWorkflowFailed(Record, frozen=True, tag="odradek.history.ChildWorkflowFailed", tag_field="-type"):
+    seq: int
+    initiated_event_id: int
+    workflow_id: str
+    run_id: str
+    failure: Failure
+
+
+class ChildWorkflowCancelled(Record, frozen=True, tag="odradek.history.ChildWorkflowCancelled", tag_field="-type"):
+    seq: int
+    initiated_event_id: int
+    workflow_id: str
+    run_id: str
+    failure: Failure | None = None
+
+
+class ChildWorkflowTerminated(Record, frozen=True, tag="odradek.history.ChildWorkflowTerminated", tag_field="-type"):
+    seq: int
+    initiated_event_id: int
+    workflow_id: str
+    run_id: str
+    reason: str = ""
+
+
+class ChildWorkflowTimedOut(Record, frozen=True, tag="odradek.history.ChildWorkflowTimedOut", tag_field="-type"):
+    """timeout_type: execution, run."""
+
+    seq: int
+    initiated_event_id: int
+    workflow_id: str
+    run_id: str
+    timeout_type: str
+
+
+class ChildWorkflowCancelRequested(
+    Record, frozen=True, tag="odradek.history.ChildWorkflowCancelRequested", tag_field="-type"
+):
+    seq: int
+    initiated_event_id: int
+    reason: str = ""
+
+
+class ExternalSignalRequested(Record, frozen=True, tag="odradek.history.ExternalSignalRequested", tag_field="-type"):
+    seq: int
+    workflow_id: str
+    signal: str
+    run_id: str = ""
+    input: list[Payload] = []
+
+
+class ExternalSignalDelivered(Record, frozen=True, tag="odradek.history.ExternalSignalDelivered", tag_field="-type"):
+    seq: int
+    requested_event_id: int
+
+
+class ExternalSignalFailed(Record, frozen=True, tag="odradek.history.ExternalSignalFailed", tag_field="-type"):
+    """cause: not_found, closed, invalid, too_large, undeliverable."""
+
+    seq: int
+    requested_event_id: int
+    cause: str
+    message: str = ""
+
+
+class ExternalCancelRequested(Record, frozen=True, tag="odradek.history.ExternalCancelRequested", tag_field="-type"):
+    seq: int
+    workflow_id: str
+    run_id: str = ""
+    reason: str = ""
+
+
+class ExternalCancelDelivered(Record, frozen=True, tag="odradek.history.ExternalCancelDelivered", tag_field="-type"):
+    seq: int
+    requested_event_id: int
+
+
+class ExternalCancelFailed(Record, frozen=True, tag="odradek.history.ExternalCancelFailed", tag_field="-type"):
+    """cause: not_found, closed, invalid, undeliverable."""
+
+    seq: int
+    requested_event_id: int
+    cause: str
+    message: str = ""
+
+
 Attributes: TypeAlias = (
     WorkflowStarted
     | SignalReceived
@@ -267,6 +402,23 @@ Attributes: TypeAlias = (
     | WorkflowReset
     | WorkflowPaused
     | WorkflowUnpaused
+
+
+    | ChildWorkflowInitiated
+    | ChildWorkflowStarted
+    | ChildWorkflowStartFailed
+    | ChildWorkflowCompleted
+    | ChildWorkflowFailed
+    | ChildWorkflowCancelled
+    | ChildWorkflowTerminated
+    | ChildWorkflowTimedOut
+    | ChildWorkflowCancelRequested
+    | ExternalSignalRequested
+    | ExternalSignalDelivered
+    | ExternalSignalFailed
+    | ExternalCancelRequested
+    | ExternalCancelDelivered
+    | ExternalCancelFailed
 )
 
 INPUTS = (
@@ -278,6 +430,17 @@ INPUTS = (
     ActivityTimedOut,
     ActivityCancelled,
     TimerFired,
+    ChildWorkflowStarted,
+    ChildWorkflowStartFailed,
+    ChildWorkflowCompleted,
+    ChildWorkflowFailed,
+    ChildWorkflowCancelled,
+    ChildWorkflowTerminated,
+    ChildWorkflowTimedOut,
+    ExternalSignalDelivered,
+    ExternalSignalFailed,
+    ExternalCancelDelivered,
+    ExternalCancelFailed,
 )
 CLOSES = (
     WorkflowCompleted,

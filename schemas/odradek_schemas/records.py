@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from .commands import Command
-from .common import Failure, Payload, Position, Record, Request, RetryPolicy
+from .common import Caller, Failure, Payload, Position, Record, Request, RetryPolicy
 
 # ---------------------------------------------------------------- by clients, and any service
 
@@ -16,6 +16,7 @@ class StartWorkflow(Record, frozen=True):
     id_conflict_policy (a run is open): fail, use_existing, terminate_existing.
     id_reuse_policy (the last run is closed): allow, allow_if_failed, reject.
     `cron_schedule`: runs follow each other at these times; the first one begins after `start_delay_ms`, or at its time.
+    `parent`: the command of the workflow whose child this is; only engines set it.
     """
 
     workflow_id: str
@@ -36,10 +37,15 @@ class StartWorkflow(Record, frozen=True):
     signal: str = ""
     signal_input: list[Payload] = []
     cron_schedule: str = ""
+    parent: Caller | None = None
 
 
 class SignalWorkflow(Record, frozen=True):
-    """`run_id` empty: the run that is open."""
+    """`run_id` empty: the run that is open.
+
+    Here and below, set by engines only: `caller`, the command that waits for the outcome; `child_of`: only if the
+    open run is the child that this command started.
+    """
 
     workflow_id: str
     signal: str
@@ -47,6 +53,8 @@ class SignalWorkflow(Record, frozen=True):
     input: list[Payload] = []
     headers: dict[str, Payload] = {}
     request: Request | None = None
+    caller: Caller | None = None
+    child_of: Caller | None = None
 
 
 class CancelWorkflow(Record, frozen=True):
@@ -54,6 +62,8 @@ class CancelWorkflow(Record, frozen=True):
     run_id: str = ""
     reason: str = ""
     request: Request | None = None
+    caller: Caller | None = None
+    child_of: Caller | None = None
 
 
 class TerminateWorkflow(Record, frozen=True):
@@ -61,6 +71,7 @@ class TerminateWorkflow(Record, frozen=True):
     run_id: str = ""
     reason: str = ""
     request: Request | None = None
+    child_of: Caller | None = None
 
 
 class ResetWorkflow(Record, frozen=True):
@@ -393,6 +404,48 @@ class ForwardedRecord(Record, frozen=True):
     key: bytes = b""
 
 
+class ChildStarted(Record, frozen=True):
+    """From a child's partition to its parent's, as the next three: the child of the parent's command `seq` runs."""
+
+    workflow_id: str
+    run_id: str
+    seq: int
+    child_run_id: str
+
+
+class ChildStartFailed(Record, frozen=True):
+    """cause: already_started, reuse_rejected, invalid. `child_run_id`: the run in the way, if one is."""
+
+    workflow_id: str
+    run_id: str
+    seq: int
+    cause: str
+    message: str = ""
+    child_run_id: str = ""
+
+
+class ChildClosed(Record, frozen=True):
+    """The last run of a child has closed. status: completed, failed, cancelled, terminated, timed_out."""
+
+    workflow_id: str
+    run_id: str
+    seq: int
+    child_run_id: str
+    status: str
+    result: Payload | None = None
+    failure: Failure | None = None
+
+
+class ExternalAnswered(Record, frozen=True):
+    """What came of a workflow's message to another one. outcome: ok, not_found, closed, invalid."""
+
+    workflow_id: str
+    run_id: str
+    seq: int
+    outcome: str
+    message: str = ""
+
+
 EventRecord: TypeAlias = (
     StartWorkflow
     | SignalWorkflow
@@ -425,4 +478,8 @@ EventRecord: TypeAlias = (
     | TaskReissued
     | WorkerLost
     | ForwardedRecord
+    | ChildStarted
+    | ChildStartFailed
+    | ChildClosed
+    | ExternalAnswered
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .common import Failure, Payload, Position, Record
+from .common import Caller, Failure, Payload, Position, Record
 
 
 class RequestReply(Record, frozen=True):
@@ -99,6 +99,18 @@ class HeartbeatNoted(Record, frozen=True):
     status: str
 
 
+class PendingChild(Record, frozen=True):
+    """state: starting, started, cancel_requested."""
+
+    seq: int
+    workflow_id: str
+    workflow_type: str
+    state: str
+    run_id: str = ""
+    parent_close_policy: str = "terminate"
+    initiated_ms: int = 0
+
+
 class WorkflowDescription(Record, frozen=True):
     """`workers`: how many live workers poll the workflow's queue; 0 means that nobody will advance it.
 
@@ -131,6 +143,8 @@ class WorkflowDescription(Record, frozen=True):
     now_ms: int = 0
     paused: bool = False
     pause_reason: str = ""
+    pending_children: list[PendingChild] = []
+    parent: Caller | None = None
 
 
 class SessionEnded(Record, frozen=True):

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from odradek_engine.fold import Folded, MemoryStorage, State, evolve, fold, keys, load
+from odradek_engine.fold import Effect, Folded, MemoryStorage, State, evolve, fold, keys, load
 from odradek_engine.fold.invariants import problems
 from odradek_engine.fold.rows import ActivityRow, PartitionRow, RunRow, TimerRow
 from odradek_engine.store import RocksStorage
@@ -114,6 +114,7 @@ class Partition:
         self.now = T0
         self.log: list[Entry] = []
         self.effects: list[tuple[str, int, Any]] = []
+        self.emitted: list[Effect] = []
         self._before: dict[bytes, bytes] = {}
         self._ids = 0
         self._nonces = 0
@@ -128,6 +129,7 @@ class Partition:
         folded = fold(self.state, TOPICS, len(self.log) - 1, *entry)
         self._check(folded)
         self.effects += [(e.topic, e.partition, decode(e.value)) for e in folded.effects]
+        self.emitted += folded.effects
         return folded
 
     def _check(self, folded: Folded) -> None:
@@ -187,6 +189,10 @@ class Partition:
     def happened(self, workflow_id: str = "w") -> list[str]:
         """The kinds of the newest run's events, in order."""
         return [type(e.attributes).__name__ for e in self.events(workflow_id)]
+
+    def made_since(self, offset: int) -> list[Effect]:
+        """The effects of the records from `offset` on."""
+        return [effect for effect in self.emitted if effect.offset >= offset]
 
     def made(self, kind: type[R]) -> list[R]:
         """All effects of one kind so far."""

@@ -34,6 +34,8 @@ class EngineModel:
         self.now_ms = START_MS
         self.activities: dict[int, commands.ScheduleActivity] = {}
         self.timers: dict[int, int] = {}
+        self.children: dict[int, commands.StartChildWorkflow] = {}
+        self.messages: dict[int, commands.SignalExternalWorkflow | commands.CancelExternalWorkflow] = {}
         self.scheduled: dict[int, int] = {}
         self.consumed_through = 0
         self.local: set[int] = set()
@@ -80,6 +82,40 @@ class EngineModel:
 
     def fire_next(self) -> None:
         self.fire(min(self.timers, key=lambda seq: (self.timers[seq], seq)))
+
+    def child_started(self, seq: int) -> None:
+        workflow_id = self.children[seq].workflow_id
+        self.append(
+            history.ChildWorkflowStarted(
+                seq=seq, initiated_event_id=self.scheduled[seq], workflow_id=workflow_id, run_id=f"run-of-{seq}"
+            )
+        )
+
+    def child_not_started(self, seq: int, cause: str) -> None:
+        workflow_id = self.children.pop(seq).workflow_id
+        self.append(
+            history.ChildWorkflowStartFailed(
+                seq=seq, initiated_event_id=self.scheduled[seq], workflow_id=workflow_id, cause=cause, run_id="other"
+            )
+        )
+
+    def child_ended(self, seq: int, kind: Any = history.ChildWorkflowCompleted, **fields: Any) -> None:
+        workflow_id = self.children.pop(seq).workflow_id
+        common = {"initiated_event_id": self.scheduled[seq], "workflow_id": workflow_id, "run_id": f"run-of-{seq}"}
+        self.append(kind(seq=seq, **common, **fields))
+
+    def answered(self, seq: int, cause: str = "") -> None:
+        """Another workflow got the message, or could not because of `cause`."""
+        is_signal = isinstance(self.messages.pop(seq), commands.SignalExternalWorkflow)
+        common = {"seq": seq, "requested_event_id": self.scheduled[seq]}
+        if cause and is_signal:
+            self.append(history.ExternalSignalFailed(**common, cause=cause))
+        elif cause:
+            self.append(history.ExternalCancelFailed(**common, cause=cause))
+        elif is_signal:
+            self.append(history.ExternalSignalDelivered(**common))
+        else:
+            self.append(history.ExternalCancelDelivered(**common))
 
     # ------------------------------------------------------------ tasks
 
@@ -139,6 +175,26 @@ class EngineModel:
                     self.append(history.TimerCancelled(seq=seq, started_event_id=self.scheduled[seq]))
             case commands.MarkPatch() | commands.DeprecatePatch():
                 pass
+            case commands.StartChildWorkflow(seq=seq):
+                self.children[seq] = command
+                event = history.ChildWorkflowInitiated(
+                    seq=seq, workflow_id=command.workflow_id, workflow_type=command.workflow_type, task_queue="queue"
+                )
+                self.scheduled[seq] = self.append(event).event_id
+            case commands.CancelChildWorkflow(seq=seq):
+                if seq in self.children:
+                    requested = history.ChildWorkflowCancelRequested(seq=seq, initiated_event_id=self.scheduled[seq])
+                    self.append(requested)
+            case commands.SignalExternalWorkflow(seq=seq):
+                self.messages[seq] = command
+                signal = history.ExternalSignalRequested(
+                    seq=seq, workflow_id=command.workflow_id, signal=command.signal
+                )
+                self.scheduled[seq] = self.append(signal).event_id
+            case commands.CancelExternalWorkflow(seq=seq):
+                self.messages[seq] = command
+                cancel = history.ExternalCancelRequested(seq=seq, workflow_id=command.workflow_id)
+                self.scheduled[seq] = self.append(cancel).event_id
             case _:
                 assert command is not None
                 self.closed_by = command

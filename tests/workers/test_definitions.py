@@ -7,7 +7,7 @@ import inspect
 import random
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -82,6 +82,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, list[Any], Any, ActivityOptions]] = []
+        self.children: list[tuple[str, list[Any], Any, Mapping[str, Any]]] = []
 
     async def execute_activity(
         self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], *, result_type: Any, options: ActivityOptions
@@ -115,6 +116,13 @@ class Recorder:
 
     def memo(self) -> Mapping[str, Any]:
         return {}
+
+    async def start_child(self, name: str, args: Sequence[Any], *, result_type: Any, options: Mapping[str, Any]) -> Any:
+        self.children.append((name, list(args), result_type, options))
+        return name
+
+    def messages(self) -> Any:
+        return self
 
 
 @pytest.fixture
@@ -329,11 +337,41 @@ def test_wait_condition_refuses_what_is_always_true(context: Recorder) -> None:
 
 
 def test_features_of_later_versions_say_that_they_are_not_there(context: Recorder) -> None:
-    with pytest.raises(NotAvailableError, match=r"workflow\.external is not available in this version"):
-        workflow.external("x")
-    for coroutine in (workflow.execute_child(greet, "x"), workflow.side_effect(lambda: 1)):
+    for coroutine in (workflow.side_effect(lambda: 1),):
         with pytest.raises(NotAvailableError, match="not available"):
             coroutine.send(None)
+
+
+def finish(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    with pytest.raises(StopIteration) as stopped:
+        coroutine.send(None)
+    return stopped.value.value
+
+
+def test_children_are_started_by_class_or_name_with_bound_arguments(context: Recorder) -> None:
+    finish(workflow.start_child(greet, "x", id="c", parent_close_policy="abandon"))
+    finish(workflow.start_child("Other", 1, result_type=int))
+    assert context.children == [
+        ("greet", ["x"], str, {"id": "c", "parent_close_policy": "abandon"}),
+        ("Other", [1], int, {}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"id": ""}, "id is a string"),
+        ({"parent_close_policy": "keep"}, "parent_close_policy is one of"),
+        ({"cancellation_type": "maybe"}, "cancellation_type is one of"),
+        ({"start_delay": 1}, "unknown option"),
+        ({"run_timeout": 0}, "more than 0"),
+    ],
+)
+def test_options_of_children_are_checked(context: Recorder, options: dict[str, Any], match: str) -> None:
+    with pytest.raises(DefinitionError, match=match):
+        finish(workflow.start_child(greet, "x", **options))
+    with pytest.raises(DefinitionError, match="workflow_id is a string"):
+        workflow.external("")
 
 
 # ---------------------------------------------------------------- wrong definitions

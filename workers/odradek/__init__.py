@@ -4,7 +4,7 @@ from . import activity, workflow
 from ._client import Client
 from ._codecs import AESGCMCodec, PayloadCodec, ZlibCodec
 from ._converter import DataConverter
-from ._description import HistoryEvent, PendingActivity, PendingTimer, WorkflowDescription
+from ._description import HistoryEvent, PendingActivity, PendingChild, PendingTimer, WorkflowDescription
 from ._handle import WorkflowHandle
 from ._types import RetryPolicy
 from ._worker import Worker
@@ -47,6 +47,7 @@ __all__ = [
     "PayloadCodec",
     "PayloadError",
     "PendingActivity",
+    "PendingChild",
     "PendingTimer",
     "QueryFailedError",
     "QueryRejectedError",

@@ -9,6 +9,7 @@ from typing import Any, NoReturn, Unpack, overload
 
 from typing_extensions import TypeForm
 
+from . import _child_calls
 from ._continuing import begin_next
 from ._handle import ChildWorkflowHandle
 from ._types import (
@@ -29,7 +30,6 @@ from ._types import (
     TakesZero,
     W,
 )
-from .errors import not_available
 
 
 @overload
@@ -85,8 +85,12 @@ async def execute_child(
     **options: Unpack[ChildOptions],
 ) -> R: ...
 async def execute_child(workflow: Any, /, *args: Any, **options: Any) -> Any:
-    """Start a child workflow and return its result."""
-    raise not_available("workflow.execute_child")
+    """Start a child workflow and return its result. Options are those of ChildOptions.
+
+    Cancelling the call cancels the child, as `cancellation_type` says. Raises what `start_child` raises, and
+    ChildWorkflowError, with the reason as its cause, if the child fails, is cancelled or terminated, or times out.
+    """
+    return await _child_calls.execute_child(workflow, args, options)
 
 
 @overload
@@ -146,8 +150,12 @@ async def start_child(
     **options: Unpack[ChildOptions],
 ) -> ChildWorkflowHandle[W, R]: ...
 async def start_child(workflow: Any, /, *args: Any, **options: Any) -> Any:
-    """Start a child workflow; the handle signals it and waits for its result."""
-    raise not_available("workflow.start_child")
+    """Start a child workflow; returns when it runs. The handle signals and cancels it, and waits for it.
+
+    Raises WorkflowAlreadyStartedError if its ID is in use, ChildWorkflowError if it cannot be started, DefinitionError
+    for arguments or options that do not fit.
+    """
+    return await _child_calls.start_child(workflow, args, options)
 
 
 @overload

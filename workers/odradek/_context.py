@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from odradek_schemas.common import Failure, Payload
 
+from ._handle import ChildWorkflowHandle, WorkflowMessages
 from ._types import ActivityOptions
 from .errors import NotInWorkflowError
 
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
 
 SUGGESTED_HISTORY_LENGTH, SUGGESTED_HISTORY_SIZE = 10_000, 8_000_000
 """Events and bytes of history from which on a run should continue as new. Nothing happens to one that does not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParentInfo:
+    """The run whose child a workflow is: `workflow.info().parent`."""
+
+    workflow_id: str
+    run_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +63,7 @@ class WorkflowInfo:
     def continue_as_new_suggested(self) -> bool:
         """Whether the history is so long (10,000 events or 8 MB) that the run should continue as new when it can."""
         return self.history_length >= SUGGESTED_HISTORY_LENGTH or self.history_size >= SUGGESTED_HISTORY_SIZE
+    parent: ParentInfo | None = None
 
 
 class WorkflowContext(Protocol):
@@ -73,6 +83,16 @@ class WorkflowContext(Protocol):
         self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], *, result_type: Any, options: ActivityOptions
     ) -> Any:
         """The durable step. `args` are bound and in the order of the payloads; `kwargs` is empty."""
+        ...
+
+    async def start_child(
+        self, name: str, args: Sequence[Any], *, result_type: Any, options: Mapping[str, Any]
+    ) -> ChildWorkflowHandle[Any, Any]:
+        """Start a child; returns when it runs."""
+        ...
+
+    def messages(self) -> WorkflowMessages:
+        """What handles on other workflows send with."""
         ...
 
     async def wait_condition(self, fn: Callable[[], Any], timeout: float | None) -> Any:

@@ -45,12 +45,26 @@ class PendingTimer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PendingChild:
+    """A child workflow that has not ended. state: starting, started, cancel_requested."""
+
+    id: str
+    workflow_type: str
+    state: str
+    run_id: str = ""
+    parent_close_policy: str = "terminate"
+    initiated_time: datetime | None = None
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowDescription:
     """One run of a workflow, as it stood when asked.
 
     `task_failure`: why the code cannot be advanced, with the worker's traceback in `task_failure_traceback`; it is
     tried again at `task_retry_time`. `workers`: how many live workers poll `task_queue`. `missing_queues`: the
-    queues with waiting tasks that no live worker polls. `warnings` says both in words.
+    queues with waiting tasks that no live worker polls. `warnings` says both in words. `parent_id` and
+    `parent_run_id`: of the workflow whose child this is, else empty.
     """
 
     id: str
@@ -67,6 +81,9 @@ class WorkflowDescription:
     search_attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])
     pending_activities: tuple[PendingActivity, ...] = ()
     pending_timers: tuple[PendingTimer, ...] = ()
+    pending_children: tuple[PendingChild, ...] = ()
+    parent_id: str = ""
+    parent_run_id: str = ""
     task_attempt: int = 0
     task_failure: BaseException | None = None
     task_failure_cause: str = ""

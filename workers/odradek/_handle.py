@@ -15,6 +15,7 @@ from .errors import DefinitionError, not_available
 
 if TYPE_CHECKING:
     from ._handlers import Query, Signal, Update
+    from ._instance_children import Child
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +81,89 @@ class _CanSignal(Generic[W_co]):
         raise not_available("cancelling from a workflow")
 
 
-class ExternalWorkflowHandle(_CanSignal[W_co]):
-    """Another workflow, from inside one."""
+class WorkflowMessages(Protocol):
+    """What handles inside a workflow need of the workflow that runs."""
 
-    id: str
+    async def result(self, child: Child) -> Any: ...
+
+    def cancel(self, child: Child) -> None: ...
+
+    async def signal_child(self, child: Child, signal: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None: ...
+
+    async def signal_external(
+        self, workflow_id: str, run_id: str, signal: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> None: ...
+
+    async def cancel_external(self, workflow_id: str, run_id: str, reason: str) -> None: ...
+
+
+class ExternalWorkflowHandle(_CanSignal[W_co]):
+    """Another workflow, from inside one: `workflow.external(id)`. `run_id` empty: whichever run is open.
+
+    Calls return when the other workflow has the message, and raise WorkflowNotFoundError, or WorkflowClosedError if it
+    has ended; left uncaught they fail the workflow. A call that is cancelled meanwhile may have taken effect.
+    """
+
+    def __init__(self, messages: WorkflowMessages, workflow_id: str, run_id: str = "") -> None:
+        self._messages = messages
+        self.id = workflow_id
+        self.run_id = run_id
+
+    @overload
+    async def signal(self: _CanSignal[W], signal: Signal[W, P], /, *args: P.args, **kwargs: P.kwargs) -> None: ...
+    @overload
+    async def signal(self, signal: str, /, *args: Any) -> None: ...
+    async def signal(self, signal: Any, /, *args: Any, **kwargs: Any) -> None:
+        """Send a signal."""
+        await self._messages.signal_external(self.id, self.run_id, signal, args, kwargs)
+
+    async def cancel(self, reason: str = "") -> None:
+        """Ask the workflow to cancel: its code gets `asyncio.CancelledError`."""
+        await self._messages.cancel_external(self.id, self.run_id, reason)
+
+    def __repr__(self) -> str:
+        return f"<external workflow {self.id!r}>"
 
 
 class ChildWorkflowHandle(_CanSignal[W_co], Generic[W_co, R_co]):
-    """A child workflow, from inside its parent."""
+    """A child workflow, from inside its parent: `workflow.start_child(...)`. Awaiting it gives its result."""
 
-    id: str
+    def __init__(self, messages: WorkflowMessages, child: Child) -> None:
+        self._messages = messages
+        self._child = child
+
+    @property
+    def id(self) -> str:
+        """The child's workflow ID."""
+        return self._child.id
+
+    @property
+    def run_id(self) -> str:
+        """The child's first run."""
+        return self._child.run_id
+
+    @overload
+    async def signal(self: _CanSignal[W], signal: Signal[W, P], /, *args: P.args, **kwargs: P.kwargs) -> None: ...
+    @overload
+    async def signal(self, signal: str, /, *args: Any) -> None: ...
+    async def signal(self, signal: Any, /, *args: Any, **kwargs: Any) -> None:
+        """Send a signal to this child; returns when it has it. Raises WorkflowClosedError if it has ended."""
+        await self._messages.signal_child(self._child, signal, args, kwargs)
+
+    async def cancel(self) -> None:
+        """Ask the child to cancel; does not wait for its end. Nothing happens if it has ended."""
+        self._messages.cancel(self._child)
 
     async def result(self) -> R_co:
-        """Wait for the child's result."""
-        raise not_available("child workflows")
+        """Wait for the child's result. Cancelling this wait cancels the child, as its `cancellation_type` says.
+
+        Raises ChildWorkflowError, with the reason as its cause.
+        """
+        result: R_co = await self._messages.result(self._child)
+        return result
+
+    def __repr__(self) -> str:
+        return f"<child workflow {self.id!r} run {self.run_id}>"
 
     def __await__(self) -> Generator[Any, Any, R_co]:
         return self.result().__await__()

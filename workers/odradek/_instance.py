@@ -17,10 +17,12 @@ from odradek_schemas.history import HistoryEvent
 
 from . import _context
 from ._conditions import Conditions
-from ._context import WorkflowInfo
+from ._context import ParentInfo, WorkflowInfo
 from ._converter import DataConverter
 from ._definitions import WorkflowDefinition
+from ._handle import ChildWorkflowHandle, WorkflowMessages
 from ._instance_activities import InstanceActivities
+from ._instance_children import InstanceChildren
 from ._instance_continuing import InstanceContinuing
 from ._instance_core import InstanceCore
 from ._instance_messages import InstanceMessages
@@ -67,6 +69,7 @@ class WorkflowInstance:
         self._loop = WorkflowLoop(self, seed=run_id, max_iterations=max_iterations)
         self._core = InstanceCore(definition, info, converter, self._loop)
         self._activities = InstanceActivities(self._core, default_activity_queue or task_queue)
+        self._children = InstanceChildren(self._core)
         self._messages = InstanceMessages(self._core)
         self.patches = InstancePatches(self._core)
         self._continuing = InstanceContinuing(self._core)
@@ -180,6 +183,14 @@ class WorkflowInstance:
             raise DefinitionError(f"activity {name}: arguments travel by position; bind keyword arguments first")
         return await self._activities.execute(name, args, result_type, options)
 
+    async def start_child(
+        self, name: str, args: Sequence[Any], *, result_type: Any, options: Mapping[str, Any]
+    ) -> ChildWorkflowHandle[Any, Any]:
+        return await self._children.start(name, args, result_type=result_type, options=options)
+
+    def messages(self) -> WorkflowMessages:
+        return self._children
+
     async def wait_condition(self, fn: Callable[[], Any], timeout: float | None) -> Any:
         if timeout is None:
             return await self._conditions.wait(fn)
@@ -255,6 +266,7 @@ class WorkflowInstance:
             task_timeout=_seconds(started.task_timeout_ms),
             cron_schedule=started.cron_schedule or None,
             initiator=started.initiator,
+            parent=_parent(started),
             search_attributes={
                 name: core.converter.plain.from_payload(value) for name, value in started.search_attributes.items()
             },
@@ -303,6 +315,11 @@ class WorkflowInstance:
             raise WorkflowTaskError(message) from ReadOnlyError(message)
 
 
+def _parent(started: history.WorkflowStarted) -> ParentInfo | None:
+    link = started.parent
+    return ParentInfo(workflow_id=link.workflow_id, run_id=link.run_id) if link is not None else None
+
+
 def _seconds(milliseconds: int) -> float | None:
     return milliseconds / 1000 if milliseconds else None
 
@@ -316,5 +333,16 @@ _EVENTS: dict[type, Callable[[WorkflowInstance, Any], object]] = {
     history.ActivityTimedOut: lambda run, event: run._activities.on_timed_out(event),
     history.ActivityCancelled: lambda run, event: run._activities.on_cancelled(event),
     history.TimerFired: lambda run, event: run._loop.fire_timer(event.seq),
+    history.ChildWorkflowStarted: lambda run, event: run._children.on_started(event),
+    history.ChildWorkflowStartFailed: lambda run, event: run._children.on_start_failed(event),
+    history.ChildWorkflowCompleted: lambda run, event: run._children.on_completed(event),
+    history.ChildWorkflowFailed: lambda run, event: run._children.on_failed(event),
+    history.ChildWorkflowCancelled: lambda run, event: run._children.on_cancelled(event),
+    history.ChildWorkflowTerminated: lambda run, event: run._children.on_terminated(event),
+    history.ChildWorkflowTimedOut: lambda run, event: run._children.on_timed_out(event),
+    history.ExternalSignalDelivered: lambda run, event: run._children.on_delivered(event),
+    history.ExternalCancelDelivered: lambda run, event: run._children.on_delivered(event),
+    history.ExternalSignalFailed: lambda run, event: run._children.on_not_delivered(event),
+    history.ExternalCancelFailed: lambda run, event: run._children.on_not_delivered(event),
 }
 """What each input does to the running workflow."""

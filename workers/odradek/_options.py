@@ -100,6 +100,26 @@ def check_activity_options(options: Mapping[str, Any], what: str) -> None:
             raise DefinitionError(f"{what}: {name} is one of {', '.join(allowed)}, not {options[name]!r}")
 
 
+_CHILD_CHOICES = {
+    "id_reuse_policy": _POLICIES["id_reuse_policy"],
+    "parent_close_policy": ("terminate", "abandon", "request_cancel"),
+    "cancellation_type": ("wait", "try", "abandon"),
+}
+CHILD_OPTIONS = (START_OPTIONS | set(_CHILD_CHOICES)) - {"id_conflict_policy", "request_id", "start_delay"}
+
+
+def check_child_options(options: Mapping[str, Any], what: str) -> None:
+    """Raise DefinitionError for unknown options of a start of child `what`, or values that make no sense."""
+    check_names(options, CHILD_OPTIONS, what)
+    for name, allowed in _CHILD_CHOICES.items():
+        if options.get(name, allowed[0]) not in allowed:
+            raise DefinitionError(f"{what}: {name} is one of {', '.join(allowed)}, not {options[name]!r}")
+    workflow_id = options.get("id", "x")
+    if not (isinstance(workflow_id, str) and workflow_id):
+        raise DefinitionError(f"{what}: id is a string, not {workflow_id!r}")
+    check_start_options({name: options[name] for name in options if name in START_OPTIONS}, what)
+
+
 def check_start_options(options: Mapping[str, Any], what: str) -> None:
     """Raise DefinitionError for unknown options of a start of `what`, or values that make no sense."""
     check_names(options, START_OPTIONS, what)

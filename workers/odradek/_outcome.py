@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from ._options import milliseconds
-from .errors import ActivityError, ApplicationError, ChildWorkflowError
+from .errors import ActivityError, ApplicationError, ChildWorkflowError, WorkflowNotFoundError
 
 
 def failing_error(error: BaseException) -> BaseException | None:
     """`error` if it fails the workflow that it leaves, None if it is a bug.
 
-    An ApplicationError fails it, and whatever is or has in its cause chain an ActivityError or ChildWorkflowError.
+    An ApplicationError fails it, and whatever is or has in its cause chain an ActivityError, a ChildWorkflowError, or
+    the WorkflowNotFoundError of a message to another workflow.
     An exception group does if all in it do.
     """
     if isinstance(error, ApplicationError) or _is_from_outside(error):
@@ -25,7 +26,7 @@ def _is_from_outside(error: BaseException) -> bool:
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
-        if isinstance(link, ActivityError | ChildWorkflowError):
+        if isinstance(link, ActivityError | ChildWorkflowError | WorkflowNotFoundError):
             return True
         seen.add(id(link))
         link = link.__cause__

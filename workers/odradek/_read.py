@@ -10,7 +10,7 @@ from odradek_schemas import history, replies
 from odradek_schemas.common import Failure, Payload, Record
 
 from ._converter import DataConverter
-from ._description import HistoryEvent, PendingActivity, PendingTimer, WorkflowDescription, WorkflowStatus
+from ._description import HistoryEvent, PendingActivity, PendingChild, PendingTimer, WorkflowDescription, WorkflowStatus
 from ._guards import is_dict, is_list
 from .errors import PayloadError
 
@@ -36,6 +36,9 @@ def description(record: replies.WorkflowDescription, converter: DataConverter) -
             PendingTimer(due_time=_moment(timer.due_ms), summary=timer.summary, seq=timer.seq)
             for timer in record.pending_timers
         ),
+        pending_children=tuple(_pending_child(child) for child in record.pending_children),
+        parent_id=record.parent.workflow_id if record.parent is not None else "",
+        parent_run_id=record.parent.run_id if record.parent is not None else "",
         task_attempt=record.task_attempt,
         task_failure=_error(failure, converter) if failure is not None else None,
         task_failure_cause=record.task_failure_cause,
@@ -71,6 +74,18 @@ def _warnings(record: replies.WorkflowDescription, failure: Failure | None) -> l
             f"{failure.message}. It is tried again; deploy a fix, and it carries on where it was"
         )
     return found
+
+
+def _pending_child(record: replies.PendingChild) -> PendingChild:
+    return PendingChild(
+        id=record.workflow_id,
+        workflow_type=record.workflow_type,
+        state=record.state,
+        run_id=record.run_id,
+        parent_close_policy=record.parent_close_policy,
+        initiated_time=moment(record.initiated_ms),
+        seq=record.seq,
+    )
 
 
 def _pending_activity(record: replies.PendingActivity, converter: DataConverter) -> PendingActivity:

@@ -19,6 +19,10 @@ _RECORDED: dict[type, str] = {
     history.ActivityCancelRequested: "CancelActivity",
     history.TimerStarted: "StartTimer",
     history.TimerCancelled: "CancelTimer",
+    history.ChildWorkflowInitiated: "StartChildWorkflow",
+    history.ChildWorkflowCancelRequested: "CancelChildWorkflow",
+    history.ExternalSignalRequested: "SignalExternalWorkflow",
+    history.ExternalCancelRequested: "CancelExternalWorkflow",
     history.WorkflowCompleted: "CompleteWorkflow",
     history.WorkflowFailed: "FailWorkflow",
     history.WorkflowCancelled: "CancelledWorkflow",
@@ -65,7 +69,8 @@ def difference(replayed: Replayed) -> str:
 def describe(event: HistoryEvent) -> str:
     """An event in a few words."""
     attributes = event.attributes
-    name = getattr(attributes, "signal", "") or getattr(attributes, "activity_type", "")
+    names = (getattr(attributes, field, "") for field in ("signal", "activity_type", "workflow_type"))
+    name = next(filter(None, names), "")
     seq = getattr(attributes, "seq", 0)
     return " ".join(filter(None, [type(attributes).__name__, name, f"#{seq}" if seq else ""]))
 

@@ -152,8 +152,17 @@ class SignalWithStartOptions(StartOptions, total=False):
 
 
 class ChildOptions(CommonOptions, total=False):
+    """Options of a child. `id`: default one of its own. `task_queue`: default the parent's.
+
+    `parent_close_policy` is what becomes of it when the parent closes first (default terminate). `cancellation_type`,
+    when the task that waits for it is cancelled: wait (the default: it is asked to cancel, and the wait goes on until
+    it has ended), try (it is asked, and the wait ends at once), abandon (it is not asked).
+    """
+
     id: str
+    id_reuse_policy: Literal["allow", "allow_if_failed", "reject"]
     parent_close_policy: Literal["terminate", "abandon", "request_cancel"]
+    cancellation_type: Literal["wait", "try", "abandon"]
 
 
 class ContinueOptions(CommonOptions, total=False):

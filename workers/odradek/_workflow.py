@@ -12,7 +12,7 @@ from typing import Any, Unpack, cast, overload
 
 from typing_extensions import TypeForm
 
-from . import _context
+from . import _child_calls, _context
 from ._activity import Activity
 from ._context import WorkflowInfo
 from ._handle import ExternalWorkflowHandle
@@ -132,8 +132,8 @@ def external(
     workflow_id: str, workflow: TakesMany[W, Any], /, *, run_id: str | None = None
 ) -> ExternalWorkflowHandle[W]: ...
 def external(workflow_id: str, workflow: Any = None, /, *, run_id: str | None = None) -> Any:
-    """A handle on another workflow, to signal or cancel it."""
-    raise not_available("workflow.external", "signal from an activity, with a Client")
+    """A handle on another workflow, to signal or cancel it. `workflow` gives the types; `run_id` None: its open run."""
+    return _child_calls.external(workflow_id, workflow, run_id)
 
 
 def patched(change_id: str, /) -> bool:

@@ -93,7 +93,16 @@ class ActivityTimeoutError(ActivityError):
 
 
 class ChildWorkflowError(OdradekError):
-    """A child workflow failed; `__cause__` says why."""
+    """A child workflow ended without a result, or was not started. `__cause__` says why: the error that it failed
+    with, WorkflowCancelledError, WorkflowTerminatedError or WorkflowTimeoutError."""
+
+    def __init__(
+        self, message: str = "", *, workflow_id: str = "", run_id: str = "", workflow_type: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+        self.workflow_type = workflow_type
 
 
 # ---------------------------------------------------------------- what clients get

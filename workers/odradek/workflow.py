@@ -1,6 +1,7 @@
 """What may be called to define a workflow, and inside one. Only names to use: the code is in private modules."""
 
 from ._children import continue_as_new, execute_child, start_child
+from ._context import ParentInfo
 from ._context import WorkflowInfo as Info
 from ._continuing import get_last_completion_result, get_last_failure, has_last_completion_result
 from ._definitions import define
@@ -25,6 +26,7 @@ from ._workflow import (
 
 __all__ = [
     "Info",
+    "ParentInfo",
     "Query",
     "Signal",
     "Update",

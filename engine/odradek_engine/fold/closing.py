@@ -10,7 +10,7 @@ from odradek_schemas.history import HistoryEvent
 from odradek_schemas.records import ActivityStarted
 from odradek_schemas.replies import ActivityCancelRequest
 
-from . import keys
+from . import callers, children, keys
 from .rows import ActivityRow, RunRow, SessionRow
 from .step import Step
 
@@ -41,9 +41,11 @@ def end(step: Step, run: RunRow, closing: Close) -> list[tuple[HistoryEvent, byt
     if run.open_activities:
         for _, row in list(step.state.scan(keys.of_run(keys.ACTIVITY, run.workflow_id, run.run_id))):
             request_cancel(step, row, "closed")
+    children.release(step, run)
     step.append(
         run.workflow_id, run.run_id, msgspec.structs.replace(closing, unread=[e.event_id for e, _ in unread])
     )
+    callers.report_close(step, run, closing)
     return unread
 
 

@@ -9,7 +9,7 @@ from odradek_schemas import commands, history
 from odradek_schemas.common import Failure
 from odradek_schemas.records import LocalResult, WorkflowTaskCompleted
 
-from . import activities, cancelling, continuing, events
+from . import activities, cancelling, children, continuing, events
 from .closing import close
 from .limits import (
     check_activity,
@@ -29,6 +29,13 @@ _CLOSING = (
     commands.FailWorkflow,
     commands.CancelledWorkflow,
     commands.ContinueAsNewWorkflow,
+)
+_NUMBERED = (
+    commands.ScheduleActivity,
+    commands.StartTimer,
+    commands.StartChildWorkflow,
+    commands.SignalExternalWorkflow,
+    commands.CancelExternalWorkflow,
 )
 
 
@@ -115,16 +122,18 @@ def _check_command(step: Step, run: RunRow, command: commands.Command, numbers: 
         check_time("next_cron_ms", command.next_cron_ms, step.now)
     elif isinstance(command, commands.UpsertSearchAttributes):
         check_search_attributes({**run.search_attributes, **command.search_attributes})
-    if not isinstance(command, (commands.ScheduleActivity, commands.StartTimer)):
+    if not isinstance(command, _NUMBERED):
         return
     if command.seq < 1 or command.seq in numbers:
         raise ValueError(f"seq {command.seq}: numbers count from 1, each is used once")
-    if step.open_activity(run, command.seq) is not None or step.timer(run, command.seq) is not None:
+    if any(row is not None for row in (step.open_activity(run, command.seq), step.timer(run, command.seq))) or (
+        children.is_open(step, run, command.seq)
+    ):
         raise ValueError(f"seq {command.seq} is in use")
     numbers.add(command.seq)
     if isinstance(command, commands.ScheduleActivity):
         check_activity(command)
-    else:
+    elif isinstance(command, commands.StartTimer):
         check_durations(command, "duration_ms")
 
 
@@ -231,4 +240,8 @@ _COMMANDS: dict[type, Callable[[Step, RunRow, Any, WorkflowTaskCompleted], None]
     commands.DeprecatePatch: _mark,
     commands.ContinueAsNewWorkflow: continuing.continue_as_new,
     commands.UpsertSearchAttributes: _upsert,
+    commands.StartChildWorkflow: lambda step, run, command, _: children.initiate(step, run, command),
+    commands.CancelChildWorkflow: lambda step, run, command, _: children.request_cancel(step, run, command),
+    commands.SignalExternalWorkflow: lambda step, run, command, _: children.signal_external(step, run, command),
+    commands.CancelExternalWorkflow: lambda step, run, command, _: children.cancel_external(step, run, command),
 }

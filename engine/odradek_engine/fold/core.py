@@ -16,7 +16,7 @@ from odradek_schemas.common import Failure, Record
 from odradek_schemas.records import ForwardedRecord
 from odradek_schemas.tasks import VoidEffect
 
-from . import activities, completions, engine_records, events, keys, requests
+from . import activities, callers, children, completions, engine_records, events, keys, requests
 from . import tasks as workflow_tasks
 from .engine_records import UnsupportedVersionError
 from .rows import INDEXES, LinkRow, RunRow
@@ -60,6 +60,10 @@ _DECIDE: dict[type, Callable[[Step, Any], None]] = {
     records.WorkerAlive: engine_records.decide_alive,
     records.WorkerLost: engine_records.decide_lost,
     records.WorkerStopped: engine_records.decide_stopped,
+    records.ChildStarted: children.decide_started,
+    records.ChildStartFailed: children.decide_start_failed,
+    records.ChildClosed: children.decide_closed,
+    records.ExternalAnswered: children.decide_answered,
 }
 _AT_ONCE: dict[type, Callable[[Step, Any], None]] = {
     records.LeaderElected: engine_records.decide_leader,
@@ -199,6 +203,9 @@ def _dispatch(step: Step, record: Record) -> None:
     decide = _DECIDE.get(type(record))
     if decide is None:
         step.dead_letter(f"{type(record).__name__} is no record of the topic {step.topics.events}")
+        return
+    if not step.hops and callers.is_from_a_workflow(record):
+        step.dead_letter(f"{type(record).__name__} of another workflow: only engines send these, forwarded")
         return
     workflow_id = getattr(record, "workflow_id", None)
     epoch = getattr(record, "epoch", None)

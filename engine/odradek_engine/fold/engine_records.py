@@ -12,6 +12,7 @@ from odradek_schemas.records import (
     ClockRead,
     EffectFailed,
     EffectsEmitted,
+    ForwardedRecord,
     LeaderElected,
     TaskReissued,
     TimerFired,
@@ -22,7 +23,7 @@ from odradek_schemas.records import (
 )
 from odradek_schemas.replies import SessionEnded
 
-from . import activities, continuing, events, keys
+from . import activities, callers, children, continuing, events, keys
 from . import tasks as workflow_tasks
 from .limits import check_id
 from .rows import ActivityRow, OutboxRow, SessionRow
@@ -97,6 +98,9 @@ def decide_effect_failed(step: Step, record: EffectFailed) -> None:
         if open_row is not None and (open_row.task_offset, open_row.task_index) == (record.offset, record.index):
             activities.fail_attempt(step, open_row, msgspec.structs.replace(failure, non_retryable=True))
             wake(step, body.workflow_id)
+    elif isinstance(body, ForwardedRecord):
+        children.undeliverable(step, body, record.reason)
+        callers.undeliverable(step, body, record.reason)
     if row.topic != step.topics.dead_letters:
         step.dead_letter(f"{row.topic} refused this effect: {record.reason}", row.value, row.key)
 

@@ -12,6 +12,8 @@ from odradek_schemas.common import RetryPolicy
 from . import events, keys
 from .rows import (
     ActivityRow,
+    ChildRow,
+    ExternalRow,
     LinkRow,
     OutboxRow,
     RequestRow,
@@ -222,6 +224,7 @@ def _started(state: State, e: events.Appended, started: history.WorkflowStarted)
         search_attributes=started.search_attributes,
         task_timeout_ms=started.task_timeout_ms,
         seed=started.seed,
+        parent=started.parent,
     )
     state.put(key, row)
 
@@ -319,9 +322,64 @@ def _timer_ended(state: State, run: RunRow, e: events.Appended, a: Any) -> _Chan
     return {"open_timers": run.open_timers - 1}
 
 
+def _child_initiated(state: State, run: RunRow, e: events.Appended, a: history.ChildWorkflowInitiated) -> _Changes:
+    row = ChildRow(
+        workflow_id=e.workflow_id,
+        run_id=e.run_id,
+        seq=a.seq,
+        initiated_event_id=e.event_id,
+        initiated_ms=e.time_ms,
+        child_workflow_id=a.workflow_id,
+        workflow_type=a.workflow_type,
+        parent_close_policy=a.parent_close_policy,
+    )
+    state.put(keys.child(e.workflow_id, e.run_id, a.seq), row)
+    return {"open_children": run.open_children + 1}
+
+
+def _child_started(state: State, run: RunRow, e: events.Appended, a: history.ChildWorkflowStarted) -> _Changes:
+    key = keys.child(e.workflow_id, e.run_id, a.seq)
+    state.put(key, replace(state.get(key), child_run_id=a.run_id))
+    return {}
+
+
+def _child_cancel_requested(state: State, run: RunRow, e: events.Appended, a: Any) -> _Changes:
+    key = keys.child(e.workflow_id, e.run_id, a.seq)
+    state.put(key, replace(state.get(key), cancel_requested=True))
+    return {}
+
+
+def _child_ended(state: State, run: RunRow, e: events.Appended, a: Any) -> _Changes:
+    state.delete(keys.child(e.workflow_id, e.run_id, a.seq))
+    return {"open_children": run.open_children - 1}
+
+
+def _external_requested(state: State, run: RunRow, e: events.Appended, a: Any) -> _Changes:
+    row = ExternalRow(
+        workflow_id=e.workflow_id,
+        run_id=e.run_id,
+        seq=a.seq,
+        requested_event_id=e.event_id,
+        is_signal=isinstance(a, history.ExternalSignalRequested),
+    )
+    state.put(keys.external(e.workflow_id, e.run_id, a.seq), row)
+    return {"open_externals": run.open_externals + 1}
+
+
+def _external_answered(state: State, run: RunRow, e: events.Appended, a: Any) -> _Changes:
+    state.delete(keys.external(e.workflow_id, e.run_id, a.seq))
+    return {"open_externals": run.open_externals - 1}
+
+
 def _closed(state: State, run: RunRow, e: events.Appended, a: Any) -> _Changes:
     """What was open of the run is gone with it."""
-    for table, count in ((keys.ACTIVITY, run.open_activities), (keys.TIMER, run.open_timers)):
+    counts = {
+        keys.ACTIVITY: run.open_activities,
+        keys.TIMER: run.open_timers,
+        keys.CHILD: run.open_children,
+        keys.EXTERNAL: run.open_externals,
+    }
+    for table, count in counts.items():
         if count:
             for key, _ in list(state.scan(keys.of_run(table, e.workflow_id, e.run_id))):
                 state.delete(key)
@@ -335,6 +393,8 @@ def _closed(state: State, run: RunRow, e: events.Appended, a: Any) -> _Changes:
         "task_retry_ms": 0,
         "open_activities": 0,
         "open_timers": 0,
+        "open_children": 0,
+        "open_externals": 0,
     }
 
 
@@ -363,6 +423,21 @@ _HISTORY: dict[type, Callable[[State, RunRow, events.Appended, Any], _Changes]] 
     history.TimerStarted: _timer_started,
     history.TimerFired: _timer_ended,
     history.TimerCancelled: _timer_ended,
+    history.ChildWorkflowInitiated: _child_initiated,
+    history.ChildWorkflowStarted: _child_started,
+    history.ChildWorkflowCancelRequested: _child_cancel_requested,
+    history.ChildWorkflowStartFailed: _child_ended,
+    history.ChildWorkflowCompleted: _child_ended,
+    history.ChildWorkflowFailed: _child_ended,
+    history.ChildWorkflowCancelled: _child_ended,
+    history.ChildWorkflowTerminated: _child_ended,
+    history.ChildWorkflowTimedOut: _child_ended,
+    history.ExternalSignalRequested: _external_requested,
+    history.ExternalCancelRequested: _external_requested,
+    history.ExternalSignalDelivered: _external_answered,
+    history.ExternalSignalFailed: _external_answered,
+    history.ExternalCancelDelivered: _external_answered,
+    history.ExternalCancelFailed: _external_answered,
     **dict.fromkeys(history.CLOSES, _closed),
 }
 

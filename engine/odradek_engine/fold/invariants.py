@@ -23,6 +23,7 @@ def problems(state: State) -> list[str]:
         *_runs(state),
         *_activities(state),
         *_timers(state),
+        *_children(state),
         *_history(state),
         *_chains(state),
     ]
@@ -105,6 +106,20 @@ def _timers(state: State) -> Iterator[str]:
     for _, row in _rows(state, keys.TIMER):
         if not _belongs_to_open_run(state, row.workflow_id, row.run_id):
             yield f"timer {row.seq} of run {row.run_id} of {row.workflow_id!r} belongs to no open run"
+
+
+def _children(state: State) -> Iterator[str]:
+    """Children and messages to other workflows are counted by their runs, which are open."""
+    children = Counter((row.workflow_id, row.run_id) for _, row in _rows(state, keys.CHILD))
+    externals = Counter((row.workflow_id, row.run_id) for _, row in _rows(state, keys.EXTERNAL))
+    for _, run in _rows(state, keys.CURRENT):
+        counted = (run.open_children, run.open_externals)
+        found = (children[run.workflow_id, run.run_id], externals[run.workflow_id, run.run_id])
+        if counted != found:
+            yield f"{_name(run)} counts {counted} children and messages to others, there are {found}"
+    for workflow_id, run_id in children.keys() | externals.keys():
+        if not _belongs_to_open_run(state, workflow_id, run_id):
+            yield f"a child or a message of run {run_id} of {workflow_id!r} belongs to no open run"
 
 
 def _belongs_to_open_run(state: State, workflow_id: str, run_id: str) -> bool:

@@ -12,6 +12,7 @@ PARTITION = b"p"
 SESSION, HELD, CURRENT, EARLIER = b"s", b"h", b"w", b"o"
 ACTIVITY, TIMER, EVENT = b"a", b"t", b"e"
 REQUEST, EXPIRY, DUE, OUT = b"r", b"x", b"d", b"i"
+CHILD, EXTERNAL = b"k", b"y"
 OUTBOX, TAIL, SOURCE, WAITING = b"q", b"n", b"m", b"u"
 
 
@@ -55,6 +56,14 @@ def activity(workflow_id: str, run_id: str, seq: int) -> bytes:
 
 def timer(workflow_id: str, run_id: str, seq: int) -> bytes:
     return of_run(TIMER, workflow_id, run_id) + number(seq)
+
+
+def child(workflow_id: str, run_id: str, seq: int) -> bytes:
+    return of_run(CHILD, workflow_id, run_id) + number(seq)
+
+
+def external(workflow_id: str, run_id: str, seq: int) -> bytes:
+    return of_run(EXTERNAL, workflow_id, run_id) + number(seq)
 
 
 def event(workflow_id: str, run_id: str, event_id: int) -> bytes:

@@ -8,6 +8,7 @@ import msgspec
 from odradek_schemas import InvalidNameError, check_name
 from odradek_schemas.commands import ContinueAsNewWorkflow, ScheduleActivity
 from odradek_schemas.common import Failure, Payload, RetryPolicy
+from odradek_schemas.records import StartWorkflow
 
 MAX_ID_BYTES = 1000
 MAX_DURATION_MS = 1000 * 366 * 24 * 3600 * 1000
@@ -110,6 +111,27 @@ def check_continue_as_new(command: ContinueAsNewWorkflow) -> None:
     check_search_attributes(command.search_attributes)
     for kept in command.kept:
         check_id("signal", kept.signal)
+
+
+def check_start(record: StartWorkflow) -> None:
+    """Raise ValueError for a start that could not be carried out."""
+    check_id("workflow_id", record.workflow_id)
+    check_id("workflow_type", record.workflow_type)
+    check_queue(record.task_queue)
+    if record.signal:
+        check_id("signal", record.signal)
+    check_choice("id_conflict_policy", record.id_conflict_policy, ("fail", "use_existing", "terminate_existing"))
+    check_choice("id_reuse_policy", record.id_reuse_policy, ("allow", "allow_if_failed", "reject"))
+    check_durations(record, "execution_timeout_ms", "run_timeout_ms", "task_timeout_ms", "start_delay_ms")
+    check_retry_policy(record.retry_policy)
+    check_cron(record.cron_schedule)
+    check_search_attributes(record.search_attributes)
+
+
+def check_choice(field: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise ValueError for a value that is none of those allowed."""
+    if value not in allowed:
+        raise ValueError(f"{field} {value[:40]!r}: use one of {', '.join(allowed)}")
 
 
 def shorten(failure: Failure, depth: int = 0) -> Failure:

@@ -23,10 +23,10 @@ from odradek_schemas.records import (
     UnpauseWorkflow,
 )
 
-from . import activities, events, keys
+from . import activities, callers, events, keys
 from .cancelling import end_cancelled
 from .closing import close
-from .limits import check_cron, check_durations, check_id, check_queue, check_retry_policy, check_search_attributes
+from .limits import check_id, check_start
 from .outcomes import Outcome, not_open
 from .pausing import change_activity, check_change, pause, unpause
 from .reset import REAPPLY, reset
@@ -52,12 +52,15 @@ def decide_request(step: Step, record: AnyRequest) -> None:
     """Answer a request: from memory if it was seen, as expired if it is late, else by doing it."""
     problem = _problem(record)
     if problem:
-        step.dead_letter(problem)
-        step.reply(record.request, "invalid", message=problem)
+        if not callers.answer(step, record, Outcome("invalid", message=problem, accepted=False)):
+            step.dead_letter(problem)
+            step.reply(record.request, "invalid", message=problem)
         return
     request = record.request
     if request is None:
-        _report(step, _do(step, record))
+        done = _do(step, record)
+        if not callers.answer(step, record, done):
+            _report(step, done)
         return
     known = step.state.row(keys.request(record.workflow_id, request.request_id), RequestRow)
     if known is not None and known.expire_ms >= step.now:
@@ -114,7 +117,7 @@ def _problem(record: AnyRequest) -> str:
         if record.request is not None:
             check_id("request_id", record.request.request_id)
         if isinstance(record, StartWorkflow):
-            _check_start(record)
+            check_start(record)
         elif isinstance(record, SignalWorkflow):
             check_id("signal", record.signal)
         elif isinstance(record, (CompleteActivity, FailActivity)):
@@ -126,23 +129,6 @@ def _problem(record: AnyRequest) -> str:
     except ValueError as error:
         return f"{type(record).__name__}: {error}"
     return ""
-
-
-def _check_start(record: StartWorkflow) -> None:
-    check_id("workflow_type", record.workflow_type)
-    check_queue(record.task_queue)
-    if record.signal:
-        check_id("signal", record.signal)
-    for field, value, allowed in (
-        ("id_conflict_policy", record.id_conflict_policy, ("fail", "use_existing", "terminate_existing")),
-        ("id_reuse_policy", record.id_reuse_policy, ("allow", "allow_if_failed", "reject")),
-    ):
-        if value not in allowed:
-            raise ValueError(f"{field} {value!r}: use one of {', '.join(allowed)}")
-    check_durations(record, "execution_timeout_ms", "run_timeout_ms", "task_timeout_ms", "start_delay_ms")
-    check_retry_policy(record.retry_policy)
-    check_cron(record.cron_schedule)
-    check_search_attributes(record.search_attributes)
 
 
 # ---------------------------------------------------------------- the requests
@@ -188,6 +174,7 @@ def _start(step: Step, record: StartWorkflow) -> Outcome:
             start_delay_ms=record.start_delay_ms,
             cron_schedule=record.cron_schedule,
             cron_pending=bool(record.cron_schedule) and not record.start_delay_ms,
+            parent=record.parent,
         ),
     )
     if record.signal:
@@ -208,8 +195,16 @@ def _signal_open(step: Step, record: StartWorkflow, run: RunRow, outcome: str) -
     return Outcome(outcome, run.run_id)
 
 
-def _signal(step: Step, record: SignalWorkflow) -> Outcome:
+def _receiver(step: Step, record: SignalWorkflow | CancelWorkflow | TerminateWorkflow) -> RunRow | None:
+    """The open run that is meant. A parent means the child that its command started, through all that continue it."""
     run = step.open_run(record.workflow_id, record.run_id)
+    if run is None or (record.child_of is not None and run.parent != record.child_of):
+        return None
+    return run
+
+
+def _signal(step: Step, record: SignalWorkflow) -> Outcome:
+    run = _receiver(step, record)
     if run is None:
         return not_open(step, record.workflow_id)
     request_id = record.request.request_id if record.request else ""
@@ -223,7 +218,7 @@ def _signal(step: Step, record: SignalWorkflow) -> Outcome:
 
 
 def _cancel(step: Step, record: CancelWorkflow) -> Outcome:
-    run = step.open_run(record.workflow_id, record.run_id)
+    run = _receiver(step, record)
     if run is None:
         return not_open(step, record.workflow_id)
     if not run.cancel_requested:
@@ -235,7 +230,7 @@ def _cancel(step: Step, record: CancelWorkflow) -> Outcome:
 
 
 def _terminate(step: Step, record: TerminateWorkflow) -> Outcome:
-    run = step.open_run(record.workflow_id, record.run_id)
+    run = _receiver(step, record)
     if run is None:
         return not_open(step, record.workflow_id)
     close(step, run, WorkflowTerminated(reason=record.reason))

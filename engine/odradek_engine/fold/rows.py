@@ -7,7 +7,7 @@ keep them in step.
 from __future__ import annotations
 
 import msgspec
-from odradek_schemas.common import Failure, Payload, RetryPolicy
+from odradek_schemas.common import Caller, Failure, Payload, RetryPolicy
 
 from . import keys
 
@@ -97,6 +97,9 @@ class RunRow(Row, frozen=True):
     paused: bool = False
     pause_reason: str = ""
     seed: str = ""
+    open_children: int = 0
+    open_externals: int = 0
+    parent: Caller | None = None
 
     @property
     def is_open(self) -> bool:
@@ -210,6 +213,31 @@ class TimerRow(Row, frozen=True):
         return (keys.due(self.due_ms, b"F", key),)
 
 
+class ChildRow(Row, frozen=True):
+    """A child that has not ended, as its parent knows it. `child_run_id` empty: it is still being started."""
+
+    workflow_id: str
+    run_id: str
+    seq: int
+    initiated_event_id: int
+    initiated_ms: int
+    child_workflow_id: str
+    workflow_type: str
+    parent_close_policy: str
+    child_run_id: str = ""
+    cancel_requested: bool = False
+
+
+class ExternalRow(Row, frozen=True):
+    """A message to another workflow that is unanswered. `is_signal`: else it asks for cancellation."""
+
+    workflow_id: str
+    run_id: str
+    seq: int
+    requested_event_id: int
+    is_signal: bool
+
+
 class RequestRow(Row, frozen=True):
     """A request's stored answer, until `expire_ms` (rule Q1)."""
 
@@ -255,6 +283,8 @@ TABLES: dict[bytes, type[Row]] = {
     keys.EARLIER: RunRow,
     keys.ACTIVITY: ActivityRow,
     keys.TIMER: TimerRow,
+    keys.CHILD: ChildRow,
+    keys.EXTERNAL: ExternalRow,
     keys.REQUEST: RequestRow,
     keys.OUTBOX: OutboxRow,
     keys.TAIL: LinkRow,

@@ -9,7 +9,7 @@ import msgspec
 
 from .. import errors
 from .._client import Client
-from .._description import PendingActivity, WorkflowDescription
+from .._description import PendingActivity, PendingChild, WorkflowDescription
 from .._export import ExportedHistory, history_from_json
 from .._handle import WorkflowHandle
 from .errors import failure_of
@@ -156,6 +156,10 @@ class ClientService:
         shown["pending_timers"] = [
             {"seq": t.seq, "due_time": t.due_time, "due_in": left(t.due_time), "summary": t.summary}
             for t in found.pending_timers
+        ]
+        shown["pending_children"] = [
+            {"workflow_id": child.id, **{n: getattr(child, n) for n in PendingChild.__dataclass_fields__ if n != "id"}}
+            for child in found.pending_children
         ]
         shown["task_failure"] = failure and {
             "cause": found.task_failure_cause,

@@ -39,12 +39,15 @@ def print_description(found: Mapping[str, Any]) -> None:
     if found["close_time"]:
         lines.append(("Closed", f"{date_and_time(found['close_time'])}, after {_elapsed(found)}"))
     lines.append(("History", f"{_count(found['history_length'], 'event')}, {found['history_size']:,} bytes"))
+    if found["parent_id"]:
+        lines.append(("Parent", f"{found['parent_id']} (run {found['parent_run_id']})"))
     if found["memo"]:
         lines.append(("Memo", compact(found["memo"])))
     for name, value in lines:
         stdout.print(Text(f"{name:<11}", "dim"), value, soft_wrap=True)
     _print_activities(found["pending_activities"])
     _print_timers(found["pending_timers"])
+    _print_children(found["pending_children"])
     _print_task_failure(found["task_failure"])
     failing = found["task_failure"] is not None
     for warning in found["warnings"]:
@@ -101,6 +104,18 @@ def _print_timers(pending: list[dict[str, Any]]) -> None:
     stdout.print(table)
 
 
+def _print_children(pending: list[dict[str, Any]]) -> None:
+    if not pending:
+        return
+    table = _table("Pending children", "Workflow", "Type", "State", "When this one closes")
+    for child in pending:
+        policy = child["parent_close_policy"].replace("_", " ")
+        state = child["state"].replace("_", " ")
+        table.add_row(Text(child["workflow_id"]), Text(child["workflow_type"]), state, policy)
+    stdout.print()
+    stdout.print(table)
+
+
 def _print_task_failure(failure: Mapping[str, Any] | None) -> None:
     """A defect in the workflow's code: the workflow stays open, and goes on with a fixed deployment."""
     if failure is None:
@@ -152,9 +167,15 @@ def _style(kind: str) -> str:
 
 
 def _names_of_steps(events: list[dict[str, Any]]) -> dict[int, str]:
-    """The names of activities by the number of their step."""
-    scheduled = (event["attributes"] for event in events if event["type"] == "ActivityScheduled")
-    return {attributes["seq"]: attributes["activity_type"] for attributes in scheduled}
+    """The names of activities, children and messages by the number of their step."""
+    fields = {
+        "ActivityScheduled": "activity_type",
+        "ChildWorkflowInitiated": "workflow_type",
+        "ExternalSignalRequested": "signal",
+        "ExternalCancelRequested": "workflow_id",
+    }
+    steps = ((event["attributes"], fields[event["type"]]) for event in events if event["type"] in fields)
+    return {attributes["seq"]: attributes[field] for attributes, field in steps}
 
 
 @dataclass(frozen=True)
@@ -230,6 +251,19 @@ def _of_activity(a: Mapping[str, Any], c: _Context) -> str:
     return c.name(a)
 
 
+def _child_initiated(a: Mapping[str, Any], c: _Context) -> str:
+    return f"{_call(a['workflow_type'], a['input'], c)} as {a['workflow_id']}"
+
+
+def _child(a: Mapping[str, Any], c: _Context) -> str:
+    said = a.get("reason") or a.get("timeout_type") or a.get("message") or ""
+    return f"{c.name(a)}{': ' * bool(said)}{c.short(said)}"
+
+
+def _signal_requested(a: Mapping[str, Any], c: _Context) -> str:
+    return f"{_call(a['signal'], a['input'], c)} to {a['workflow_id']}"
+
+
 def _timer_started(a: Mapping[str, Any], c: _Context) -> str:
     return f"{_timer(a, c)}, to fire in {duration((a['due_ms'] - c.time_ms) / 1000)}"
 
@@ -270,6 +304,21 @@ _DESCRIBE: dict[str, _Describe] = {
     "TimerStarted": _timer_started,
     "TimerFired": _timer,
     "TimerCancelled": _timer,
+    "ChildWorkflowInitiated": _child_initiated,
+    "ChildWorkflowStarted": _child,
+    "ChildWorkflowStartFailed": _child,
+    "ChildWorkflowCompleted": _completed,
+    "ChildWorkflowFailed": _failed,
+    "ChildWorkflowCancelled": _child,
+    "ChildWorkflowTerminated": _child,
+    "ChildWorkflowTimedOut": _child,
+    "ChildWorkflowCancelRequested": _child,
+    "ExternalSignalRequested": _signal_requested,
+    "ExternalSignalDelivered": _child,
+    "ExternalSignalFailed": _child,
+    "ExternalCancelRequested": _child,
+    "ExternalCancelDelivered": _child,
+    "ExternalCancelFailed": _child,
     "WorkflowCompleted": _result,
     "WorkflowFailed": _failure,
     "WorkflowCancelled": _failure,
