@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 from odradek_engine.fold import Folded, MemoryStorage, State, fold, keys
 from odradek_engine.fold.rows import ActivityRow, RunRow
-from odradek_schemas import commands, encode, partition_of, records, task_token, tasks
-from odradek_schemas.common import Failure, Payload, Position, Record, Request, RetryPolicy
+from odradek_schemas import commands, encode, partition_of, records, task_token
+from odradek_schemas.common import Failure, Payload, Record, Request, RetryPolicy
 
 from .harness import T0, TOPICS, YEAR_MS, Entry
+from .streams_more import MORE, forwarded
 
 PARTITIONS = 3
 ODD_NUMBERS = (-(2**62), -2, -1, 0, 1, 7, 2**31, 2**62)
@@ -35,7 +36,7 @@ class Stream:
         self.ids = [i for i in (f"w{n}" for n in range(40)) if partition_of(i.encode(), PARTITIONS) == 0][:5]
         self.elsewhere = next(i for i in (f"w{n}" for n in range(40)) if i not in self.ids)
         self._counter = 0
-        self._chains: dict[int, int] = {}
+        self.chains: dict[int, int] = {}
 
     # ------------------------------------------------------------ drawing
 
@@ -383,15 +384,7 @@ def _lost(s: Stream) -> Record:
 
 
 def _forwarded(s: Stream) -> Record:
-    source = s.rng.choice((1, 2))
-    last = s._chains.get(source, -1)
-    s._chains[source] = last + 1
-    position = Position(
-        partition=source, offset=last + 1, index=0, previous_offset=last + (s.rng.random() < 0.05), previous_index=0
-    )
-    if s.rng.random() < 0.1:
-        return tasks.VoidEffect(position=position)
-    return records.ForwardedRecord(position=position, key=b"key", value=encode(s._record()))
+    return forwarded(s, None if s.rng.random() < 0.1 else s._record())
 
 
 _TABLE: list[tuple[Callable[[Stream], Record], int]] = [
@@ -422,6 +415,7 @@ _TABLE: list[tuple[Callable[[Stream], Record], int]] = [
     (_reissued, 3),
     (_lost, 2),
     (_forwarded, 4),
+    *MORE,
 ]
 _KINDS = [kind for kind, _ in _TABLE]
 _WEIGHTS = [weight for _, weight in _TABLE]
