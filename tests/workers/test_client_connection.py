@@ -12,7 +12,6 @@ from odradek import (
     Client,
     DataConverter,
     RequestTimeoutError,
-    WorkflowHandle,
 )
 from odradek._connection import Connection
 from odradek._handle import Target
