@@ -181,7 +181,6 @@ def children() -> str:
         "from ._continuing import begin_next",
         "from ._handle import ChildWorkflowHandle",
         imported_types("ChildOptions", "ContinueOptions"),
-        "from .errors import not_available",
     ])  # fmt: skip
     docstring = "What a workflow calls to start other runs, typed by their arguments."
     header = HEADER.format(docstring=docstring, imports=imports)
