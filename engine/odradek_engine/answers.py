@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 from odradek_schemas import decode, history
-from odradek_schemas.common import Failure
 from odradek_schemas.identity import task_token
 from odradek_schemas.replies import (
     HistoryPage,
@@ -16,6 +15,7 @@ from odradek_schemas.replies import (
 )
 
 from .fold import State, keys
+from .fold.outcomes import terminated, timed_out
 from .fold.rows import ActivityRow, ChildRow, RunRow, SessionRow
 from .sessions import Sessions
 
@@ -39,11 +39,9 @@ def result(state: State, run: RunRow, client_id: str, request_id: str) -> Workfl
     closing = event.attributes if isinstance(event, history.HistoryEvent) else None
     failure = getattr(closing, "failure", None)
     if isinstance(closing, history.WorkflowTerminated):
-        failure = Failure(message=closing.reason or "terminated", type="Terminated", kind="terminated")
+        failure = terminated(closing.reason or "terminated")
     elif isinstance(closing, history.WorkflowTimedOut):
-        kind = closing.timeout_type
-        message = f"the workflow reached its {kind}_timeout"
-        failure = Failure(message=message, type="Timeout", kind="timeout", timeout_type=kind)
+        failure = timed_out(closing.timeout_type)
     return WorkflowResult(
         client_id=client_id,
         request_id=request_id,

@@ -324,7 +324,7 @@ class Processor:
             times.append(self._flush_at)
         if self.leadership.leading:
             times.append(now + (self.due.next_ms() - self._clock.now_ms()) / 1000)
-            if self.sessions.room():
+            if self.sessions.has_room():
                 times.append(self._handover_at)
             if self.emitter.unmarked_effects:
                 times.append(self._mark_at)

@@ -115,13 +115,19 @@ class Sessions:
 
     def room(self) -> dict[str, Room]:
         """By activity queue, the room that its workers have. Only those that were heard just now count."""
-        now = self._clock.monotonic()
         found: dict[str, Room] = {}
-        for worker in self._workers.values():
-            if worker.room > 0 and worker.partitions and now - worker.heard_at <= FRESH_S:
-                for queue in worker.activity_queues:
-                    found.setdefault(queue, []).append((worker.room, worker.partitions))
+        for worker in self._with_room():
+            for queue in worker.activity_queues:
+                found.setdefault(queue, []).append((worker.room, worker.partitions))
         return found
+
+    def has_room(self) -> bool:
+        """Whether any worker that was heard just now could begin an activity."""
+        return any(True for _ in self._with_room())
+
+    def _with_room(self) -> Iterator[_Worker]:
+        now = self._clock.monotonic()
+        return (w for w in self._workers.values() if w.room > 0 and w.partitions and now - w.heard_at <= FRESH_S)
 
     def _alive(self) -> Iterator[_Worker]:
         now = self._clock.monotonic()

@@ -11,8 +11,9 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 
+from . import refusals
 from .membership import Group, Member
-from .protocol import Committed, LogError, OnDelivery, Record, RecordTooLargeError, TopicPartition, TopicSpec
+from .protocol import Committed, LogError, OnDelivery, Record, TopicPartition, TopicSpec
 
 logger = logging.getLogger(__name__)
 
@@ -111,9 +112,7 @@ class MemoryLog:
     def check_known(self, partition: TopicPartition) -> None:
         """Raise LogError if there is no such partition."""
         if partition not in self.records:
-            raise LogError(
-                f"there is no topic {partition.topic!r} with a partition {partition.partition}: create it first"
-            )
+            raise refusals.unknown_partition(partition)
 
     def append(self, where: TopicPartition, key: bytes, value: bytes, report: OnDelivery) -> None:
         """Append, or find out why not; report it later."""
@@ -121,11 +120,9 @@ class MemoryLog:
             error: LogError | None = None
             offset = -1
             if where not in self.records:
-                error = LogError(f"there is no topic {where.topic!r} with a partition {where.partition}: create it")
+                error = refusals.unknown_partition(where)
             elif len(key) + len(value) > self.max_record_bytes:
-                error = RecordTooLargeError(
-                    f"a record of {len(key) + len(value):,} bytes is above the log's limit of {self.max_record_bytes:,}"
-                )
+                error = refusals.too_large(where, len(key) + len(value), self.max_record_bytes)
             else:
                 stored = self.records[where]
                 offset = len(stored)
@@ -180,7 +177,7 @@ class MemoryProducer:
     def send(self, topic: str, partition: int, key: bytes, value: bytes, on_delivery: OnDelivery | None = None) -> None:
         with self._log.lock:
             if self._closed:
-                raise LogError("the producer is closed: ask the log for a new one")
+                raise refusals.producer_closed()
             self._out += 1
 
             def report(offset: int, error: LogError | None) -> None:
@@ -237,7 +234,7 @@ class MemoryConsumer:
         with self._log.lock:
             self._check()
             if self._member is not None:
-                raise LogError("this consumer is in a group: use another one to read partitions by hand")
+                raise refusals.in_a_group()
             for where in positions:
                 self._log.check_known(where)
             self._paused &= positions.keys()
@@ -253,7 +250,7 @@ class MemoryConsumer:
         with self._log.lock:
             self._check()
             if self._member is not None or self._positions:
-                raise LogError("this consumer already reads: subscribe with a new one")
+                raise refusals.already_reads()
             self._on_assigned, self._on_revoked = on_assigned, on_revoked
             self._member = self._log.group(group).join(topics, self.wake)
 
@@ -348,7 +345,7 @@ class MemoryConsumer:
     def commit(self, positions: Mapping[TopicPartition, Committed]) -> None:
         with self._log.lock:
             if self._member is None:
-                raise LogError("only a member of a group can commit: subscribe first")
+                raise refusals.not_a_member()
             self._member.group.commit(self._member, dict(positions))
 
     def wake(self) -> None:
@@ -371,8 +368,8 @@ class MemoryConsumer:
 
     def _check_ours(self, partition: TopicPartition) -> None:
         if partition not in self._positions:
-            raise LogError(f"{partition.topic}/{partition.partition} is not assigned to this consumer")
+            raise refusals.not_assigned(partition)
 
     def _check(self) -> None:
         if self._closed:
-            raise LogError("the consumer is closed: ask the log for a new one")
+            raise refusals.consumer_closed()

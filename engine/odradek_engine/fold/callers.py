@@ -23,7 +23,7 @@ from odradek_schemas.records import (
 )
 
 from .limits import shorten
-from .outcomes import Outcome
+from .outcomes import Outcome, terminated, timed_out
 from .rows import RunRow
 from .step import Step
 
@@ -106,11 +106,9 @@ def _end(closing: history.Attributes) -> tuple[str, Failure | None] | None:
     if isinstance(closing, history.WorkflowCancelled):
         return "cancelled", closing.failure
     if isinstance(closing, history.WorkflowTerminated):
-        return "terminated", Failure(message=closing.reason, type="Terminated", kind="terminated")
+        return "terminated", terminated(closing.reason)
     if isinstance(closing, history.WorkflowTimedOut):
-        kind = closing.timeout_type
-        message = f"the workflow reached its {kind}_timeout"
-        return "timed_out", Failure(message=message, type="Timeout", kind="timeout", timeout_type=kind)
+        return "timed_out", timed_out(closing.timeout_type)
     return None
 
 

@@ -126,9 +126,8 @@ def _check_command(step: Step, run: RunRow, command: commands.Command, numbers: 
         return
     if command.seq < 1 or command.seq in numbers:
         raise ValueError(f"seq {command.seq}: numbers count from 1, each is used once")
-    if any(row is not None for row in (step.open_activity(run, command.seq), step.timer(run, command.seq))) or (
-        children.is_open(step, run, command.seq)
-    ):
+    seq = command.seq
+    if step.open_activity(run, seq) is not None or step.timer(run, seq) is not None or children.is_open(step, run, seq):
         raise ValueError(f"seq {command.seq} is in use")
     numbers.add(command.seq)
     if isinstance(command, commands.ScheduleActivity):

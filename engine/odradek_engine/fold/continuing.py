@@ -16,6 +16,7 @@ from odradek_schemas.history import HistoryEvent, WorkflowStarted
 
 from . import keys, retry
 from .closing import close, end
+from .outcomes import timed_out
 from .rows import RunRow
 from .step import Step
 from .tasks import wake
@@ -84,9 +85,7 @@ def time_out(step: Step, run: RunRow, timeout_type: str) -> None:
     if timeout_type == "execution":
         close(step, run, closing)
         return
-    message = f"the workflow reached its {timeout_type}_timeout"
-    failure = Failure(message=message, type="Timeout", kind="timeout", timeout_type=timeout_type)
-    _after_failure(step, run, closing, failure, -1, 0)
+    _after_failure(step, run, closing, timed_out(timeout_type), -1, 0)
 
 
 def _after_failure(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from odradek_schemas.common import Failure
+
 from .step import Step
 
 
@@ -14,6 +16,17 @@ class Outcome(NamedTuple):
     run_id: str = ""
     message: str = ""
     accepted: bool = True
+
+
+def timed_out(timeout_type: str) -> Failure:
+    """Why a run ended that reached one of its timeouts."""
+    message = f"the workflow reached its {timeout_type}_timeout"
+    return Failure(message=message, type="Timeout", kind="timeout", timeout_type=timeout_type)
+
+
+def terminated(reason: str) -> Failure:
+    """Why a run ended that somebody terminated; `reason` is what they said."""
+    return Failure(message=reason, type="Terminated", kind="terminated")
 
 
 def not_open(step: Step, workflow_id: str) -> Outcome:

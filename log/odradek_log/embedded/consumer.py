@@ -7,8 +7,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from .. import refusals
 from ..membership import Member
-from ..protocol import Committed, LogError, OnDelivery, Record, RecordTooLargeError, TopicPartition
+from ..protocol import Committed, LogError, OnDelivery, Record, TopicPartition
 from .partition import Partition, Signal
 from .writer import Append, Session
 
@@ -28,7 +29,7 @@ class EmbeddedProducer:
 
     def send(self, topic: str, partition: int, key: bytes, value: bytes, on_delivery: OnDelivery | None = None) -> None:
         if self._session.closed:
-            raise LogError("the producer is closed: ask the log for a new one")
+            raise refusals.producer_closed()
         log = self._log
         target = log.find(topic, partition)
         error: LogError | None = None
@@ -36,10 +37,7 @@ class EmbeddedProducer:
             target = log.nowhere
             error = log.unknown(topic, partition)
         elif len(key) + len(value) > log.max_record_bytes:
-            error = RecordTooLargeError(
-                f"a record of {len(key) + len(value):,} bytes for {topic}/{partition} is above the log's limit of "
-                f"{log.max_record_bytes:,}: make it smaller, or keep the large part elsewhere"
-            )
+            error = refusals.too_large(TopicPartition(topic, partition), len(key) + len(value), log.max_record_bytes)
             key = value = b""
         item = Append(target, key, value, on_delivery, self._session)
         item.error = error
@@ -96,7 +94,7 @@ class EmbeddedConsumer:
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
         self._check()
         if self._member is not None:
-            raise LogError("this consumer is in a group: use another one to read partitions by hand")
+            raise refusals.in_a_group()
         for gone in self._readers.keys() - positions.keys():
             self._remove(gone)
         for partition, offset in positions.items():
@@ -109,7 +107,7 @@ class EmbeddedConsumer:
     def subscribe(self, group: str, topics: Iterable[str], on_assigned: OnAssigned, on_revoked: OnRevoked) -> None:
         self._check()
         if self._member is not None or self._readers:
-            raise LogError("this consumer already reads: subscribe with a new one")
+            raise refusals.already_reads()
         self._on_assigned, self._on_revoked = on_assigned, on_revoked
         self._member = self._log.groups.join(group, topics, self.signal.set)
 
@@ -132,7 +130,7 @@ class EmbeddedConsumer:
         try:
             return self._readers[partition]
         except KeyError:
-            raise LogError(f"{partition.topic}/{partition.partition} is not assigned to this consumer") from None
+            raise refusals.not_assigned(partition) from None
 
     def _add(self, partition: TopicPartition, offset: int) -> None:
         target = self._log.find(*partition)
@@ -223,7 +221,7 @@ class EmbeddedConsumer:
 
     def commit(self, positions: Mapping[TopicPartition, Committed]) -> None:
         if self._member is None:
-            raise LogError("only a member of a group can commit: subscribe first")
+            raise refusals.not_a_member()
         self._log.groups.commit(self._member, positions)
 
     def close(self) -> None:
@@ -242,5 +240,5 @@ class EmbeddedConsumer:
 
     def _check(self) -> None:
         if self._closed:
-            raise LogError("the consumer is closed: ask the log for a new one")
+            raise refusals.consumer_closed()
         self._log.check_open()

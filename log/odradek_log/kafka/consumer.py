@@ -11,7 +11,8 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as Position
 
-from ..protocol import Committed, LogError, LogUnavailableError, Record, TopicPartition
+from .. import refusals
+from ..protocol import Committed, LogUnavailableError, Record, TopicPartition
 from .errors import kafka_error, translate
 from .wakeable import WakeableConsumer
 
@@ -82,7 +83,7 @@ class KafkaConsumer:
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
         self._check()
         if self._group:
-            raise LogError("this consumer is in a group: use another one to read partitions by hand")
+            raise refusals.in_a_group()
         self._stop([p for p in self._positions if positions.get(p) != self._positions[p]])
         self._begin({p: offset for p, offset in positions.items() if p not in self._positions})
 
@@ -129,7 +130,7 @@ class KafkaConsumer:
     def _check_ours(self, partition: TopicPartition) -> None:
         self._check()
         if partition not in self._positions:
-            raise LogError(f"{partition.topic}/{partition.partition} is not assigned to this consumer")
+            raise refusals.not_assigned(partition)
 
     # ------------------------------------------------------------ reading
 
@@ -197,7 +198,7 @@ class KafkaConsumer:
     def subscribe(self, group: str, topics: Iterable[str], on_assigned: OnAssigned, on_revoked: OnRevoked) -> None:
         self._check()
         if self._opened is not None:
-            raise LogError("this consumer already reads: subscribe with a new one")
+            raise refusals.already_reads()
         self._group = True
         self._on_assigned, self._on_revoked = on_assigned, on_revoked
         self._open(group).consumer.subscribe(
@@ -257,7 +258,7 @@ class KafkaConsumer:
 
     def commit(self, positions: Mapping[TopicPartition, Committed]) -> None:
         if not self._group:
-            raise LogError("only a member of a group can commit: subscribe first")
+            raise refusals.not_a_member()
         ours = {p: committed for p, committed in positions.items() if p in self._positions}
         for partition, committed in ours.items():
             if len(committed.metadata) > _METADATA_LIMIT:
@@ -300,4 +301,4 @@ class KafkaConsumer:
 
     def _check(self) -> None:
         if self._closed:
-            raise LogError("the consumer is closed: ask the log for a new one")
+            raise refusals.consumer_closed()

@@ -12,7 +12,8 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from ..protocol import LogError, OnDelivery, RecordTooLargeError, TopicPartition
+from .. import refusals
+from ..protocol import LogError, OnDelivery, TopicPartition
 from .errors import kafka_error, translate, wrong_setting
 
 _log = logging.getLogger("odradek.log")
@@ -75,10 +76,7 @@ class KafkaProducer:
         where = TopicPartition(topic, partition)
         if len(key) + len(value) > self._max_record_bytes:
             self._begin()
-            error = RecordTooLargeError(
-                f"a record of {len(key) + len(value):,} bytes for {topic}/{partition} is above the log's limit of "
-                f"{self._max_record_bytes:,}: make it smaller, or keep the large part elsewhere"
-            )
+            error = refusals.too_large(TopicPartition(topic, partition), len(key) + len(value), self._max_record_bytes)
             self._refuse(where, on_delivery, error)
             return
         self._begin()
@@ -99,7 +97,7 @@ class KafkaProducer:
     def _begin(self) -> None:
         with self._changed:
             if self._closed:
-                raise LogError("the producer is closed: ask the log for a new one")
+                raise refusals.producer_closed()
             self._out += 1
 
     def _wait_for_space(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from .. import refusals
 from ..membership import Member
 from ..protocol import (
     Committed,
@@ -13,7 +14,6 @@ from ..protocol import (
     OnDelivery,
     ProducerFailedError,
     Record,
-    RecordTooLargeError,
     TopicPartition,
 )
 from .network import Channel
@@ -52,7 +52,7 @@ class SimulatedProducer:
 
     def send(self, topic: str, partition: int, key: bytes, value: bytes, on_delivery: OnDelivery | None = None) -> None:
         if self._closed:
-            raise LogError("the producer is closed: ask the log for a new one")
+            raise refusals.producer_closed()
         where = TopicPartition(topic, partition)
         send = _Send(on_delivery)
         self._out = [s for s in self._out if not s.settled]
@@ -68,9 +68,9 @@ class SimulatedProducer:
 
     def _refusal(self, where: TopicPartition, key: bytes, value: bytes) -> LogError | None:
         if where not in self._log.records:
-            return LogError(f"there is no topic {where.topic!r} with a partition {where.partition}: create it first")
+            return refusals.unknown_partition(where)
         if len(key) + len(value) > self._log.max_record_bytes:
-            return RecordTooLargeError(f"a record of {len(key) + len(value):,} bytes is above the log's limit")
+            return refusals.too_large(where, len(key) + len(value), self._log.max_record_bytes)
         if self._log.chance(self._log.faults.refuse):
             return LogUnavailableError("the log took too long; later it may work")
         return None
@@ -155,7 +155,7 @@ class SimulatedConsumer:
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
         self._check()
         if self._member is not None:
-            raise LogError("this consumer is in a group: use another one to read partitions by hand")
+            raise refusals.in_a_group()
         for where in positions:
             self._log.check_known(where)
         self._paused &= positions.keys()
@@ -170,7 +170,7 @@ class SimulatedConsumer:
     ) -> None:
         self._check()
         if self._member is not None or self._positions:
-            raise LogError("this consumer already reads: subscribe with a new one")
+            raise refusals.already_reads()
         self._on_assigned, self._on_revoked = on_assigned, on_revoked
         self._member = self._log.group(group).join(topics, lambda: None)
 
@@ -234,7 +234,7 @@ class SimulatedConsumer:
     def commit(self, positions: Mapping[TopicPartition, Committed]) -> None:
         member = self._member
         if member is None:
-            raise LogError("only a member of a group can commit: subscribe first")
+            raise refusals.not_a_member()
         taken = dict(positions)
         self._commits.put(lambda: void(member.group.commit(member, taken)))
         self._log.settle()
@@ -270,11 +270,11 @@ class SimulatedConsumer:
 
     def _check_ours(self, partition: TopicPartition) -> None:
         if partition not in self._positions:
-            raise LogError(f"{partition.topic}/{partition.partition} is not assigned to this consumer")
+            raise refusals.not_assigned(partition)
 
     def _check(self) -> None:
         if self._closed:
-            raise LogError("the consumer is closed: ask the log for a new one")
+            raise refusals.consumer_closed()
 
 
 def void(_: object) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TypeVar
 
+from .. import refusals
 from ..membership import Group
 from ..protocol import LogError, Record, TopicPartition, TopicSpec
 from .clients import SimulatedConsumer, SimulatedProducer
@@ -213,7 +214,7 @@ class SimulatedLog(SimulatedProcess):
 
     def check_known(self, partition: TopicPartition) -> None:
         if partition not in self.records:
-            raise LogError(f"there is no {partition.topic}/{partition.partition}: create the topic first")
+            raise refusals.unknown_partition(partition)
 
     def append(self, where: TopicPartition, key: bytes, value: bytes) -> int:
         """A record lands. Also for a simulation that plays a program of somebody else."""
