@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import msgspec
 from odradek_schemas import decode, history
 from odradek_schemas.identity import task_token
 from odradek_schemas.replies import (
+    BuildsDescription,
+    BuildState,
     HistoryPage,
     PendingActivity,
     PendingChild,
@@ -15,11 +19,15 @@ from odradek_schemas.replies import (
 )
 
 from .fold import State, keys
+from .fold.deployments import build_of
 from .fold.outcomes import terminated, timed_out
-from .fold.rows import ActivityRow, ChildRow, RunRow, SessionRow
+from .fold.rows import ActivityRow, ChildRow, CurrentBuildRow, RunRow, SessionRow
 from .sessions import Sessions
 
 MAX_PAGE_BYTES = 500_000
+MAX_COUNTED, MAX_NAMED = 10_000, 20
+"""Of the open runs that need a build, so many are counted, and so many named, in each partition."""
+
 MAX_PENDING = 500
 """A description lists at most so many activities, timers and children, each."""
 
@@ -93,7 +101,8 @@ def describe(
             pending = _pending(state, sessions, row)
             activities.append(pending)
             size += len(msgspec.msgpack.encode(pending))
-        if row.state == "scheduled" and not sessions.activity_pollers(row.task_queue):
+        task_build = build_of(state, run, row.task_queue)
+        if row.state == "scheduled" and not sessions.activity_pollers(row.task_queue, task_build):
             missing.append(row.task_queue)
     timers: list[PendingTimer] = []
     for _, timer in state.scan(keys.of_run(keys.TIMER, run.workflow_id, run.run_id)):
@@ -103,7 +112,8 @@ def describe(
     for _, child in state.scan(keys.of_run(keys.CHILD, run.workflow_id, run.run_id)):
         if len(children) < MAX_PENDING:
             children.append(_pending_child(child))
-    pollers = sessions.pollers(run.task_queue)
+    build = build_of(state, run, run.task_queue)
+    pollers = sessions.pollers(run.task_queue, build)
     if run.is_open and not pollers:
         missing.insert(0, run.task_queue)
     return WorkflowDescription(
@@ -135,6 +145,8 @@ def describe(
         parent=run.parent,
         paused=run.paused,
         pause_reason=run.pause_reason,
+        build_id=build,
+        versioning=run.versioning,
     )
 
 
@@ -149,6 +161,41 @@ def _pending_child(row: ChildRow) -> PendingChild:
         parent_close_policy=row.parent_close_policy,
         initiated_ms=row.initiated_ms,
     )
+
+
+def builds(state: State, sessions: Sessions, task_queue: str, client_id: str, request_id: str) -> BuildsDescription:
+    """The builds of a task queue: those with live workers, those that open runs need, and the current one."""
+    row = state.row(keys.current_build(task_queue), CurrentBuildRow)
+    current = row.build_id if row is not None else ""
+    workers = sessions.builds(task_queue)
+    found = {build: BuildState(build_id=build, workers=count) for build, count in workers.items()}
+    found.setdefault(current, BuildState(build_id=current))
+    prefix = start = keys.NEEDED + keys.text(task_queue.replace("\0", ""))
+    while (entry := next((key for key, _ in state.scan(prefix, start=start)), None)) is not None:
+        build = entry[len(prefix) : entry.index(b"\0", len(prefix))].decode()
+        found[build] = _needing(state, task_queue, build, workers[build])
+        start = keys.after(keys.needed(task_queue, build))
+    return BuildsDescription(
+        client_id=client_id,
+        request_id=request_id,
+        current=current,
+        current_since_ms=row.since_ms if row is not None else 0,
+        builds=[found[build] for build in sorted(found)],
+    )
+
+
+def _needing(state: State, task_queue: str, build: str, workers: int) -> BuildState:
+    """The open runs that need a build, counted up to a limit."""
+    prefix = keys.needed(task_queue, build)
+    count = 0
+    ids: list[str] = []
+    for entry, _ in islice(state.scan(prefix), MAX_COUNTED + 1):
+        count += 1
+        run = state.row(entry[len(prefix) :], RunRow) if len(ids) < MAX_NAMED else None
+        if run is not None:
+            ids.append(run.workflow_id)
+    more = count > MAX_COUNTED
+    return BuildState(build_id=build, workers=workers, open=min(count, MAX_COUNTED), more=more, workflow_ids=ids)
 
 
 def _pending(state: State, sessions: Sessions, row: ActivityRow) -> PendingActivity:

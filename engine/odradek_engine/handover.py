@@ -15,7 +15,8 @@ from itertools import islice
 from odradek_schemas.records import TaskReissued
 
 from .fold import State, keys
-from .fold.rows import ActivityRow
+from .fold.deployments import build_of
+from .fold.rows import ActivityRow, RunRow
 from .sessions import Room
 
 AFTER_MS = 500
@@ -31,11 +32,11 @@ class Handover:
         self._state = state
         self._moved: dict[bytes, int] = {}
 
-    def take(self, now_ms: int, room: dict[str, Room]) -> Iterator[TaskReissued]:
+    def take(self, now_ms: int, room: dict[tuple[str, str], Room]) -> Iterator[TaskReissued]:
         """The records that move tasks to where there is room, no more than that."""
         if not room or now_ms <= AFTER_MS:
             return
-        places = {queue: [_Place(free, sorted(held)) for free, held in workers] for queue, workers in room.items()}
+        places = {whose: [_Place(free, sorted(held)) for free, held in workers] for whose, workers in room.items()}
         waiting = self._state.scan(keys.OUT, end=keys.OUT + keys.number(now_ms - AFTER_MS))
         self._forget()
         for entry, _ in list(islice(waiting, LOOKED_AT)):
@@ -46,7 +47,12 @@ class Handover:
             times = self._moved.get(key, 0)
             if now_ms - row.task_since_ms < AFTER_MS << min(times, 10):
                 continue
-            able = [p for p in places.get(row.task_queue, []) if p.free > 0 and row.task_partition not in p.partitions]
+            build = build_of(self._state, self._state.row(keys.current(row.workflow_id), RunRow), row.task_queue)
+            able = [
+                place
+                for place in places.get((row.task_queue, build), [])
+                if place.free > 0 and row.task_partition not in place.partitions
+            ]
             if able:
                 self._moved[key] = times + 1
                 yield self._record(row, max(able, key=lambda place: place.free).take())

@@ -367,6 +367,7 @@ class Processor:
                 ephemeral.DescribeWorkflow,
                 ephemeral.FetchHistory,
                 ephemeral.HeartbeatActivity,
+                ephemeral.DescribeBuilds,
             ),
         ):
             self._ask(record)
@@ -383,8 +384,8 @@ class Processor:
     def _reply(self, request: Request, record: Record) -> None:
         self._producer.send(self._topics.replies, request.reply_partition, request.client_id.encode(), encode(record))
 
-    def _dispatch_query(self, queue: str, task: QueryTask) -> None:
-        topic = self._topics.workflow_tasks(queue)
+    def _dispatch_query(self, queue: str, build_id: str, task: QueryTask) -> None:
+        topic = self._topics.workflow_tasks(queue, build_id)
         self._prepare(topic)
         self._producer.send(topic, self.partition, task.workflow_id.encode(), encode(task))
 

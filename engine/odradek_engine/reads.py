@@ -11,17 +11,27 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from odradek_schemas.common import Failure, Record, Request
-from odradek_schemas.ephemeral import AwaitResult, DescribeWorkflow, FetchHistory, HeartbeatActivity, QueryWorkflow
+from odradek_schemas.ephemeral import (
+    AwaitResult,
+    DescribeBuilds,
+    DescribeWorkflow,
+    FetchHistory,
+    HeartbeatActivity,
+    QueryWorkflow,
+)
 from odradek_schemas.replies import HeartbeatNoted, HistoryPage, QueryResult, WorkflowDescription, WorkflowResult
 from odradek_schemas.tasks import QueryTask
 
 from . import answers
 from .clock import Clock
 from .fold import State
+from .fold.deployments import build_of
 from .fold.rows import RunRow
 from .sessions import Sessions
 
-Read: TypeAlias = QueryWorkflow | AwaitResult | DescribeWorkflow | FetchHistory | HeartbeatActivity
+Read: TypeAlias = (
+    QueryWorkflow | AwaitResult | DescribeWorkflow | FetchHistory | HeartbeatActivity | DescribeBuilds
+)
 
 WAIT_MS = 60_000
 """How long a read without a deadline waits here; clients ask again long before."""
@@ -33,7 +43,7 @@ MAX_WAITING = 100_000
 class Reads:
     """The reads of one partition, while it is led.
 
-    `reply(request, record)` and `dispatch(queue, task)` send; `find_end(callback)` asks the log for its end.
+    `reply(request, record)` and `dispatch(queue, build, task)` send; `find_end(callback)` asks the log for its end.
     """
 
     def __init__(
@@ -42,7 +52,7 @@ class Reads:
         sessions: Sessions,
         clock: Clock,
         reply: Callable[[Request, Record], None],
-        dispatch: Callable[[str, QueryTask], None],
+        dispatch: Callable[[str, str, QueryTask], None],
         find_end: Callable[[Callable[[int | None], None]], None],
     ) -> None:
         self._state = state
@@ -148,6 +158,12 @@ class Reads:
             self._describe(read)
         elif isinstance(read, HeartbeatActivity):
             self._heartbeat(read)
+        elif isinstance(read, DescribeBuilds):
+            request = read.request
+            self._reply(
+                request,
+                answers.builds(self._state, self._sessions, read.task_queue, request.client_id, request.request_id),
+            )
         else:
             self._history(read)
 
@@ -209,6 +225,7 @@ class Reads:
         else:
             self._dispatch(
                 run.task_queue,
+                build_of(self._state, run, run.task_queue),
                 QueryTask(
                     workflow_id=run.workflow_id,
                     run_id=run.run_id,

@@ -5,6 +5,7 @@ Heartbeats are not in the log; only the verdict `WorkerLost` is.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -40,6 +41,7 @@ class _Worker:
     room: int = 0
     partitions: frozenset[int] = frozenset()
     verdict_at: float = 0.0
+    build_id: str = ""
 
 
 @dataclass(slots=True)
@@ -69,6 +71,7 @@ class Sessions:
             tuple(heartbeat.activity_queues),
             heartbeat.free_activities,
             frozenset(heartbeat.activity_partitions),
+            build_id=heartbeat.build_id,
         )
 
     def heard_activity(self, heartbeat: ActivityHeartbeat) -> None:
@@ -105,20 +108,24 @@ class Sessions:
             return max(row.started_ms, self._began_ms), row.heartbeat_details
         return max(known.at_ms, row.started_ms), known.details
 
-    def pollers(self, queue: str) -> int:
-        """How many live workers take workflow tasks of a queue."""
-        return sum(queue in w.workflow_queues for w in self._alive())
+    def pollers(self, queue: str, build_id: str = "") -> int:
+        """How many live workers of a build ("": without one) take workflow tasks of a queue."""
+        return sum(queue in w.workflow_queues and w.build_id == build_id for w in self._alive())
 
-    def activity_pollers(self, queue: str) -> int:
-        """How many live workers take activity tasks of a queue."""
-        return sum(queue in w.activity_queues for w in self._alive())
+    def activity_pollers(self, queue: str, build_id: str = "") -> int:
+        """The same, of activity tasks."""
+        return sum(queue in w.activity_queues and w.build_id == build_id for w in self._alive())
 
-    def room(self) -> dict[str, Room]:
-        """By activity queue, the room that its workers have. Only those that were heard just now count."""
-        found: dict[str, Room] = {}
+    def builds(self, queue: str) -> Counter[str]:
+        """How many live workers of each build poll a queue, for whatever tasks."""
+        return Counter(w.build_id for w in self._alive() if queue in w.workflow_queues or queue in w.activity_queues)
+
+    def room(self) -> dict[tuple[str, str], Room]:
+        """By activity queue and build, the room that their workers have. Only those that were heard just now count."""
+        found: dict[tuple[str, str], Room] = {}
         for worker in self._with_room():
             for queue in worker.activity_queues:
-                found.setdefault(queue, []).append((worker.room, worker.partitions))
+                found.setdefault((queue, worker.build_id), []).append((worker.room, worker.partitions))
         return found
 
     def has_room(self) -> bool:

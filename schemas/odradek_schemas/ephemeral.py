@@ -42,6 +42,14 @@ class FetchHistory(Record, frozen=True):
     barrier: int = -1
 
 
+class DescribeBuilds(Record, frozen=True):
+    """Ask one partition which builds of a task queue it knows, and what still needs them."""
+
+    task_queue: str
+    request: Request
+    barrier: int = -1
+
+
 class WorkerHeartbeat(Record, frozen=True):
     """A worker session lives, and polls these queues.
 
@@ -56,6 +64,7 @@ class WorkerHeartbeat(Record, frozen=True):
     lost_after_ms: int = 10_000
     free_activities: int = 0
     activity_partitions: list[int] = []
+    build_id: str = ""
 
 
 class ActivityHeartbeat(Record, frozen=True):

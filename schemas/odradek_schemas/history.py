@@ -104,6 +104,8 @@ class WorkflowTaskCompleted(Record, frozen=True, tag="odradek.history.WorkflowTa
     commands: list[CommandSummary] = []
     session: str = ""
     history_size: int = 0
+    build_id: str = ""
+    versioning: str = ""
 
 
 class ActivityScheduled(Record, frozen=True, tag="odradek.history.ActivityScheduled", tag_field="-type"):

@@ -142,6 +142,17 @@ class FailActivity(Record, frozen=True):
     request: Request | None = None
 
 
+class SetCurrentBuild(Record, frozen=True):
+    """Runs of a task queue that are not pinned go to workers of this build from now on; "": to those without one.
+
+    Appended to every partition, each with a request ID of its own.
+    """
+
+    task_queue: str
+    build_id: str
+    request: Request | None = None
+
+
 # ---------------------------------------------------------------- by workers
 
 
@@ -177,6 +188,8 @@ class WorkflowTaskCompleted(Record, frozen=True):
 
     Taken only if `base` is the ID of the run's last accepted completion (at first the run ID). `id` is
     unique for ever: worker session and counter (rules W1, W6). `history_size`: bytes of history, as the code was told.
+    `build_id`: of the worker's code, "" if it has none;
+    with one, `versioning` is pinned (the run stays on that build) or auto_upgrade (it follows the current one).
     """
 
     workflow_id: str
@@ -188,6 +201,8 @@ class WorkflowTaskCompleted(Record, frozen=True):
     commands: list[Command] = []
     local_results: list[LocalResult] = []
     history_size: int = 0
+    build_id: str = ""
+    versioning: str = ""
 
 
 class WorkflowTaskFailed(Record, frozen=True):
@@ -457,6 +472,7 @@ EventRecord: TypeAlias = (
     | ChangeActivity
     | CompleteActivity
     | FailActivity
+    | SetCurrentBuild
     | WorkerAlive
     | WorkerStopped
     | WorkflowTaskCompleted

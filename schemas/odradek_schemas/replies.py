@@ -114,7 +114,8 @@ class PendingChild(Record, frozen=True):
 class WorkflowDescription(Record, frozen=True):
     """`workers`: how many live workers poll the workflow's queue; 0 means that nobody will advance it.
 
-    `missing_queues`: queues with waiting tasks that no live worker polls.
+    `missing_queues`: queues with waiting tasks that no live worker polls. `build_id`: of the workers that the run's
+    tasks go to; `workers` counts those.
     """
 
     client_id: str
@@ -145,6 +146,32 @@ class WorkflowDescription(Record, frozen=True):
     pause_reason: str = ""
     pending_children: list[PendingChild] = []
     parent: Caller | None = None
+    build_id: str = ""
+    versioning: str = ""
+
+
+class BuildState(Record, frozen=True):
+    """One build of a task queue, as one partition sees it.
+
+    `open`: how many open workflows need its workers: those pinned to it, or with a workflow task out to it; counted up
+    to a limit, above which `more` is true. `workflow_ids`: some of them. `workers`: live ones that poll the queue.
+    """
+
+    build_id: str
+    workers: int = 0
+    open: int = 0
+    more: bool = False
+    workflow_ids: list[str] = []
+
+
+class BuildsDescription(Record, frozen=True):
+    """`current`: where runs that are not pinned go ("": to workers without a build), since `current_since_ms`."""
+
+    client_id: str
+    request_id: str
+    current: str = ""
+    current_since_ms: int = 0
+    builds: list[BuildState] = []
 
 
 class SessionEnded(Record, frozen=True):

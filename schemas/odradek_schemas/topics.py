@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
+_MAX_TOPIC_NAME = 249
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 
@@ -32,10 +34,21 @@ class Topics:
         self.history = self.prefix + "history"
         self.dead_letters = self.prefix + "dead-letters"
 
-    def workflow_tasks(self, queue: str) -> str:
-        """The topic of a task queue's workflow tasks."""
-        return f"{self.prefix}workflow-tasks.{queue}"
+    def workflow_tasks(self, queue: str, build_id: str = "") -> str:
+        """The topic of a task queue's workflow tasks; with a build ID, of those for workers of that build."""
+        return self._tasks("workflow", queue, build_id)
 
-    def activity_tasks(self, queue: str) -> str:
-        """The topic of a task queue's activity tasks."""
-        return f"{self.prefix}activity-tasks.{queue}"
+    def activity_tasks(self, queue: str, build_id: str = "") -> str:
+        """The topic of a task queue's activity tasks; with a build ID, of those for workers of that build."""
+        return self._tasks("activity", queue, build_id)
+
+    def _tasks(self, kind: str, queue: str, build_id: str) -> str:
+        """The queue's length keeps queue `a` with build `b.c` apart from queue `a.b` with build `c`; a name that is
+        too long for Kafka is a digest, which has no dot."""
+        if not build_id:
+            return f"{self.prefix}{kind}-tasks.{queue}"
+        name = f"{self.prefix}{kind}-builds.{len(queue)}.{queue}.{build_id}"
+        if len(name) <= _MAX_TOPIC_NAME:
+            return name
+        digest = hashlib.blake2b(f"{queue}/{build_id}".encode(), digest_size=20).hexdigest()
+        return f"{self.prefix}{kind}-builds.{digest}"

@@ -251,6 +251,24 @@ def _task_completed(s: Stream) -> Record:
         session=s.session(),
         commands=asked,
         local_results=results,
+        **s.rng.choice(_BUILDS),
+    )
+
+
+_BUILDS = [
+    *[{}] * 5,
+    {"build_id": "v1", "versioning": "pinned"},
+    {"build_id": "v2", "versioning": "auto_upgrade"},
+    {"build_id": "v 3", "versioning": "pinned"},
+    {"versioning": "pinned"},
+]
+
+
+def _set_current(s: Stream) -> Record:
+    return records.SetCurrentBuild(
+        task_queue=s.rng.choice(("orders", "orders", "push", "no queue")),
+        build_id=s.rng.choice(("v1", "v2", "", "v/3")),
+        request=s.request() if s.rng.random() < 0.5 else None,
     )
 
 
@@ -395,6 +413,7 @@ _TABLE: list[tuple[Callable[[Stream], Record], int]] = [
     (_complete_by_token, 2),
     (_fail_by_token, 2),
     (_alive, 5),
+    (_set_current, 3),
     (_stopped, 1),
     (_task_completed, 25),
     (_task_failed, 3),

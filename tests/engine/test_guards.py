@@ -19,8 +19,9 @@ from typing import Any, NoReturn
 
 import pytest
 from odradek_engine import fold as fold_package
-from odradek_engine.fold import MemoryStorage, State, fold
+from odradek_engine.fold import MemoryStorage, State, fold, keys
 from odradek_engine.fold.core import _DECIDE
+from odradek_engine.fold.rows import INDEXES, TABLES
 
 from .harness import TOPICS
 from .streams import random_log
@@ -120,3 +121,9 @@ def test_two_hash_seeds_give_identical_bytes() -> None:
         digests.add(ran.stdout)
     assert len(digests) == 1
     assert len(digests.pop()) > 60
+
+
+def test_no_two_tables_or_indexes_share_their_first_byte() -> None:
+    """Breaks when two features took the same letter: rows of the one are read as those of the other."""
+    letters = [value for name, value in vars(keys).items() if name.isupper() and isinstance(value, bytes)]
+    assert len(letters) == len(set(letters)) == len(TABLES) + len(INDEXES) + 1, "all but the events are rows or indexes"

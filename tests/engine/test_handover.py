@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from odradek_engine.clock import SystemClock
 from odradek_engine.handover import AFTER_MS, Handover
-from odradek_engine.sessions import Room
-from odradek_schemas import commands, partition_of, tasks
+from odradek_engine.sessions import Room, Sessions
+from odradek_schemas import commands, partition_of, records, tasks
+from odradek_schemas.ephemeral import WorkerHeartbeat
 
-from .harness import Partition, act
+from .harness import TOPICS, Partition, act
 
 
 def waiting(count: int) -> Partition:
@@ -20,8 +22,8 @@ def waiting(count: int) -> Partition:
     return p
 
 
-def room(*workers: tuple[int, set[int]]) -> dict[str, Room]:
-    return {"orders": [(free, frozenset(held)) for free, held in workers]}
+def room(*workers: tuple[int, set[int]]) -> dict[tuple[str, str], Room]:
+    return {("orders", ""): [(free, frozenset(held)) for free, held in workers]}
 
 
 def test_t3_a_waiting_task_goes_where_there_is_room_and_is_claimed_there() -> None:
@@ -49,7 +51,7 @@ def test_t3_no_more_is_moved_than_there_is_room_for() -> None:
     later = p.now + AFTER_MS + 1
     assert list(handover.take(later, {})) == []
     assert list(handover.take(later, room((0, {0, 1, 2, 3})))) == []
-    assert list(handover.take(later, {"another queue": [(9, frozenset({0}))]})) == []
+    assert list(handover.take(later, {("another queue", ""): [(9, frozenset({0}))]})) == []
     assert list(handover.take(later, room((9, {0, 1, 2, 3})))) == [], "their own worker has room: they are on their way"
     assert len(list(handover.take(later, room((3, {0}), (1, {1}))))) == 4
 
@@ -73,3 +75,33 @@ def test_a_partition_that_there_is_not_is_not_used() -> None:
     (record,) = Handover(p.state).take(p.now + AFTER_MS + 1, room((1, {77})))
     p.append(record)
     assert 0 <= p.open_activity().task_partition < 4
+
+
+def test_a_task_is_never_handed_to_a_worker_of_another_build() -> None:
+    """Breaks when what a build's workers have room for is taken for room for the tasks of others."""
+    p = Partition(partition_of(b"w", 4), partitions=4)
+    p.lead()
+    p.alive()
+    p.append(records.SetCurrentBuild(task_queue="orders", build_id="v1"))
+    p.start()
+    p.advance(act(1), build_id="v1", versioning="pinned")
+    p.append(records.SetCurrentBuild(task_queue="orders", build_id="v2"))
+    sessions = Sessions(p.state, SystemClock(), 10.0)
+    others = sorted({0, 1, 2, 3} - {p.open_activity().task_partition})
+
+    def heard(session: str, build: str) -> None:
+        sessions.heard(
+            WorkerHeartbeat(
+                session=session, activity_queues=["orders"], build_id=build, free_activities=5,
+                activity_partitions=others,
+            )
+        )  # fmt: skip
+
+    handover = Handover(p.state)
+    heard("new", "v2")
+    heard("none", "")
+    assert list(handover.take(p.now + AFTER_MS + 1, sessions.room())) == []
+    heard("old", "v1")
+    (record,) = handover.take(p.now + AFTER_MS + 1, sessions.room())
+    p.append(record)
+    assert p.effects[-1][:2] == (TOPICS.activity_tasks("orders", "v1"), record.partition)

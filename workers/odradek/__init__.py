@@ -4,7 +4,15 @@ from . import activity, workflow
 from ._client import Client
 from ._codecs import AESGCMCodec, PayloadCodec, ZlibCodec
 from ._converter import DataConverter
-from ._description import HistoryEvent, PendingActivity, PendingChild, PendingTimer, WorkflowDescription
+from ._description import (
+    BuildDescription,
+    HistoryEvent,
+    PendingActivity,
+    PendingChild,
+    PendingTimer,
+    TaskQueueBuilds,
+    WorkflowDescription,
+)
 from ._handle import WorkflowHandle
 from ._types import RetryPolicy
 from ._worker import Worker
@@ -37,6 +45,7 @@ __all__ = [
     "ActivityNotFoundError",
     "ActivityTimeoutError",
     "ApplicationError",
+    "BuildDescription",
     "ChildWorkflowError",
     "Client",
     "CodecError",
@@ -53,6 +62,7 @@ __all__ = [
     "QueryRejectedError",
     "RequestTimeoutError",
     "RetryPolicy",
+    "TaskQueueBuilds",
     "Worker",
     "WorkflowAlreadyStartedError",
     "WorkflowCancelledError",

@@ -17,9 +17,11 @@ from odradek_schemas.ephemeral import HeartbeatActivity
 from odradek_schemas.records import CompleteActivity, FailActivity, StartWorkflow
 from odradek_schemas.replies import HeartbeatNoted
 
+from . import _deployments as deployments
 from ._connection import Connection, unavailable
 from ._converter import DataConverter
 from ._definitions import definition_of
+from ._description import TaskQueueBuilds
 from ._embedded import engine_in_this_process
 from ._handle import Target, WorkflowHandle, bind_message
 from ._options import check_start_options, milliseconds, retry_policy_record, seconds
@@ -188,6 +190,25 @@ class Client(Starting):
             refused(workflow_id, reply)
         barrier = offset + 1 if offset >= 0 else -1  # the run is there once that record is folded
         return WorkflowHandle(requests, Target(workflow_id, None, reply.run_id, barrier), result_type)
+
+    # ------------------------------------------------------------ builds of workers
+
+    async def builds(self, task_queue: str, /) -> TaskQueueBuilds:
+        """The builds of a task queue: which is current, live workers, and how many open workflows need each.
+
+        Raises InvalidNameError for what names no queue, and RequestTimeoutError if an engine does not answer.
+        """
+        return await deployments.builds(self._requests(), task_queue)
+
+    async def set_current_build(self, task_queue: str, build_id: str | None, /) -> None:
+        """From now on new workflows of a queue go to workers of this build, and so do others that are not pinned, with
+        their next task. None: to workers without a build.
+
+        Raises as `builds` does; then some partitions may have changed and others not: repeat it.
+        """
+        await deployments.set_current(self._requests(), task_queue, build_id or "")
+
+    # ------------------------------------------------------------ looking
 
     def list(self, query: str = "", /) -> AsyncIterator[Execution]:
         """The workflows that match a query."""

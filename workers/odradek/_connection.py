@@ -153,19 +153,34 @@ class Connection:
     # ------------------------------------------------------------ requests
 
     def append(
-        self, workflow_id: str, make: MakeRecord, on_done: OnDone, *, timeout: float, request_id: str | None = None
+        self,
+        workflow_id: str,
+        make: MakeRecord,
+        on_done: OnDone,
+        *,
+        timeout: float,
+        request_id: str | None = None,
+        partition: int | None = None,
     ) -> str:
         """Append a request to `events`; return its request ID. An ID of the caller's own is kept for 24 hours, so
-        that a repeated call is harmless for that long."""
+        that a repeated call is harmless for that long. `partition`: for what is about no workflow."""
         deadline_ms = 0 if request_id is not None else self._in_ms(timeout + DEADLINE_SLACK_SECONDS)
         how = _How(request_id, deadline_ms, self._pauses.requests, timeout)
-        return self._call(self.topics.events, workflow_id, make, on_done, how)
+        return self._call(self.topics.events, workflow_id, make, on_done, how, partition)
 
-    def ask(self, workflow_id: str, make: MakeRecord, on_done: OnDone, *, timeout: float | None) -> str:
+    def ask(
+        self,
+        workflow_id: str,
+        make: MakeRecord,
+        on_done: OnDone,
+        *,
+        timeout: float | None,
+        partition: int | None = None,
+    ) -> str:
         """Append a read to `ephemeral`. `timeout` None: ask again until there is an answer."""
         deadline_ms = 0 if timeout is None else self._in_ms(timeout + DEADLINE_SLACK_SECONDS)
         how = _How(None, deadline_ms, self._pauses.reads, timeout)
-        return self._call(self.topics.ephemeral, workflow_id, make, on_done, how)
+        return self._call(self.topics.ephemeral, workflow_id, make, on_done, how, partition)
 
     def wait_for(self, workflow_id: str, make: MakeRecord, on_done: OnDone, *, timeout: float | None) -> str:
         """Append a read that is answered when something happens, perhaps much later. Engines forget who waits when
@@ -191,7 +206,15 @@ class Connection:
     def _in_ms(self, seconds: float) -> int:
         return self._now_ms() + round(seconds * 1000)
 
-    def _call(self, topic: str, workflow_id: str, make: MakeRecord, on_done: OnDone, how: _How) -> str:
+    def _call(
+        self,
+        topic: str,
+        workflow_id: str,
+        make: MakeRecord,
+        on_done: OnDone,
+        how: _How,
+        partition: int | None = None,
+    ) -> str:
         own_id = how.request_id or secrets.token_hex(12)
         record = make(
             Request(
@@ -204,7 +227,7 @@ class Connection:
         key, value = workflow_id.encode(), encode(record)
         self._check_size(record, len(key) + len(value))
         expires = None if how.timeout is None else time.monotonic() + how.timeout
-        partition = partition_of(key, self.partitions)
+        partition = partition_of(key, self.partitions) if partition is None else partition
         call = _Call(
             own_id, workflow_id, topic, partition, key, value, how.pauses, how.timeout, expires, [on_done],
             waits=how.waits,

@@ -64,7 +64,8 @@ class WorkflowDescription:
     `task_failure`: why the code cannot be advanced, with the worker's traceback in `task_failure_traceback`; it is
     tried again at `task_retry_time`. `workers`: how many live workers poll `task_queue`. `missing_queues`: the
     queues with waiting tasks that no live worker polls. `warnings` says both in words. `parent_id` and
-    `parent_run_id`: of the workflow whose child this is, else empty.
+    `parent_run_id`: of the workflow whose child this is, else empty. `build_id`: of the workers that the workflow's
+    tasks go to (None: of any without one), which `workers` counts; `versioning`: pinned, auto_upgrade.
     """
 
     id: str
@@ -95,6 +96,33 @@ class WorkflowDescription:
     time: datetime | None = None
     paused: bool = False
     pause_reason: str = ""
+    build_id: str | None = None
+    versioning: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildDescription:
+    """A build of a task queue's workers. `build_id` None: workers without one.
+
+    `open_workflows`: how many still need it, because they are pinned to it or a task of theirs is out to it; at least
+    so many, if `more`. `workflow_ids`: some of them.
+    """
+
+    build_id: str | None
+    current: bool
+    workers: int
+    open_workflows: int
+    more: bool = False
+    workflow_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskQueueBuilds:
+    """The builds of a task queue. More than one is current only if `set_current_build` was cut off: repeat it."""
+
+    task_queue: str
+    current_since: datetime | None
+    builds: tuple[BuildDescription, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,6 +45,8 @@ def description(record: replies.WorkflowDescription, converter: DataConverter) -
         task_failure_traceback=failure.stack_trace if failure is not None else "",
         task_retry_time=moment(record.task_retry_ms),
         workers=record.workers,
+        build_id=record.build_id or None,
+        versioning=record.versioning or None,
         missing_queues=tuple(record.missing_queues),
         warnings=tuple(_warnings(record, failure)),
         time=moment(record.now_ms),
@@ -56,6 +58,12 @@ def description(record: replies.WorkflowDescription, converter: DataConverter) -
 def _warnings(record: replies.WorkflowDescription, failure: Failure | None) -> list[str]:
     if record.status != "running":
         return []
+    build = record.build_id
+    if build and not record.workers:
+        return [
+            f"no worker of build {build!r} polls task queue {record.task_queue!r}: start one"
+            + ("" if record.versioning == "pinned" else ", or make another build current (odradek deployment)")
+        ]
     found = [
         f"no worker polls task queue {queue!r}: start one, or check the name of the queue"
         for queue in dict.fromkeys([*([] if record.workers else [record.task_queue]), *record.missing_queues])

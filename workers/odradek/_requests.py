@@ -125,6 +125,34 @@ class WorkflowRequests:
             raise InvalidRequestError(reply.message)
         return reply, answer.offset
 
+    async def append_everywhere(self, about: str, make: MakeRecord) -> list[RequestReply]:
+        """A request to every partition; their outcomes, in the order of the partitions."""
+
+        async def append(partition: int) -> RequestReply:
+            answer = await self._answer(
+                lambda on_done: self.connection.append(
+                    about, make, on_done, timeout=self.timeout, partition=partition
+                )
+            )
+            if not isinstance(answer.reply, RequestReply):
+                raise unexpected(answer.reply)
+            return answer.reply
+
+        return await asyncio.gather(*map(append, range(self.connection.partitions)))
+
+    async def ask_everywhere(self, about: str, make: MakeRecord, kind: type[R]) -> list[R]:
+        """A read of every partition; the answers in the order of the partitions."""
+
+        async def ask(partition: int) -> R:
+            answer = await self._answer(
+                lambda on_done: self.connection.ask(about, make, on_done, timeout=self.timeout, partition=partition)
+            )
+            if not isinstance(answer.reply, kind):
+                raise unexpected(answer.reply)
+            return answer.reply
+
+        return await asyncio.gather(*map(ask, range(self.connection.partitions)))
+
     async def ask(self, target: Target, make: MakeRecord, kind: type[R]) -> R:
         """A read through `ephemeral`."""
         timeout = self.timeout if target.timeout is None else target.timeout

@@ -23,7 +23,7 @@ from odradek_schemas.records import (
 from odradek_schemas.replies import ActivityClaimed
 from odradek_schemas.tasks import ActivityTask
 
-from . import events, keys
+from . import deployments, events, keys
 from .cancelling import end_cancelled
 from .closing import request_cancel, stop_activity
 from .limits import shorten
@@ -114,8 +114,9 @@ def dispatch(
             first_identity_run_id=row.first_run_id,
         )
 
+    build = deployments.build_of(step.state, run, row.task_queue)
     position = step.effect(
-        step.topics.activity_tasks(row.task_queue), target, row.workflow_id.encode(), make
+        step.topics.activity_tasks(row.task_queue, build), target, row.workflow_id.encode(), make
     )
     if position is None:
         failure = Failure(message="the activity's input is too large for a task record", type="PayloadTooLarge",

@@ -11,6 +11,7 @@ from odradek_schemas.records import LocalResult, WorkflowTaskCompleted
 
 from . import activities, cancelling, children, continuing, events
 from .closing import close
+from .deployments import check_build
 from .limits import (
     check_activity,
     check_continue_as_new,
@@ -92,6 +93,7 @@ def _problem(step: Step, run: RunRow, record: WorkflowTaskCompleted) -> str:
     """Why a completion on the right base cannot be taken; empty if it can (rules E6, W1, W2)."""
     try:
         check_id("id", record.id)
+        check_build(record)
     except ValueError as error:
         return str(error)
     if record.id == record.base:
@@ -176,6 +178,8 @@ def _accept(step: Step, run: RunRow, record: WorkflowTaskCompleted) -> None:
             commands=[history.summarize(c) for c in record.commands],
             session=record.session,
             history_size=record.history_size,
+            build_id=record.build_id,
+            versioning=record.versioning,
         ),
     )
     for command in record.commands:

@@ -16,7 +16,7 @@ from odradek_schemas.common import Failure, Record
 from odradek_schemas.records import ForwardedRecord
 from odradek_schemas.tasks import VoidEffect
 
-from . import activities, callers, children, completions, engine_records, events, keys, requests
+from . import activities, callers, children, completions, deployments, engine_records, events, keys, requests
 from . import tasks as workflow_tasks
 from .engine_records import UnsupportedVersionError
 from .rows import INDEXES, LinkRow, RunRow
@@ -43,6 +43,7 @@ _DECIDE: dict[type, Callable[[Step, Any], None]] = {
     records.ChangeActivity: requests.decide_request,
     records.CompleteActivity: requests.decide_request,
     records.FailActivity: requests.decide_request,
+    records.SetCurrentBuild: deployments.decide_set_current,
     records.WorkflowTaskCompleted: completions.decide_task_completed,
     records.WorkflowTaskFailed: workflow_tasks.decide_task_failed,
     records.WorkflowTaskDue: workflow_tasks.decide_task_due,

@@ -112,6 +112,14 @@ class RequestAnswered(Event, frozen=True):
     expire_ms: int
 
 
+class CurrentBuildSet(Event, frozen=True):
+    """Runs of a task queue that are not pinned go to workers of this build."""
+
+    task_queue: str
+    build_id: str
+    time_ms: int
+
+
 # ---------------------------------------------------------------- a run
 
 
@@ -135,6 +143,7 @@ class TaskOut(Event, frozen=True):
     offset: int
     index: int
     time_ms: int
+    build_id: str = ""
 
 
 class TaskWithdrawn(Event, frozen=True):

@@ -13,6 +13,7 @@ from . import events, keys
 from .rows import (
     ActivityRow,
     ChildRow,
+    CurrentBuildRow,
     ExternalRow,
     LinkRow,
     OutboxRow,
@@ -123,6 +124,11 @@ def _request_answered(state: State, e: events.RequestAnswered) -> None:
     state.put(keys.request(e.workflow_id, e.request_id), row)
 
 
+def _current_build_set(state: State, e: events.CurrentBuildSet) -> None:
+    row = CurrentBuildRow(task_queue=e.task_queue, build_id=e.build_id, since_ms=e.time_ms)
+    state.put(keys.current_build(e.task_queue), row)
+
+
 # ---------------------------------------------------------------- a run
 
 
@@ -137,7 +143,13 @@ def _change_run(state: State, workflow_id: str, **changes: Any) -> None:
 
 def _task_out(state: State, e: events.TaskOut) -> None:
     _change_run(
-        state, e.workflow_id, task_offset=e.offset, task_index=e.index, task_since_ms=e.time_ms, task_retry_ms=0
+        state,
+        e.workflow_id,
+        task_offset=e.offset,
+        task_index=e.index,
+        task_since_ms=e.time_ms,
+        task_retry_ms=0,
+        task_build_id=e.build_id,
     )
 
 
@@ -236,6 +248,8 @@ def _task_completed(state: State, run: RunRow, e: events.Appended, a: history.Wo
     return {
         "base": a.id,
         "consumed_through": a.consumed_through,
+        "build_id": a.build_id,
+        "versioning": a.versioning,
         "task_offset": -1,
         "task_attempt": 1,
         "task_retry_ms": 0,
@@ -537,6 +551,7 @@ _APPLY: dict[type, Callable[[State, Any], None]] = {
     events.SessionBegan: _session_began,
     events.SessionOver: _session_over,
     events.RequestAnswered: _request_answered,
+    events.CurrentBuildSet: _current_build_set,
     events.Appended: _appended,
     events.TaskOut: _task_out,
     events.TaskWithdrawn: _task_withdrawn,

@@ -14,6 +14,7 @@ ACTIVITY, TIMER, EVENT = b"a", b"t", b"e"
 REQUEST, EXPIRY, DUE, OUT = b"r", b"x", b"d", b"i"
 CHILD, EXTERNAL = b"k", b"y"
 OUTBOX, TAIL, SOURCE, WAITING = b"q", b"n", b"m", b"u"
+CURRENT_BUILD, NEEDED = b"v", b"b"
 
 
 def number(value: int) -> bytes:
@@ -92,6 +93,16 @@ def out(since_ms: int, key: bytes) -> bytes:
 def held(session_id: str, key: bytes) -> bytes:
     """An entry of the index of what a session runs."""
     return HELD + text(session_id) + key
+
+
+def current_build(task_queue: str) -> bytes:
+    """The row of what is current on a task queue."""
+    return CURRENT_BUILD + text(task_queue)
+
+
+def needed(task_queue: str, build_id: str, key: bytes = b"") -> bytes:
+    """An entry of the index of what needs workers of a build: the open run `key` does."""
+    return NEEDED + text(task_queue) + text(build_id) + key
 
 
 def outbox(offset: int, index: int) -> bytes:

@@ -61,6 +61,7 @@ class RunRow(Row, frozen=True):
     """One run. `task_offset` -1: no workflow task is out. Times of 0: none.
 
     `seed`: the run that a chain of resets began with; empty: this one.
+    `build_id`: of the code that advanced it last; `task_build_id`: that the task that is out went to.
     """
 
     workflow_id: str
@@ -100,6 +101,9 @@ class RunRow(Row, frozen=True):
     open_children: int = 0
     open_externals: int = 0
     parent: Caller | None = None
+    build_id: str = ""
+    versioning: str = ""
+    task_build_id: str = ""
 
     @property
     def is_open(self) -> bool:
@@ -124,7 +128,14 @@ class RunRow(Row, frozen=True):
             found.append(keys.out(self.task_since_ms, key))
             if self.task_timeout_ms:
                 found.append(keys.due(self.task_since_ms + self.task_timeout_ms, b"K", key))
+        found.extend(keys.needed(self.task_queue, build, key) for build in sorted(self._needed_builds()))
         return tuple(found)
+
+    def _needed_builds(self) -> set[str]:
+        """Builds without whose workers the run may not go on."""
+        pinned = self.build_id if self.versioning == "pinned" else ""
+        out = self.task_build_id if self.task_offset >= 0 else ""
+        return {build for build in (pinned, out) if build}
 
 
 class ActivityRow(Row, frozen=True):
@@ -250,6 +261,14 @@ class RequestRow(Row, frozen=True):
         return (keys.expiry(self.expire_ms, key),)
 
 
+class CurrentBuildRow(Row, frozen=True):
+    """Where runs of a task queue go that are not pinned."""
+
+    task_queue: str
+    build_id: str
+    since_ms: int
+
+
 class OutboxRow(Row, frozen=True):
     """An effect that may not have left yet."""
 
@@ -290,7 +309,8 @@ TABLES: dict[bytes, type[Row]] = {
     keys.TAIL: LinkRow,
     keys.SOURCE: LinkRow,
     keys.WAITING: WaitingRow,
+    keys.CURRENT_BUILD: CurrentBuildRow,
 }
 """Tables of rows by the first byte of their keys. Events hold bytes; indexes hold nothing."""
 
-INDEXES = (keys.HELD, keys.EXPIRY, keys.DUE, keys.OUT)
+INDEXES = (keys.HELD, keys.EXPIRY, keys.DUE, keys.OUT, keys.NEEDED)

@@ -9,7 +9,7 @@ from odradek_schemas.common import Failure
 from odradek_schemas.records import TaskReissued, WorkflowTaskDue, WorkflowTaskFailed
 from odradek_schemas.tasks import WorkflowTask
 
-from . import events, keys
+from . import deployments, events, keys
 from .limits import shorten
 from .rows import RunRow
 from .step import Step
@@ -28,8 +28,9 @@ def wake(step: Step, workflow_id: str) -> None:
     if run.paused:
         return
     new = _new_events(step, run)
+    build = deployments.build_of(step.state, run, run.task_queue)
     position = step.effect(
-        step.topics.workflow_tasks(run.task_queue),
+        step.topics.workflow_tasks(run.task_queue, build),
         step.partition.partition,
         run.workflow_id.encode(),
         lambda position: WorkflowTask(
@@ -48,7 +49,7 @@ def wake(step: Step, workflow_id: str) -> None:
     )
     if position is None:
         raise AssertionError("a workflow task cannot be larger than its limits")
-    step.apply(events.TaskOut(run.workflow_id, run.run_id, position.offset, position.index, step.now))
+    step.apply(events.TaskOut(run.workflow_id, run.run_id, position.offset, position.index, step.now, build))
 
 
 def _new_events(step: Step, run: RunRow) -> list[bytes] | None:

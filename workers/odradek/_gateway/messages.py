@@ -51,6 +51,12 @@ class EndRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     reason: str = ""
 
 
+class SetCurrentRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Make a build current; None: workers without one."""
+
+    build_id: str | None
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What a query gave."""
 

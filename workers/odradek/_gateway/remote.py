@@ -23,6 +23,7 @@ from .messages import (
     History,
     MessageRequest,
     Outcome,
+    SetCurrentRequest,
     Started,
     StartRequest,
     WorkflowKey,
@@ -43,7 +44,8 @@ class HttpService:
 
     def __init__(self, address: str, namespace: str, timeout: float = 30) -> None:
         self.address = address.rstrip("/")
-        self._base = f"{self.address}/api/v1/namespaces/{_quoted(namespace)}/workflows"
+        self._namespace = f"{self.address}/api/v1/namespaces/{_quoted(namespace)}"
+        self._base = f"{self._namespace}/workflows"
         self._timeout = timeout
 
     async def __aenter__(self) -> Self:
@@ -91,6 +93,16 @@ class HttpService:
 
     async def terminate(self, key: WorkflowKey, reason: str) -> None:
         await self._call("POST", self._url(key, "/terminate"), dict[str, Any], EndRequest(reason=reason))
+
+    async def builds(self, task_queue: str) -> dict[str, Any]:
+        return await self._call("GET", self._builds(task_queue), dict[str, Any])
+
+    async def set_current_build(self, task_queue: str, build_id: str | None) -> None:
+        url = f"{self._builds(task_queue)}/current"
+        await self._call("POST", url, dict[str, Any], SetCurrentRequest(build_id=build_id))
+
+    def _builds(self, task_queue: str) -> str:
+        return f"{self._namespace}/task-queues/{_quoted(task_queue)}/builds"
 
     def _url(self, key: WorkflowKey, rest: str = "", **query: str) -> str:
         if key.run_id is not None:

@@ -4,6 +4,7 @@
     GET  /api/v1/namespaces/{namespace}/workflows/{id}                       describe
     GET  .../workflows/{id}/history      GET  .../workflows/{id}/result?wait=20
     POST .../workflows/{id}/signals/{name}    POST .../workflows/{id}/queries/{name}
+    GET  /api/v1/namespaces/{namespace}/task-queues/{queue}/builds           POST .../builds/current
     POST .../workflows/{id}/cancel            POST .../workflows/{id}/terminate
 
 Whatever is about one workflow takes `?run_id=`. It listens on loopback, and web pages are kept out: a browser that was
@@ -21,11 +22,22 @@ from urllib.parse import urlsplit
 
 import msgspec
 from aiohttp import web
+from odradek_schemas import InvalidNameError, check_name
 
 from .. import errors
 from .._converter import DataConverter
 from .errors import details_of
-from .messages import Answer, EndRequest, ErrorDetails, ErrorReply, History, MessageRequest, StartRequest, WorkflowKey
+from .messages import (
+    Answer,
+    EndRequest,
+    ErrorDetails,
+    ErrorReply,
+    History,
+    MessageRequest,
+    SetCurrentRequest,
+    StartRequest,
+    WorkflowKey,
+)
 from .service import ClientService
 
 logger = logging.getLogger("odradek.gateway")
@@ -74,6 +86,9 @@ class _Routes:
         router.add_post(one + "/queries/{name}", self.query)
         router.add_post(one + "/cancel", self.cancel)
         router.add_post(one + "/terminate", self.terminate)
+        builds = "/api/v1/namespaces/{namespace}/task-queues/{task_queue}/builds"
+        router.add_get(builds, self.builds)
+        router.add_post(builds + "/current", self.set_current_build)
 
     async def start(self, request: web.Request) -> web.Response:
         self._check_namespace(request)
@@ -111,6 +126,18 @@ class _Routes:
         await self._service.terminate(key, body.reason)
         return _json({})
 
+    async def builds(self, request: web.Request) -> web.Response:
+        self._check_namespace(request)
+        return _json(await self._service.builds(_queue(request)))
+
+    async def set_current_build(self, request: web.Request) -> web.Response:
+        self._check_namespace(request)
+        build_id = (await _body(request, SetCurrentRequest)).build_id
+        if build_id is not None:
+            _checked("build ID", build_id)
+        await self._service.set_current_build(_queue(request), build_id)
+        return _json({})
+
     def _key(self, request: web.Request) -> WorkflowKey:
         self._check_namespace(request)
         return WorkflowKey(request.match_info["workflow_id"], request.query.get("run_id"))
@@ -121,6 +148,17 @@ class _Routes:
             raise errors.WorkflowNotFoundError(
                 f"this server has no namespace {asked!r}, only {served!r}: use that one, or another server"
             )
+
+
+def _queue(request: web.Request) -> str:
+    return _checked("task queue", request.match_info["task_queue"])
+
+
+def _checked(kind: str, name: str) -> str:
+    try:
+        return check_name(kind, name)
+    except InvalidNameError as error:
+        raise errors.InvalidRequestError(str(error)) from None
 
 
 def _json(value: Any, status: int = 200) -> web.Response:

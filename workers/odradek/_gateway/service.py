@@ -39,6 +39,10 @@ class WorkflowService(Protocol):
 
     async def terminate(self, key: WorkflowKey, reason: str) -> None: ...
 
+    async def builds(self, task_queue: str) -> dict[str, Any]: ...
+
+    async def set_current_build(self, task_queue: str, build_id: str | None) -> None: ...
+
 
 _ENDS: list[tuple[type[BaseException], str]] = [
     (errors.WorkflowCancelledError, "cancelled"),
@@ -128,6 +132,13 @@ class ClientService:
 
     async def terminate(self, key: WorkflowKey, reason: str) -> None:
         await self._handle(key).terminate(reason)
+
+    async def builds(self, task_queue: str) -> dict[str, Any]:
+        plain: dict[str, Any] = msgspec.to_builtins(await self._client.builds(task_queue))
+        return plain
+
+    async def set_current_build(self, task_queue: str, build_id: str | None) -> None:
+        await self._client.set_current_build(task_queue, build_id)
 
     # ------------------------------------------------------------ as JSON values
 

@@ -24,7 +24,8 @@ class WorkerSession:
 
     `room` gives how many more activities could begin, and the activity partitions that the worker has.
     `new_id` gives IDs that are unique for ever. All of a worker's appends go through `producer`, so that on
-    each partition the announcement comes before what needs it.
+    each partition the announcement comes before what needs it. `build_id`: of the worker's code, "" for none;
+    `versioning`: what its completions make of a run (pinned, auto_upgrade).
     """
 
     def __init__(
@@ -41,6 +42,8 @@ class WorkerSession:
         workflow_queues: Sequence[str] = (),
         activity_queues: Sequence[str] = (),
         room: Callable[[], tuple[int, list[int]]] = lambda: (0, []),
+        build_id: str = "",
+        versioning: str = "",
     ) -> None:
         self._producer = producer
         self._topics = topics
@@ -53,6 +56,8 @@ class WorkerSession:
         self._workflow_queues = list(workflow_queues)
         self._activity_queues = list(activity_queues)
         self._room = room
+        self.build_id = build_id
+        self.versioning = versioning if build_id else ""
         self._lock = threading.Lock()
         self._announced: set[int] = set()
         self._counter = itertools.count(1)
@@ -74,7 +79,7 @@ class WorkerSession:
             if partition not in self._announced and not self._stopped:
                 self._send(partition, WorkerAlive(
                     session=self.id, identity=self._identity, client_id=self._client_id,
-                    reply_partition=self._reply_partition,
+                    reply_partition=self._reply_partition, build_id=self.build_id,
                 ))
                 self._announced.add(partition)
             return self.id
@@ -102,6 +107,7 @@ class WorkerSession:
             session=self.id, workflow_queues=self._workflow_queues, activity_queues=self._activity_queues,
             client_id=self._client_id, lost_after_ms=round(self._lost_after * 1000),
             free_activities=max(0, free), activity_partitions=held,
+            build_id=self.build_id,
         ))
         key = self.id.encode()
         for partition in range(self._partitions):

@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from odradek_log.protocol import LogError, TopicSpec
 from odradek_schemas import check_name
@@ -59,6 +59,11 @@ class Worker:
     shutdown_timeout: seconds that running activities get to finish; after that they are cancelled and handed to
     others. identity: shown in descriptions (default: process ID and host).
 
+    build_id: names the version of this code. Such a worker gets only what is for its build: new workflows once the
+    build is current for the queue (`Client.set_current_build`, `odradek deployment set-current`), and its own ones.
+    versioning (for workers with a build): pinned, a workflow ends on the build that it began on; auto_upgrade, it goes
+    to the current build with its next task, so that changes of its code need `workflow.patched`.
+
     Entering raises UnavailableError if the log cannot be reached.
     Raises ValueError if there is nothing to run or an option makes no sense, DefinitionError for what is no
     workflow or activity, and for two of one name.
@@ -79,8 +84,14 @@ class Worker:
         blocked_after: Duration = 2,
         shutdown_timeout: Duration = 10,
         identity: str | None = None,
+        build_id: str | None = None,
+        versioning: Literal["pinned", "auto_upgrade"] = "pinned",
     ) -> None:
         check_name("task queue", task_queue)
+        if build_id is not None:
+            check_name("build ID", build_id)
+        if versioning not in ("pinned", "auto_upgrade"):
+            raise ValueError(f"versioning is 'pinned' or 'auto_upgrade', not {versioning!r}")
         if not workflows and not activities:
             raise ValueError("a worker needs something to run: give it workflows=[...], activities=[...] or both")
         if max_concurrent_activities < 1:
@@ -92,6 +103,8 @@ class Worker:
             if seconds(value) <= 0:
                 raise ValueError(f"{name} is more than 0 seconds")
         self.task_queue = task_queue
+        self.build_id = build_id or ""
+        self.versioning = versioning
         self.identity = identity or f"{os.getpid()}@{socket.gethostname()}"
         self._client = client
         self._workflows = workflow_definitions(workflows)
@@ -179,7 +192,9 @@ class _RunningWorker:
         self._loop = loop
         self._stop_event = stop
         log, topics, queue = connection.log, connection.topics, worker.task_queue
-        self._workflow_topic, self._activity_topic = topics.workflow_tasks(queue), topics.activity_tasks(queue)
+        build = worker.build_id
+        self._workflow_topic = topics.workflow_tasks(queue, build)
+        self._activity_topic = topics.activity_tasks(queue, build)
         self._producer = log.producer()
         self._timer = TimerThread("odradek-worker-timer")
         self._session = WorkerSession(
@@ -187,6 +202,7 @@ class _RunningWorker:
             client_id=connection.client_id, reply_partition=connection.reply_partition, identity=worker.identity,
             lost_after=worker._lost_after, workflow_queues=[queue] if worker._workflows else [],
             activity_queues=[queue] if worker._activities else [], room=self._room,
+            build_id=build, versioning=worker.versioning,
         )
         outlet = Outlet(self._producer, topics, connection.partitions, log.max_record_bytes)
         self._for_workflows = self._workflow_worker(outlet) if worker._workflows else None

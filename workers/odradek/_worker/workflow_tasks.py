@@ -176,6 +176,7 @@ class WorkflowTasks:
             workflow_id=task.workflow_id, run_id=run.run_id, id=self._session.completion_id(), base=run.tip,
             consumed_through=run.running.fed_through, commands=run.running.take_commands(), session=self._session.id,
             history_size=run.running.history_size,
+            build_id=self._session.build_id, versioning=self._session.versioning,
         )
         value = encode(completed)
         if not self._appender.fits(task.workflow_id, value):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import log, replaying, workflow
+from . import deployment, log, replaying, workflow
 from .dev import dev
 from .failures import EXIT_CODES
 from .processes import engine, worker
@@ -47,5 +47,6 @@ app.command()(worker)
 workflow.app.command()(replaying.export)
 workflow.app.command()(replaying.replay)
 app.add_typer(workflow.app, name="workflow")
+app.add_typer(deployment.app, name="deployment")
 app.add_typer(log.app, name="log")
 app.command()(stats)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from odradek_log import LogError
@@ -67,6 +67,15 @@ def worker(
     task_queue: TaskQueue = "default",
     namespace: Namespace = "default",
     max_concurrent_activities: Annotated[int, typer.Option(min=1, help="More wait for their turn.")] = 100,
+    build_id: Annotated[
+        str,
+        typer.Option(
+            metavar="ID", help="The version of the code; what is current, `odradek deployment set-current` says."
+        ),
+    ] = "",
+    versioning: Annotated[
+        str, typer.Option(metavar="HOW", help="With a build ID: pinned (to the build it began on) or auto_upgrade.")
+    ] = "pinned",
     kafka_option: KafkaOptions = [],  # noqa: B006
     log_level: LogLevel = "info",
     log_format: LogFormat = "text",
@@ -78,11 +87,21 @@ def worker(
         definitions = load(modules)
         for warning in definitions.warnings:
             stderr.print(f"[yellow]Warning:[/] {warning}")
-        asyncio.run(_run_worker(log, namespace, task_queue, definitions, max_concurrent_activities, kafka_option))
+        build: dict[str, Any] = {"build_id": build_id or None, "versioning": versioning}
+        if versioning not in ("pinned", "auto_upgrade"):
+            raise CommandError(ExitCode.USAGE, f"--versioning is pinned or auto_upgrade, not {versioning}")
+        limit = max_concurrent_activities
+        asyncio.run(_run_worker(log, namespace, task_queue, definitions, limit, kafka_option, build))
 
 
 async def _run_worker(
-    log: str, namespace: str, task_queue: str, definitions: Definitions, limit: int, options: list[str]
+    log: str,
+    namespace: str,
+    task_queue: str,
+    definitions: Definitions,
+    limit: int,
+    options: list[str],
+    build: dict[str, Any],
 ) -> None:
     settings = kafka_settings(log, options)
     with stop_on_signals() as stop:
@@ -93,11 +112,13 @@ async def _run_worker(
                 workflows=list(definitions.workflows.values()),
                 activities=list(definitions.activities.values()),
                 max_concurrent_activities=limit,
+                **build,
             )
             serving = asyncio.ensure_future(running.run())
             serving.add_done_callback(lambda task: stop.fail(None if task.cancelled() else task.exception()))
             names = ", ".join([*sorted(definitions.workflows), *sorted(definitions.activities)])
-            stderr.print(f"Worker running on {log}, task queue {task_queue}: {names}", soft_wrap=True)
+            on = f"task queue {task_queue}{f', build {running.build_id}' * bool(running.build_id)}"
+            stderr.print(f"Worker running on {log}, {on}: {names}", soft_wrap=True)
             try:
                 await stop.wait()
             finally:

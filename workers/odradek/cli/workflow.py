@@ -59,7 +59,7 @@ Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Kept in t
 NO_INPUT: list[str] = []
 
 
-def _do(
+def do(
     address: str,
     namespace: str,
     as_json: bool,
@@ -135,7 +135,7 @@ def start(
             workflow_type, id, task_queue, input, id_conflict_policy, id_reuse_policy, run_timeout, start_delay, memo,
             request_id,
         )  # fmt: skip
-    started = _do(address, namespace, as_json, lambda service: service.start(request), timeout)
+    started = do(address, namespace, as_json, lambda service: service.start(request), timeout)
     if as_json:
         print_json(_started_json(request, started))
         return
@@ -180,7 +180,7 @@ def execute(
         started = await service.start(request)
         return await service.result(WorkflowKey(started.workflow_id, started.run_id), timeout or None)
 
-    _print_outcome(_do(address, namespace, as_json, run), timeout, as_json)
+    _print_outcome(do(address, namespace, as_json, run), timeout, as_json)
 
 
 @app.command()
@@ -194,7 +194,7 @@ def result(
 ) -> None:
     """Wait for a workflow's end, and print its result."""
     key = WorkflowKey(workflow_id, run_id or None)
-    outcome = _do(address, namespace, as_json, lambda service: service.result(key, timeout or None))
+    outcome = do(address, namespace, as_json, lambda service: service.result(key, timeout or None))
     _print_outcome(outcome, timeout, as_json)
 
 
@@ -231,7 +231,7 @@ def signal(
     with told(as_json):
         args = read_inputs(input)
     key = WorkflowKey(workflow_id, run_id or None)
-    _do(address, namespace, as_json, lambda s: s.signal(key, name, args, request_id or None), timeout)
+    do(address, namespace, as_json, lambda s: s.signal(key, name, args, request_id or None), timeout)
     _print_done(as_json, f"Signalled {name} to {workflow_id}", workflow_id=workflow_id, signal=name)
 
 
@@ -257,7 +257,7 @@ def query(
         except errors.RequestTimeoutError as error:
             raise await _why_no_answer(service, key, error) from error
 
-    answer = _do(address, namespace, as_json, ask, timeout)
+    answer = do(address, namespace, as_json, ask, timeout)
     print_json({"workflow_id": workflow_id, "query": name, "result": answer} if as_json else answer)
 
 
@@ -281,7 +281,7 @@ def describe(
 ) -> None:
     """Show how a workflow stands: status, pending activities and timers, and what holds it up."""
     key = WorkflowKey(workflow_id, run_id or None)
-    found = _do(address, namespace, as_json, lambda service: service.describe(key), timeout)
+    found = do(address, namespace, as_json, lambda service: service.describe(key), timeout)
     if as_json:
         print_json(found)
     else:
@@ -300,7 +300,7 @@ def show(
 ) -> None:
     """Show a workflow's history: every event so far."""
     key = WorkflowKey(workflow_id, run_id or None)
-    events = _do(address, namespace, as_json, lambda service: service.history(key), timeout)
+    events = do(address, namespace, as_json, lambda service: service.history(key), timeout)
     if as_json:
         print_json({"workflow_id": workflow_id, "events": events})
     else:
@@ -319,7 +319,7 @@ def cancel(
 ) -> None:
     """Ask a workflow to cancel: its code may clean up."""
     key = WorkflowKey(workflow_id, run_id or None)
-    _do(address, namespace, as_json, lambda service: service.cancel(key, reason), timeout)
+    do(address, namespace, as_json, lambda service: service.cancel(key, reason), timeout)
     _print_done(as_json, f"Asked {workflow_id} to cancel", workflow_id=workflow_id, requested="cancel")
 
 
@@ -335,7 +335,7 @@ def terminate(
 ) -> None:
     """End a workflow at once; its code is not asked."""
     key = WorkflowKey(workflow_id, run_id or None)
-    _do(address, namespace, as_json, lambda service: service.terminate(key, reason), timeout)
+    do(address, namespace, as_json, lambda service: service.terminate(key, reason), timeout)
     _print_done(as_json, f"Terminated {workflow_id}", workflow_id=workflow_id, requested="terminate")
 
 

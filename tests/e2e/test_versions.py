@@ -1,0 +1,160 @@
+"""Old and new workers of one task queue side by side: each workflow runs on the code that it should."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from odradek import Client, Worker, WorkflowHandle, activity, workflow
+from odradek_engine import Engine
+
+from .system import System
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+
+
+def version(number: int) -> tuple[Any, Any]:
+    """The workflow and its activity, as they are in a version of the code. The change is behind `patched`."""
+
+    @activity.define(name="stamp")
+    async def stamp(step: str) -> str:
+        return f"{step} by {number}"
+
+    @workflow.define(name="Trip")
+    class Trip:
+        def __init__(self) -> None:
+            self.steps: list[str] = []
+            self.done = False
+
+        async def run(self) -> list[str]:
+            self.steps.append(await stamp("packed"))
+            await workflow.wait_condition(lambda: self.done)
+            changed = number > 1 and workflow.patched("by-train")
+            self.steps.append(await stamp("train" if changed else "bus"))
+            return self.steps
+
+        @workflow.signal
+        def go(self) -> None:
+            self.done = True
+
+        @workflow.query
+        def so_far(self) -> list[str]:
+            return self.steps
+
+    return Trip, stamp
+
+
+def worker(client: Client, queue: str, number: int, versioning: Any = "pinned") -> Worker:
+    trip, stamp = version(number)
+    return Worker(
+        client, task_queue=queue, workflows=[trip], activities=[stamp], build_id=f"v{number}", versioning=versioning
+    )
+
+
+async def begin(client: Client, queue: str, id: str) -> WorkflowHandle[Any, Any]:
+    """A trip that has packed, and waits."""
+    trip = await client.start("Trip", id=id, task_queue=queue)
+    await until(lambda: trip.query("so_far"))
+    return trip
+
+
+async def until(look: Callable[[], Awaitable[Any]]) -> None:
+    while not await look():
+        pass
+
+
+async def has_workers(trip: WorkflowHandle[Any, Any]) -> bool:
+    """Whether the engine has heard of a worker for it: that takes a heartbeat."""
+    return (await trip.describe()).workers > 0
+
+
+async def needed(client: Client, queue: str) -> dict[str | None, int]:
+    return {build.build_id: build.open_workflows for build in (await client.builds(queue)).builds}
+
+
+async def test_r1_pinned_workflows_end_on_the_build_that_they_began_on(system: System) -> None:
+    """Rule R1, V: two builds at once, and what is current changes in the middle of running workflows."""
+    client, queue = system.client, system.name("pinned")
+    async with worker(client, queue, 1):
+        await client.set_current_build(queue, "v1")
+        old = [await begin(client, queue, system.name("old")) for _ in range(4)]
+        async with worker(client, queue, 2):
+            await client.set_current_build(queue, "v2")
+            new = [await begin(client, queue, system.name("new")) for _ in range(4)]
+            assert await needed(client, queue) == {"v1": 4, "v2": 4}
+            await until(lambda: has_workers(old[0]))
+            described = await old[0].describe()
+            assert (described.build_id, described.versioning, described.workers) == ("v1", "pinned", 1)
+            for trip in [*old, *new]:
+                await trip.signal("go")
+            for trip in old:
+                assert await trip.result() == ["packed by 1", "bus by 1"]
+            for trip in new:
+                assert await trip.result() == ["packed by 2", "train by 2"]
+            await until(lambda: has_workers(new[0]))
+            builds = (await client.builds(queue)).builds
+            assert [(b.build_id, b.current, b.workers, b.open_workflows) for b in builds] == [
+                ("v1", False, 1, 0),
+                ("v2", True, 1, 0),
+            ]
+
+
+async def test_auto_upgrade_goes_to_the_new_build_with_its_next_task_and_keeps_its_branch(system: System) -> None:
+    client, queue = system.client, system.name("moving")
+    async with worker(client, queue, 1, "auto_upgrade"):
+        await client.set_current_build(queue, "v1")
+        before = await begin(client, queue, system.name("before"))
+        async with worker(client, queue, 2, "auto_upgrade"):
+            await client.set_current_build(queue, "v2")
+            assert await before.query("so_far") == ["packed by 1"], "answered by new code, from a replay"
+            await before.signal("go")
+            assert await before.result() == ["packed by 1", "train by 2"]
+            builds = [e.attributes["build_id"] for e in await before.history() if e.type == "WorkflowTaskCompleted"]
+            assert (builds[0], builds[-1]) == ("v1", "v2")
+            assert (await needed(client, queue))["v2"] == 0
+
+
+async def test_a_build_without_workers_is_told_and_going_back_helps(system: System) -> None:
+    client, queue = system.client, system.name("missing")
+    trip, stamp = version(1)
+    async with Worker(client, task_queue=queue, workflows=[trip], activities=[stamp]):
+        unversioned = await begin(client, queue, system.name("plain"))
+        await client.set_current_build(queue, "nobody")
+        [warning] = (await unversioned.describe()).warnings
+        assert "no worker of build 'nobody'" in warning
+        assert (await unversioned.describe()).workers == 0
+        await client.set_current_build(queue, None)
+        await until(lambda: has_workers(unversioned))
+        assert (await unversioned.describe()).warnings == ()
+        await unversioned.signal("go")
+        assert await unversioned.result() == ["packed by 1", "bus by 1"]
+
+
+@asynccontextmanager
+async def two_engines(kafka_bootstrap: str, folder: Path) -> AsyncIterator[Client]:
+    target, namespace = f"kafka://{kafka_bootstrap}", f"test-{uuid.uuid4().hex[:8]}"
+    async with (
+        Engine(target, namespace=namespace, data_dir=folder / "a", partitions=16),
+        Engine(target, namespace=namespace, data_dir=folder / "b", partitions=16),
+        Client(target, namespace=namespace) as client,
+    ):
+        yield client
+
+
+async def test_a_rolling_change_on_sixteen_partitions_and_two_engines(kafka_bootstrap: str, tmp_path: Path) -> None:
+    async with two_engines(kafka_bootstrap, tmp_path) as client, worker(client, "q", 1):
+        await client.set_current_build("q", "v1")
+        old = await asyncio.gather(*(begin(client, "q", f"old-{n}") for n in range(16)))
+        async with worker(client, "q", 2):
+            await client.set_current_build("q", "v2")
+            new = await asyncio.gather(*(begin(client, "q", f"new-{n}") for n in range(16)))
+            assert await needed(client, "q") == {"v1": 16, "v2": 16}
+            await asyncio.gather(*(trip.signal("go") for trip in [*old, *new]))
+            assert {tuple(await trip.result()) for trip in old} == {("packed by 1", "bus by 1")}
+            assert {tuple(await trip.result()) for trip in new} == {("packed by 2", "train by 2")}
+            assert await needed(client, "q") == {"v1": 0, "v2": 0}

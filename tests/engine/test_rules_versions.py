@@ -1,0 +1,187 @@
+"""Builds of workers, as the fold keeps them: where a run's tasks go, and who is needed for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from odradek_engine import answers
+from odradek_engine.clock import SystemClock
+from odradek_engine.sessions import Sessions
+from odradek_schemas import Topics, ephemeral, history, records, tasks
+
+from .harness import DONE, T0, TOPICS, Partition, act, of_kind, outcomes, reasons, request
+
+PINNED = {"build_id": "v1", "versioning": "pinned"}
+MOVING = {"build_id": "v1", "versioning": "auto_upgrade"}
+
+
+def set_current(p: Partition, build: str, queue: str = "orders", **fields: Any) -> Any:
+    return p.append(records.SetCurrentBuild(task_queue=queue, build_id=build, **fields))
+
+
+def sent_to(p: Partition, kind: type) -> list[str]:
+    """The topics that all tasks of a kind went to, in order, without the prefix."""
+    return [topic.removeprefix(TOPICS.prefix) for topic, _, body in p.effects if isinstance(body, kind)]
+
+
+def workflow_tasks(p: Partition) -> list[str]:
+    return sent_to(p, tasks.WorkflowTask)
+
+
+def needed(p: Partition, queue: str = "orders") -> dict[str, list[str]]:
+    sessions = Sessions(p.state, SystemClock(), 10.0)
+    described = answers.builds(p.state, sessions, queue, "c", "r")
+    assert all(build.open == len(build.workflow_ids) for build in described.builds)
+    return {build.build_id: build.workflow_ids for build in described.builds}
+
+
+def test_new_runs_go_to_the_current_build_of_their_queue(p: Partition) -> None:
+    """Breaks when a queue's current build is that of another queue, or comes too late."""
+    p.start("a")
+    set_current(p, "v1")
+    p.start("b")
+    p.start("c", task_queue="other")
+    set_current(p, "")
+    p.start("d")
+    assert workflow_tasks(p) == [
+        "workflow-tasks.orders", "workflow-builds.6.orders.v1", "workflow-tasks.other", "workflow-tasks.orders",
+    ]  # fmt: skip
+
+
+def test_a_pinned_run_stays_with_its_activities_on_its_own_queue(p: Partition) -> None:
+    """Breaks when what is current moves it."""
+    set_current(p, "v1")
+    p.start()
+    set_current(p, "v2")
+    p.advance(act(1), act(2, task_queue="push"), **PINNED)
+    p.signal()
+    assert workflow_tasks(p)[-1] == "workflow-builds.6.orders.v1"
+    assert sent_to(p, tasks.ActivityTask) == ["activity-builds.6.orders.v1", "activity-tasks.push"]
+    event = next(e.attributes for e in p.events() if isinstance(e.attributes, history.WorkflowTaskCompleted))
+    assert (event.build_id, event.versioning) == ("v1", "pinned")
+
+
+def test_other_runs_move_with_their_next_task(p: Partition) -> None:
+    """Breaks when the build of the last completion holds a run that is not pinned."""
+    set_current(p, "v1")
+    p.start()
+    p.advance(act(1), **MOVING)
+    set_current(p, "v2")
+    p.signal()
+    assert workflow_tasks(p) == ["workflow-builds.6.orders.v1", "workflow-builds.6.orders.v2"]
+    p.advance(act(2), build_id="v2", versioning="auto_upgrade")
+    assert sent_to(p, tasks.ActivityTask) == ["activity-builds.6.orders.v1", "activity-builds.6.orders.v2"]
+
+
+def test_t3_a_task_that_is_out_to_a_build_that_is_gone_is_emitted_again_to_the_current_one(p: Partition) -> None:
+    """Breaks when a task that nobody took stays where it was sent."""
+    set_current(p, "v1")
+    run = p.start()
+    set_current(p, "v2")
+    assert needed(p) == {"v1": ["w"], "v2": []}
+    p.append(
+        records.TaskReissued(
+            workflow_id="w", run_id=run.run_id, base=run.base, offset=run.task_offset, index=run.task_index,
+            epoch=p.row.epoch,
+        )
+    )  # fmt: skip
+    assert workflow_tasks(p) == ["workflow-builds.6.orders.v1", "workflow-builds.6.orders.v2"]
+    assert needed(p) == {"v2": ["w"]}
+
+
+def test_a_build_is_needed_until_its_pinned_runs_have_closed(p: Partition) -> None:
+    """Breaks when a drain ends too early, or never."""
+    set_current(p, "v1")
+    p.start("a")
+    p.start("b")
+    p.advance(act(1), workflow_id="a", **PINNED)
+    p.advance(act(1), workflow_id="b", **MOVING)
+    set_current(p, "v2")
+    assert needed(p) == {"v1": ["a"], "v2": []}
+    p.signal(workflow_id="a")
+    p.advance(DONE, workflow_id="a", **PINNED)
+    assert needed(p) == {"v2": []}
+
+
+def test_a_pinned_run_that_is_started_again_begins_on_the_current_build(p: Partition) -> None:
+    """Breaks when a new run inherits the build of the one before."""
+    set_current(p, "v1")
+    p.start()
+    p.advance(DONE, **PINNED)
+    set_current(p, "v2")
+    p.start()
+    assert workflow_tasks(p)[-1] == "workflow-builds.6.orders.v2"
+
+
+def test_q1_a_repeated_request_does_not_take_back_what_came_after_it(p: Partition) -> None:
+    """Breaks when a client's retry makes an old build current again."""
+    first = set_current(p, "v1", request=request("r1"))
+    set_current(p, "v2", request=request("r2"))
+    again = set_current(p, "v1", request=request("r1"))
+    late = set_current(p, "v1", request=request("r3", deadline_ms=T0 - 1))
+    p.start()
+    assert workflow_tasks(p) == ["workflow-builds.6.orders.v2"]
+    assert [outcomes(one) for one in (first, again, late)] == [["ok"], ["ok"], ["expired"]]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"queue": "or ders"}, "task_queue"),
+        ({"queue": ""}, "task_queue"),
+        ({"build": "v/1"}, "build_id"),
+        ({"build": "v" * 101}, "build_id"),
+        ({"request": request("")}, "request_id"),
+    ],
+    ids=str,
+)
+def test_e6_what_cannot_be_a_build_is_refused(p: Partition, fields: dict[str, Any], reason: str) -> None:
+    """Breaks when a name reaches a topic's name unchecked."""
+    folded = set_current(p, **{"build": "v1", **fields})
+    assert reason in reasons(folded)[0]
+    p.start()
+    assert workflow_tasks(p) == ["workflow-tasks.orders"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"build_id": "v/1", "versioning": "pinned"},
+        {"build_id": "v1", "versioning": ""},
+        {"build_id": "v1", "versioning": "often"},
+        {"build_id": "", "versioning": "pinned"},
+    ],
+    ids=str,
+)
+def test_e6_a_completion_of_no_possible_build_fails_its_task(p: Partition, fields: dict[str, Any]) -> None:
+    """Breaks when a worker's wrong build pins a run to where nothing can be sent."""
+    p.start()
+    p.advance(act(1), **fields)
+    assert p.run().task_failure_cause == "invalid"
+    assert of_kind(p.append(records.TerminateWorkflow(workflow_id="w")), tasks.WorkflowTask) == []
+
+
+def test_live_workers_are_counted_by_build(p: Partition) -> None:
+    """Breaks when a worker of another build hides that the current one has none."""
+    set_current(p, "v2")
+    p.start()
+    sessions = Sessions(p.state, SystemClock(), 10.0)
+    for session, build in (("A", "v1"), ("B", "v1"), ("C", "")):
+        beat = ephemeral.WorkerHeartbeat(session=session, workflow_queues=["orders"], build_id=build)
+        sessions.heard(beat)
+    described = answers.builds(p.state, sessions, "orders", "c", "r")
+    assert {build.build_id: build.workers for build in described.builds} == {"": 1, "v1": 2, "v2": 0}
+    assert described.current == "v2"
+    run = answers.describe(p.state, sessions, p.run(), T0, "c", "r")
+    assert (run.build_id, run.workers, run.missing_queues) == ("v2", 0, ["orders"])
+
+
+def test_no_two_builds_share_a_topic() -> None:
+    """Breaks when a dot in one name can stand for the border between two."""
+    topics = Topics("n" * 100)
+    long = "q" * 100
+    pairs = [("a", "b.c"), ("a.b", "c"), (long, "b" * 100), (long, "b" * 99 + "c"), ("1.a", "b"), ("1", "a.b")]
+    names = [topics.workflow_tasks(*pair) for pair in pairs]
+    assert len(set(names)) == len(names)
+    assert max(map(len, names)) <= 249, "Kafka's limit"
