@@ -105,6 +105,12 @@ SIGNAL_DOC = """Signal the workflow of this ID; start it first if it is not runn
 
         `signal` and `signal_args` are the message; the rest is as for `start`.
         """
+UPDATE_DOC = """Update the workflow of this ID; start it first if it is not running. One step: both happen, or neither.
+
+        `update` and `update_args` are the message; the rest is as for `start`. Returns once the update is accepted;
+        its handle has the `result()`, and the `workflow`. Raises UpdateRejectedError if it is not: a workflow that
+        was started for it goes on.
+        """
 
 EXECUTE_CHILD_DOC = """Start a child workflow and return its result. Options are those of ChildOptions.
 
@@ -124,6 +130,8 @@ STARTING = [
              "return await self._execute(workflow, args, options)", method=True),
     Function("signal_with_start", "SignalWithStartOptions", "WorkflowHandle[{W}, {R}]", SIGNAL_DOC,
              "return await self._signal_with_start(workflow, args, options)", method=True),
+    Function("update_with_start", "UpdateWithStartOptions", "UpdateHandle[Any]", UPDATE_DOC,
+             "return await self._update_with_start(workflow, args, options)", method=True, has_result=False),
 ]  # fmt: skip
 CHILDREN = [
     Function("execute_child", "ChildOptions", "{R}", EXECUTE_CHILD_DOC,
@@ -156,13 +164,14 @@ def starting() -> str:
         "",
         "from typing_extensions import TypeForm",
         "",
-        "from ._handle import WorkflowHandle",
-        imported_types("SignalWithStartOptions", "StartOptions"),
+        "from ._handle import UpdateHandle, WorkflowHandle",
+        imported_types("SignalWithStartOptions", "StartOptions", "UpdateWithStartOptions"),
     ])  # fmt: skip
     header = HEADER.format(docstring="The calls of a client that start workflows, typed by the workflow's arguments.",
                            imports=imports)  # fmt: skip
     lines = ["", "", "class Starting:", '    """Base of Client."""', ""]
-    for name, result in (("_start", "Any"), ("_execute", "Any"), ("_signal_with_start", "Any")):
+    calls = ("_start", "_execute", "_signal_with_start", "_update_with_start")
+    for name, result in ((name, "Any") for name in calls):
         lines += [
             "    @abstractmethod",
             f"    async def {name}(self, workflow: Any, args: Sequence[Any], options: dict[str, Any]) -> {result}: ...",

@@ -178,6 +178,12 @@ class CancelExternalWorkflow(Record, frozen=True, tag="odradek.command.CancelExt
     workflow_id: str
     run_id: str = ""
     reason: str = ""
+class CompleteUpdate(Record, frozen=True, tag="odradek.command.CompleteUpdate", tag_field="-type"):
+    """The handler of the accepted update `seq` has returned, or failed. Nothing happens if it was answered before."""
+
+    seq: int
+    result: Payload | None = None
+    failure: Failure | None = None
 
 
 Command: TypeAlias = (
@@ -196,4 +202,5 @@ Command: TypeAlias = (
     | CancelChildWorkflow
     | SignalExternalWorkflow
     | CancelExternalWorkflow
+    | CompleteUpdate
 )

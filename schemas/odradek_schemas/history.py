@@ -91,8 +91,28 @@ _NAMED_BY: dict[type, str] = {
 """The field of a command that is its name."""
 
 
+class UpdateAccepted(Record, frozen=True, tag="odradek.history.UpdateAccepted", tag_field="-type"):
+    """A worker took an update, and fed it to the code after event `fed_after`, at the workflow's time `fed_ms`."""
+
+    seq: int
+    update_id: str
+    update: str
+    input: list[Payload] = []
+    headers: dict[str, Payload] = {}
+    fed_after: int = 0
+    fed_ms: int = 0
+
+
+class UpdateCompleted(Record, frozen=True, tag="odradek.history.UpdateCompleted", tag_field="-type"):
+    seq: int
+    update_id: str
+    result: Payload | None = None
+    failure: Failure | None = None
+
+
 class WorkflowTaskCompleted(Record, frozen=True, tag="odradek.history.WorkflowTaskCompleted", tag_field="-type"):
-    """The code has seen everything up to `consumed_through`, then the events `local_events`, and gave `commands`.
+    """The code has seen everything up to `consumed_through`, with the accepted updates `updates` (event IDs) each after
+    its `fed_after`, then the events `local_events`, and gave `commands`.
 
     `history_size`: bytes of history, as the code was told.
     """
@@ -106,6 +126,7 @@ class WorkflowTaskCompleted(Record, frozen=True, tag="odradek.history.WorkflowTa
     history_size: int = 0
     build_id: str = ""
     versioning: str = ""
+    updates: list[int] = []
 
 
 class ActivityScheduled(Record, frozen=True, tag="odradek.history.ActivityScheduled", tag_field="-type"):
@@ -421,6 +442,8 @@ Attributes: TypeAlias = (
     | ExternalCancelRequested
     | ExternalCancelDelivered
     | ExternalCancelFailed
+    | UpdateAccepted
+    | UpdateCompleted
 )
 
 INPUTS = (

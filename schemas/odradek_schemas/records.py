@@ -11,7 +11,8 @@ from .common import Caller, Failure, Payload, Position, Record, Request, RetryPo
 
 
 class StartWorkflow(Record, frozen=True):
-    """Begin a run, unless the policies forbid it. With `signal`: and signal it, or the one that is open.
+    """Begin a run, unless the policies forbid it. With `signal`: and signal it, or the one that is open; so with
+    `update`, whose outcome is then the answer.
 
     id_conflict_policy (a run is open): fail, use_existing, terminate_existing.
     id_reuse_policy (the last run is closed): allow, allow_if_failed, reject.
@@ -38,6 +39,9 @@ class StartWorkflow(Record, frozen=True):
     signal_input: list[Payload] = []
     cron_schedule: str = ""
     parent: Caller | None = None
+    update: str = ""
+    update_input: list[Payload] = []
+    update_wait_for: str = "completed"
 
 
 class SignalWorkflow(Record, frozen=True):
@@ -55,6 +59,22 @@ class SignalWorkflow(Record, frozen=True):
     request: Request | None = None
     caller: Caller | None = None
     child_of: Caller | None = None
+
+
+class UpdateWorkflow(Record, frozen=True):
+    """A message with an answer; `request` is required, its ID is the update's. `run_id` empty: the run that is open.
+
+    wait_for: completed; accepted (answered twice). `attach`: only wait for one that was sent before.
+    """
+
+    workflow_id: str
+    update: str
+    run_id: str = ""
+    input: list[Payload] = []
+    headers: dict[str, Payload] = {}
+    request: Request | None = None
+    wait_for: str = "completed"
+    attach: bool = False
 
 
 class CancelWorkflow(Record, frozen=True):
@@ -183,6 +203,31 @@ class LocalResult(Record, frozen=True):
     failure: Failure | None = None
 
 
+class AcceptedUpdate(Record, frozen=True):
+    """An update that was fed to the code after event `fed_after`, at the workflow's time `fed_ms`."""
+
+    seq: int
+    update_id: str
+    fed_after: int
+    fed_ms: int
+
+
+class RejectedUpdate(Record, frozen=True):
+    seq: int
+    update_id: str
+    failure: Failure
+
+
+class UpdatesRejected(Record, frozen=True):
+    """A workflow task that came to nothing but rejected updates: history does not show it."""
+
+    workflow_id: str
+    run_id: str
+    base: str
+    rejected_updates: list[RejectedUpdate] = []
+    session: str = ""
+
+
 class WorkflowTaskCompleted(Record, frozen=True):
     """The workflow code advanced: it has seen events up to `consumed_through`, and gives `commands`.
 
@@ -203,6 +248,8 @@ class WorkflowTaskCompleted(Record, frozen=True):
     history_size: int = 0
     build_id: str = ""
     versioning: str = ""
+    accepted_updates: list[AcceptedUpdate] = []
+    rejected_updates: list[RejectedUpdate] = []
 
 
 class WorkflowTaskFailed(Record, frozen=True):
@@ -464,6 +511,8 @@ class ExternalAnswered(Record, frozen=True):
 EventRecord: TypeAlias = (
     StartWorkflow
     | SignalWorkflow
+    | UpdateWorkflow
+    | UpdatesRejected
     | CancelWorkflow
     | TerminateWorkflow
     | ResetWorkflow

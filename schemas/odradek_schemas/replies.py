@@ -9,7 +9,7 @@ class RequestReply(Record, frozen=True):
     """The outcome of a request that went through the log.
 
     outcome: ok, started, existing (the open run is used), already_started, reuse_rejected, not_found,
-    closed, expired, invalid.
+    closed, expired, invalid. Of an update: accepted, completed (`result`), failed and rejected (`failure`), closed.
     """
 
     position: Position
@@ -18,6 +18,8 @@ class RequestReply(Record, frozen=True):
     outcome: str
     run_id: str = ""
     message: str = ""
+    result: Payload | None = None
+    failure: Failure | None = None
 
 
 class WorkflowResult(Record, frozen=True):

@@ -5,12 +5,25 @@ from __future__ import annotations
 from .common import Payload, Position, Record, Request
 
 
+class PendingUpdate(Record, frozen=True):
+    """An update that no worker has looked at. It came at `time_ms`, after event `after_event_id`."""
+
+    seq: int
+    update_id: str
+    update: str
+    after_event_id: int
+    time_ms: int
+    input: list[Payload] = []
+    headers: dict[str, Payload] = {}
+
+
 class WorkflowTask(Record, frozen=True):
     """There are events up to `last_event_id`: advance the workflow and answer on `base`.
 
     `events`: the events after `consumed_through`, each a `HistoryEvent` in single-object encoding;
     not `complete`: they were too large, fetch them. A worker without the workflow in its cache fetches
-    the history, unless `consumed_through` is 0.
+    the history, unless `consumed_through` is 0. `updates` are in the order in which they came; where there are more
+    than fit, `last_event_id` is the event after which the next one came.
     """
 
     position: Position
@@ -24,6 +37,7 @@ class WorkflowTask(Record, frozen=True):
     complete: bool = True
     attempt: int = 1
     history_size: int = 0
+    updates: list[PendingUpdate] = []
 
 
 class QueryTask(Record, frozen=True):

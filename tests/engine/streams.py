@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 from odradek_engine.fold import Folded, MemoryStorage, State, fold, keys
-from odradek_engine.fold.rows import ActivityRow, RunRow
+from odradek_engine.fold.rows import ActivityRow, RunRow, UpdateRow
 from odradek_schemas import commands, encode, partition_of, records, task_token
 from odradek_schemas.common import Failure, Payload, Record, Request, RetryPolicy
 
@@ -158,12 +158,39 @@ def _start(s: Stream) -> Record:
         run_timeout_ms=s.rng.choice((0, 0, 30_000)),
         start_delay_ms=s.rng.choice((0, 0, 5_000)),
         signal=s.rng.choice(("", "", "poke")),
+        update=s.rng.choice(("", "", "", "rename")),
     )
 
 
 def _signal(s: Stream) -> Record:
     return records.SignalWorkflow(
         workflow_id=s.workflow_id(), signal="poke", input=s.payloads(), request=s.request()
+    )
+
+
+def _update(s: Stream) -> Record:
+    return records.UpdateWorkflow(
+        workflow_id=s.workflow_id(),
+        update="rename",
+        input=s.payloads(),
+        request=s.request(),
+        wait_for=s.rng.choice(("accepted", "completed")),
+        attach=s.rng.random() < 0.1,
+    )
+
+
+def _pending(s: Stream, run: RunRow) -> list[UpdateRow]:
+    rows = [row for _, row in s.state.scan(keys.of_run(keys.UPDATE, run.workflow_id, run.run_id))]
+    return [row for row in rows if not row.accepted]
+
+
+def _updates_rejected(s: Stream) -> Record:
+    run = s.run()
+    rejected = [
+        records.RejectedUpdate(seq=row.seq, update_id=row.update_id, failure=s.failure()) for row in _pending(s, run)
+    ]
+    return records.UpdatesRejected(
+        workflow_id=run.workflow_id, run_id=run.run_id, base=run.base, rejected_updates=rejected
     )
 
 
@@ -201,11 +228,13 @@ def _stopped(s: Stream) -> Record:
 
 
 def _command(s: Stream, seq: int) -> commands.Command:
-    kind = s.rng.randrange(5)
+    kind = s.rng.randrange(6)
     if kind == 0:
         return commands.StartTimer(seq=seq, duration_ms=s.rng.choice((0, 10, 5000)))
     if kind == 1:
         return commands.CancelTimer(seq=s.rng.randint(1, seq))
+    if kind == 5:
+        return commands.CompleteUpdate(seq=s.rng.randint(1, 4), failure=s.rng.choice((None, s.failure())))
     if kind == 2:
         return commands.CancelActivity(seq=s.rng.randint(1, seq))
     return commands.ScheduleActivity(
@@ -242,12 +271,24 @@ def _task_completed(s: Stream) -> Record:
         for row in rows[:2]
         if s.rng.random() < 0.3
     ]
+    consumed_through = s.rng.randint(min(run.consumed_through, run.last_event_id), run.last_event_id)
+    pending = _pending(s, run)
+    taken = s.rng.randrange(len(pending) + 1)
     return records.WorkflowTaskCompleted(
         workflow_id=run.workflow_id,
         run_id=run.run_id,
         id=s.fresh(),
         base=run.base if s.rng.random() < 0.8 else run.run_id,
-        consumed_through=s.rng.randint(min(run.consumed_through, run.last_event_id), run.last_event_id),
+        consumed_through=consumed_through,
+        accepted_updates=[
+            records.AcceptedUpdate(seq=row.seq, update_id=row.update_id, fed_after=consumed_through, fed_ms=s.now)
+            for row in pending[:taken]
+        ],
+        rejected_updates=[
+            records.RejectedUpdate(seq=row.seq, update_id=row.update_id, failure=s.failure())
+            for row in pending[taken:]
+            if s.rng.random() < 0.5
+        ],
         session=s.session(),
         commands=asked,
         local_results=results,
@@ -408,6 +449,8 @@ def _forwarded(s: Stream) -> Record:
 _TABLE: list[tuple[Callable[[Stream], Record], int]] = [
     (_start, 8),
     (_signal, 8),
+    (_update, 4),
+    (_updates_rejected, 2),
     (_cancel, 1),
     (_terminate, 1),
     (_complete_by_token, 2),
@@ -430,7 +473,7 @@ _TABLE: list[tuple[Callable[[Stream], Record], int]] = [
     (_timed_out, 4),
     (_retry_due, 4),
     (_task_due, 5),
-    (_workflow_timed_out, 2),
+    (_workflow_timed_out, 4),
     (_reissued, 3),
     (_lost, 2),
     (_forwarded, 4),

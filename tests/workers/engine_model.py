@@ -9,10 +9,13 @@ from typing import Any
 from odradek._converter import DataConverter
 from odradek._definitions import WorkflowDefinition, definition_of
 from odradek._instance import WorkflowInstance
+from odradek._worker.workflow_tasks import feed_until_end
 from odradek_schemas import commands, history
 from odradek_schemas.commands import Command
 from odradek_schemas.common import Failure
 from odradek_schemas.history import HistoryEvent, summarize
+from odradek_schemas.records import RejectedUpdate
+from odradek_schemas.tasks import PendingUpdate
 
 START_MS = 1_700_000_000_000
 converter = DataConverter()
@@ -38,6 +41,9 @@ class EngineModel:
         self.messages: dict[int, commands.SignalExternalWorkflow | commands.CancelExternalWorkflow] = {}
         self.scheduled: dict[int, int] = {}
         self.consumed_through = 0
+        self.updates: list[PendingUpdate] = []
+        self.rejected: list[RejectedUpdate] = []
+        self._update_numbers = itertools.count(1)
         self.local: set[int] = set()
         self.closed_by: Command | None = None
         self.batches: list[list[Command]] = []
@@ -57,6 +63,17 @@ class EngineModel:
 
     def signal(self, name: str, *args: Any) -> None:
         self.append(history.SignalReceived(signal=name, input=converter.to_payloads(args)))
+
+    def update(self, name: str, *args: Any) -> int:
+        """An update that waits for the next task; its number."""
+        seq = next(self._update_numbers)
+        self.updates.append(
+            PendingUpdate(
+                seq=seq, update_id=f"u{seq}", update=name, after_event_id=len(self.events), time_ms=self.now_ms,
+                input=converter.to_payloads(args),
+            )
+        )
+        return seq
 
     def cancel(self) -> None:
         self.append(history.WorkflowCancelRequested(reason="asked to"))
@@ -126,11 +143,13 @@ class EngineModel:
     def advance(self, count: int | None = None, local: Sequence[int] = ()) -> list[Command]:
         """A workflow task: feed `count` unread inputs (default: all), then results of the activities `local`, which
         the worker ran itself; and take the commands."""
-        for event in self.unread[:count]:
-            if self.instance.ended:
-                break
-            self.instance.feed(event)
-            self.consumed_through = event.event_id
+        events = self.unread[:count]
+        through = len(self.events) if count is None else events[-1].event_id if events else self.consumed_through
+        updates = [update for update in self.updates if update.after_event_id <= through]
+        self.updates = self.updates[len(updates) :]
+        feed_until_end(self.instance, events, updates)
+        self.consumed_through = self.instance.fed_through
+        accepted = self._decide(updates)
         local_events = []
         for seq in local:
             if not self.instance.ended and seq in self.activities:
@@ -138,9 +157,24 @@ class EngineModel:
                 local_events.append(self.events[-1].event_id)
                 self.local.add(local_events[-1])
                 self.instance.feed(self.events[-1])
-        return self._commit(self.instance.take_commands(), local_events)
+        return self._commit(self.instance.take_commands(), local_events, accepted)
 
-    def _commit(self, given: list[Command], local_events: list[int]) -> list[Command]:
+    def _decide(self, updates: Sequence[PendingUpdate]) -> list[int]:
+        """Record which updates were accepted, as the engine does; the IDs of their events."""
+        accepted, rejected = self.instance.take_updates()
+        self.rejected += rejected
+        asked = {update.seq: update for update in updates}
+        return [
+            self.append(
+                history.UpdateAccepted(
+                    seq=one.seq, update_id=one.update_id, update=asked[one.seq].update, input=asked[one.seq].input,
+                    fed_after=one.fed_after, fed_ms=one.fed_ms,
+                )
+            ).event_id
+            for one in accepted
+        ]
+
+    def _commit(self, given: list[Command], local_events: list[int], updates: list[int]) -> list[Command]:
         number = next(self._tasks)
         self.append(
             history.WorkflowTaskCompleted(
@@ -149,6 +183,7 @@ class EngineModel:
                 consumed_through=self.consumed_through,
                 local_events=local_events,
                 commands=[summarize(command) for command in given],
+                updates=updates,
             )
         )
         for command in given:
@@ -195,6 +230,12 @@ class EngineModel:
                 self.messages[seq] = command
                 cancel = history.ExternalCancelRequested(seq=seq, workflow_id=command.workflow_id)
                 self.scheduled[seq] = self.append(cancel).event_id
+            case commands.CompleteUpdate(seq=seq):
+                self.append(
+                    history.UpdateCompleted(
+                        seq=seq, update_id=f"u{seq}", result=command.result, failure=command.failure
+                    )
+                )
             case _:
                 assert command is not None
                 self.closed_by = command

@@ -17,8 +17,9 @@ from odradek_schemas import Failure, Payload, Position, Request, Topics, decode,
 from odradek_schemas.commands import Command, CompleteWorkflow, ScheduleActivity
 from odradek_schemas.history import ActivityCompleted, HistoryEvent, SignalReceived, WorkflowStarted
 from odradek_schemas.history import WorkflowTaskCompleted as TaskCompletedEvent
+from odradek_schemas.records import AcceptedUpdate, RejectedUpdate
 from odradek_schemas.replies import HistoryPage
-from odradek_schemas.tasks import QueryTask, WorkflowTask
+from odradek_schemas.tasks import PendingUpdate, QueryTask, WorkflowTask
 
 PARTITIONS = 4
 
@@ -74,6 +75,8 @@ class Scripted:
         self.closed = False
         self.fed: list[int] = []
         self._commands: list[Command] = []
+        self.accepted: list[AcceptedUpdate] = []
+        self.rejected: list[RejectedUpdate] = []
 
     def feed(self, event: HistoryEvent) -> None:
         assert not self.closed, "fed after close"
@@ -88,6 +91,24 @@ class Scripted:
         for command in step or ():
             self._commands.append(command)
             self.ended = self.ended or isinstance(command, CompleteWorkflow)
+
+    def offer(self, update: PendingUpdate) -> None:
+        assert not self.closed, "offered after close"
+        assert not self.ended, "offered after its end"
+        if update.update == "refused":
+            failure = Failure(message="no")
+            self.rejected.append(RejectedUpdate(seq=update.seq, update_id=update.update_id, failure=failure))
+        else:
+            self.accepted.append(
+                AcceptedUpdate(
+                    seq=update.seq, update_id=update.update_id, fed_after=self.fed_through, fed_ms=update.time_ms
+                )
+            )
+
+    def take_updates(self) -> tuple[list[AcceptedUpdate], list[RejectedUpdate]]:
+        taken = self.accepted, self.rejected
+        self.accepted, self.rejected = [], []
+        return taken
 
     def take_commands(self) -> list[Command]:
         taken, self._commands = self._commands, []

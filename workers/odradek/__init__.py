@@ -13,7 +13,7 @@ from ._description import (
     TaskQueueBuilds,
     WorkflowDescription,
 )
-from ._handle import WorkflowHandle
+from ._handle import UpdateHandle, WorkflowHandle
 from ._types import RetryPolicy
 from ._worker import Worker
 from .errors import (
@@ -30,6 +30,8 @@ from .errors import (
     QueryFailedError,
     QueryRejectedError,
     RequestTimeoutError,
+    UpdateFailedError,
+    UpdateRejectedError,
     WorkflowAlreadyStartedError,
     WorkflowCancelledError,
     WorkflowFailedError,
@@ -63,6 +65,9 @@ __all__ = [
     "RequestTimeoutError",
     "RetryPolicy",
     "TaskQueueBuilds",
+    "UpdateFailedError",
+    "UpdateHandle",
+    "UpdateRejectedError",
     "Worker",
     "WorkflowAlreadyStartedError",
     "WorkflowCancelledError",

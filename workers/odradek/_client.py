@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, overload
 
@@ -18,12 +20,12 @@ from odradek_schemas.records import CompleteActivity, FailActivity, StartWorkflo
 from odradek_schemas.replies import HeartbeatNoted
 
 from . import _deployments as deployments
-from ._connection import Connection, unavailable
+from ._connection import Connection, MakeRecord, unavailable
 from ._converter import DataConverter
 from ._definitions import definition_of
 from ._description import TaskQueueBuilds
 from ._embedded import engine_in_this_process
-from ._handle import Target, WorkflowHandle, bind_message
+from ._handle import Target, WorkflowHandle, accepted_update, bind_message
 from ._options import check_start_options, milliseconds, retry_policy_record, seconds
 from ._requests import WorkflowRequests, refused
 from ._starting import Starting
@@ -153,14 +155,47 @@ class Client(Starting):
         name, values, _ = bind_message("signal", options.pop("signal"), options.pop("signal_args", ()), {})
         return await self._start_with(workflow, args, options, (name, values))
 
+    async def _update_with_start(self, workflow: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
+        if "update" not in options:
+            raise DefinitionError("update_with_start needs update=Class.method, or its name")
+        if options.setdefault("id_conflict_policy", "use_existing") == "fail":
+            raise DefinitionError("update_with_start updates the open run: id_conflict_policy='fail' contradicts that")
+        name, values, result_type = bind_message("update", options.pop("update"), options.pop("update_args", ()), {})
+        requests = self._requests()
+        make, _ = self._start_record(workflow, args, options, update=(name, values))
+        request_id = options.get("request_id") or secrets.token_hex(12)
+        target = Target(_checked_id(options.get("id")), request_id=request_id)
+        reply = await requests.update_reply(target, name, make)
+        return accepted_update(requests, replace(target, result_run_id=reply.run_id), name, reply, result_type)
+
     async def _start_with(
         self, workflow: Any, args: Sequence[Any], options: dict[str, Any], signal: tuple[str, list[Any]] | None
     ) -> WorkflowHandle[Any, Any]:
-        requests, converter = self._requests(), self.data_converter
+        requests = self._requests()
+        make, result_type = self._start_record(workflow, args, options, signal=signal)
+        workflow_id = _checked_id(options.get("id"))
+        reply, offset = await requests.append(Target(workflow_id, request_id=options.get("request_id")), make)
+        if reply.outcome not in ("started", "existing"):
+            refused(workflow_id, reply)
+        barrier = offset + 1 if offset >= 0 else -1  # the run is there once that record is folded
+        return WorkflowHandle(requests, Target(workflow_id, None, reply.run_id, barrier), result_type)
+
+    def _start_record(
+        self,
+        workflow: Any,
+        args: Sequence[Any],
+        options: dict[str, Any],
+        *,
+        signal: tuple[str, list[Any]] | None = None,
+        update: tuple[str, list[Any]] | None = None,
+    ) -> tuple[MakeRecord, Any]:
+        """What makes the record of a start, and the type of the workflow's result."""
+        converter = self.data_converter
         name, values, result_type = _bind_workflow(workflow, args, options)
         workflow_id = _checked_id(options.get("id"))
         payloads = converter.to_payloads(values)
         signal_name, signal_payloads = ("", []) if signal is None else (signal[0], converter.to_payloads(signal[1]))
+        update_name, update_payloads = ("", []) if update is None else (update[0], converter.to_payloads(update[1]))
         memo = {key: converter.to_payload(value) for key, value in options.get("memo", {}).items()}
         attributes = {key: converter.plain.to_payload(v) for key, v in options.get("search_attributes", {}).items()}
 
@@ -183,13 +218,12 @@ class Client(Starting):
                 signal=signal_name,
                 signal_input=signal_payloads,
                 cron_schedule=options.get("cron_schedule") or "",
+                update=update_name,
+                update_input=update_payloads,
+                update_wait_for="accepted",
             )
 
-        reply, offset = await requests.append(Target(workflow_id, request_id=options.get("request_id")), make)
-        if reply.outcome not in ("started", "existing"):
-            refused(workflow_id, reply)
-        barrier = offset + 1 if offset >= 0 else -1  # the run is there once that record is folded
-        return WorkflowHandle(requests, Target(workflow_id, None, reply.run_id, barrier), result_type)
+        return make, result_type
 
     # ------------------------------------------------------------ builds of workers
 

@@ -28,17 +28,20 @@ __all__ = [
 ]
 
 C = TypeVar("C", bound=type[Any])
+DYNAMIC = ""
+"""In place of a name: the handler of messages that have none of their own."""
 _DECLARATION = "__odradek_workflow__"
 
 
 @dataclass(frozen=True, slots=True)
 class HandlerDefinition:
-    """How a message is handled: `fn(instance, *args)`."""
+    """How a message is handled: `fn(instance, *args)`; if it is `dynamic`, `fn(instance, message, *args)`."""
 
     name: str
     fn: Callable[..., Any]
     signature: Signature
     is_async: bool
+    dynamic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,14 +177,42 @@ def _class_definition(cls: type[Any], declaration: _Declaration) -> WorkflowDefi
         cls=cls,
         run=run,
         signature=_run_signature(run, declaration, method=True),
-        signals={h.name: _handler_definition(h) for h in handlers if h.kind == Signal.kind},
-        queries={h.name: _handler_definition(h) for h in handlers if h.kind == Query.kind},
-        updates={h.name: _update_definition(h) for h in handlers if h.kind == Update.kind},
+        signals={_key(h): _handler_definition(h) for h in handlers if h.kind == Signal.kind},
+        queries={_key(h): _handler_definition(h) for h in handlers if h.kind == Query.kind},
+        updates={_key(h): _update_definition(h) for h in handlers if h.kind == Update.kind},
     )
 
 
+def _key(handler: Handler) -> str:
+    return DYNAMIC if handler.dynamic else handler.name
+
+
 def _handler_definition(handler: Handler) -> HandlerDefinition:
-    return HandlerDefinition(handler.name, handler.fn, handler.signature, inspect.iscoroutinefunction(handler.fn))
+    is_async = inspect.iscoroutinefunction(handler.fn)
+    return HandlerDefinition(handler.name, handler.fn, handler.signature, is_async, handler.dynamic)
+
+
+def runtime_handler(
+    kind: str, name: str | None, fn: Callable[..., Any], validator: Callable[..., None] | None
+) -> UpdateDefinition:
+    """The definition of a handler that is set while the workflow runs: a function without `self`, or a bound method.
+
+    Raises DefinitionError if it cannot work.
+    """
+    if not callable(fn) or name == DYNAMIC:
+        raise DefinitionError(f"{kind} handler {name!r}: give a name (or None: for all others) and a function")
+    is_async = inspect.iscoroutinefunction(fn)
+    if (kind == "query" and is_async) or inspect.iscoroutinefunction(validator):
+        raise DefinitionError(f"{kind} handler {name!r}: queries and validators are plain functions")
+    signature = signature_of(fn, f"{kind} {name or 'handler'}")
+    if name is None and not signature.parameters:
+        raise DefinitionError(f"a dynamic {kind} handler takes the message's name first: `def handler(name, *args)`")
+    checked = None if validator is None else _without_instance(validator)
+    return UpdateDefinition(name or kind, _without_instance(fn), signature, is_async, name is None, checked)
+
+
+def _without_instance(fn: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda _, *args, **kwargs: fn(*args, **kwargs)
 
 
 def _update_definition(handler: Handler) -> UpdateDefinition:
@@ -191,6 +222,7 @@ def _update_definition(handler: Handler) -> UpdateDefinition:
         handler.fn,
         handler.signature,
         inspect.iscoroutinefunction(handler.fn),
+        handler.dynamic,
         validator,
     )
 
@@ -246,10 +278,10 @@ def _handlers(cls: type[Any]) -> dict[str, Handler]:
                 )
     taken: dict[tuple[str, str], str] = {}
     for attribute, handler in found.items():
-        other = taken.setdefault((handler.kind, handler.name), attribute)
+        other = taken.setdefault((handler.kind, _key(handler)), attribute)
         if other != attribute:
             raise DefinitionError(
-                f"workflow {cls.__name__}: two handlers of {handler.kind} {handler.name!r}: {other} and {attribute}; "
+                f"workflow {cls.__name__}: two handlers of {handler.kind} {_key(handler)!r}: {other} and {attribute}; "
                 f"give one another name, @workflow.{handler.kind}(name=...)"
             )
     return found

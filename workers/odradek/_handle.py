@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, overload
@@ -14,6 +15,8 @@ from ._types import Duration, P, PendingActivityOptions, R, R_co, T, W, W_co
 from .errors import DefinitionError, not_available
 
 if TYPE_CHECKING:
+    from odradek_schemas.replies import RequestReply
+
     from ._handlers import Query, Signal, Update
     from ._instance_children import Child
 
@@ -39,6 +42,12 @@ class Requests(Protocol):
     """What a handle needs of its client."""
 
     async def signal(self, target: Target, name: str, args: Sequence[Any]) -> None: ...
+
+    async def update(
+        self, target: Target, name: str, args: Sequence[Any], *, attach: bool = False, wait_for: str = "completed"
+    ) -> RequestReply: ...
+
+    def update_result(self, target: Target, name: str, reply: RequestReply, result_type: Any) -> Any: ...
 
     async def query(self, target: Target, name: str, args: Sequence[Any], result_type: Any) -> Any: ...
 
@@ -243,8 +252,39 @@ class WorkflowHandle(_CanSignal[W_co], Generic[W_co, R_co]):
     @overload
     async def update(self, update: str, /, *args: Any) -> Any: ...
     async def update(self, update: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Send an update and return its result."""
-        raise not_available("WorkflowHandle.update", "send a signal, and query what came of it")
+        """Send an update, wait until its handler is done, and return its result.
+
+        Raises UpdateRejectedError if the workflow does not take it, UpdateFailedError if its handler fails,
+        WorkflowClosedError if the workflow ends first, RequestTimeoutError if there is no answer in time: with
+        `with_options(request_id=...)` the same call goes on waiting for the same update.
+        """
+        result_type = kwargs.pop("result_type", Any) if isinstance(update, str) else None
+        name, values, declared = bind_message("update", update, args, kwargs)
+        reply = await self._requests.update(self._target, name, values)
+        return self._requests.update_result(
+            self._target, name, reply, declared if result_type is None else result_type
+        )
+
+    @overload
+    async def start_update(
+        self: WorkflowHandle[W, Any], update: Update[W, P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> UpdateHandle[R]: ...
+    @overload
+    async def start_update(self, update: str, /, *args: Any, result_type: TypeForm[T]) -> UpdateHandle[T]: ...
+    @overload
+    async def start_update(self, update: str, /, *args: Any) -> UpdateHandle[Any]: ...
+    async def start_update(self, update: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Send an update, wait until the workflow has accepted it, and return a handle to wait for its result.
+
+        Raises as `update` does, but for the failure of the handler.
+        """
+        result_type = kwargs.pop("result_type", Any) if isinstance(update, str) else None
+        name, values, declared = bind_message("update", update, args, kwargs)
+        target = replace(self._target, request_id=self._target.request_id or secrets.token_hex(12))
+        reply = await self._requests.update(target, name, values, wait_for="accepted")
+        return accepted_update(
+            self._requests, target, name, reply, declared if result_type is None else result_type
+        )
 
     async def result(self) -> R_co:
         """Wait for the workflow's end, however long it takes, and return its result.
@@ -330,6 +370,48 @@ class WorkflowHandle(_CanSignal[W_co], Generic[W_co, R_co]):
         return f"<workflow handle {self.id!r} run {self.run_id or 'latest'}>"
 
 
+class UpdateHandle(Generic[R_co]):
+    """An update that a workflow has accepted. Its outcome is kept for 24 hours."""
+
+    def __init__(self, requests: Requests, target: Target, name: str, result_type: Any) -> None:
+        self._requests = requests
+        self._target = target
+        self._name = name
+        self._result_type = result_type
+
+    @property
+    def id(self) -> str:
+        """The update's ID: the request ID that it was sent with."""
+        return self._target.request_id or ""
+
+    @property
+    def workflow(self) -> WorkflowHandle[Any, Any]:
+        """The workflow that it was sent to."""
+        return WorkflowHandle[Any, Any](self._requests, replace(self._target, request_id=None))
+
+    async def result(self, timeout: Duration | None = None) -> R_co:
+        """Wait for the handler's result. `timeout` in seconds, default: the client's; it can be called again.
+
+        Raises UpdateFailedError if the handler failed, WorkflowClosedError if the workflow ended first.
+        """
+        target = self._target if timeout is None else replace(self._target, timeout=seconds(timeout))
+        reply = await self._requests.update(target, self._name, (), attach=True)
+        result: R_co = self._requests.update_result(target, self._name, reply, self._result_type)
+        return result
+
+    def __repr__(self) -> str:
+        return f"<update {self._name!r} {self.id} of workflow {self._target.workflow_id!r}>"
+
+
+def accepted_update(
+    requests: Requests, target: Target, name: str, reply: RequestReply, result_type: Any
+) -> UpdateHandle[Any]:
+    """The handle of an update that was answered: accepted, or done already. Raises for one that was not taken."""
+    if reply.outcome not in ("accepted", "completed", "failed"):
+        requests.update_result(target, name, reply, result_type)
+    return UpdateHandle[Any](requests, target, name, result_type)
+
+
 def bind_message(kind: str, message: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[str, list[Any], Any]:
     """Name, arguments in the order of the parameters, and result type of a message given by its object or its name.
 
@@ -342,4 +424,6 @@ def bind_message(kind: str, message: Any, args: Sequence[Any], kwargs: Mapping[s
     if getattr(message, "kind", None) != kind:
         shown = getattr(message, "__qualname__", repr(message))
         raise DefinitionError(f"{shown} is not a {kind}: pass `Class.method` of one, or its name as a string")
+    if message.dynamic:
+        raise DefinitionError(f"{kind} {message.name!r} is dynamic: pass the name of the {kind} that it is to get")
     return message.name, message.signature.bind(args, kwargs), message.signature.result_type

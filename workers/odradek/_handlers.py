@@ -19,12 +19,18 @@ class Handler:
 
     kind: ClassVar[str] = "message"
 
-    def __init__(self, fn: Any, *, name: str | None = None) -> None:
+    def __init__(self, fn: Any, *, name: str | None = None, dynamic: bool = False) -> None:
         if not inspect.isfunction(fn):
             raise DefinitionError(f"@workflow.{self.kind} is for a method (`def` or `async def`), not {fn!r}")
         if name == "":
             raise DefinitionError(f"@workflow.{self.kind}: a name has at least one character")
+        if dynamic and (name is not None or len(inspect.signature(fn).parameters) < 2):
+            raise DefinitionError(
+                f"@workflow.{self.kind}(dynamic=True) is for messages without a handler of their own: it has no name, "
+                "and takes the message's first: `def other(self, name: str, *args)`"
+            )
         self.fn: Any = fn
+        self.dynamic = dynamic
         self.name = name or fn.__name__
         self.__doc__ = fn.__doc__
         self._names: Mapping[str, Any] = captured_names(fn)
@@ -81,8 +87,14 @@ def signal(fn: Callable[Concatenate[W, P], Coroutine[Any, Any, None]], /) -> Asy
 def signal(fn: Callable[Concatenate[W, P], None], /) -> SyncSignal[W, P]: ...
 @overload
 def signal(*, name: str) -> _SignalDecorator: ...
+@overload
+def signal(*, dynamic: bool) -> _SignalDecorator: ...
 def signal(fn: Any = None, /, **options: Any) -> Any:
-    """Make a method the handler of a signal. `name`: what senders call it (default: the method's name)."""
+    """Make a method the handler of a signal. `name`: what senders call it (default: the method's name).
+
+    `dynamic`: of all signals without a handler of their own; it takes the signal's name, then the arguments. Without
+    such a handler they are kept until `workflow.set_signal_handler` gives one.
+    """
 
     def decorate(fn: Any) -> Any:
         cls: Any = AsyncSignal if inspect.iscoroutinefunction(fn) else SyncSignal
@@ -96,8 +108,8 @@ class Query(Handler, Generic[W_contra, P, R_co]):
 
     kind = "query"
 
-    def __init__(self, fn: Any, *, name: str | None = None) -> None:
-        super().__init__(fn, name=name)
+    def __init__(self, fn: Any, *, name: str | None = None, dynamic: bool = False) -> None:
+        super().__init__(fn, name=name, dynamic=dynamic)
         if inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn) or inspect.isgeneratorfunction(fn):
             raise DefinitionError(
                 f"query {self.name}: a query is a plain `def` that returns at once, because it may not wait or "
@@ -120,8 +132,11 @@ class _QueryDecorator(Protocol):
 def query(fn: Callable[Concatenate[W, P], R], /) -> Query[W, P, R]: ...
 @overload
 def query(*, name: str) -> _QueryDecorator: ...
+@overload
+def query(*, dynamic: bool) -> _QueryDecorator: ...
 def query(fn: Any = None, /, **options: Any) -> Any:
-    """Make a method (a plain `def`) the handler of a query. `name`: default is the method's name."""
+    """Make a method (a plain `def`) the handler of a query. `name`: default is the method's name. `dynamic`: of all
+    queries without a handler of their own; it takes the query's name first."""
 
     def decorate(fn: Any) -> Any:
         return Query[Any, Any, Any](fn, **options)
@@ -134,8 +149,8 @@ class Update(Handler, Generic[W_contra, P, R_co]):
 
     kind = "update"
 
-    def __init__(self, fn: Any, *, name: str | None = None) -> None:
-        super().__init__(fn, name=name)
+    def __init__(self, fn: Any, *, name: str | None = None, dynamic: bool = False) -> None:
+        super().__init__(fn, name=name, dynamic=dynamic)
         self.validator_fn: Callable[..., None] | None = None
 
     def validator(self, fn: Callable[Concatenate[W_contra, P], None], /) -> Callable[Concatenate[W_contra, P], None]:
@@ -179,8 +194,14 @@ def update(fn: Callable[Concatenate[W, P], Coroutine[Any, Any, R]], /) -> AsyncU
 def update(fn: Callable[Concatenate[W, P], R], /) -> SyncUpdate[W, P, R]: ...
 @overload
 def update(*, name: str) -> _UpdateDecorator: ...
+@overload
+def update(*, dynamic: bool) -> _UpdateDecorator: ...
 def update(fn: Any = None, /, **options: Any) -> Any:
-    """Make a method the handler of an update. `name`: what callers call it (default: the method's name)."""
+    """Make a method the handler of an update. `name`: what callers call it (default: the method's name). `dynamic`:
+    of all updates without a handler of their own; it takes the update's name first.
+
+    An ApplicationError, or what an activity failed with, fails the update; any other error is a bug in the workflow.
+    """
 
     def decorate(fn: Any) -> Any:
         cls: Any = AsyncUpdate if inspect.iscoroutinefunction(fn) else SyncUpdate

@@ -7,6 +7,7 @@ import contextvars
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from random import Random
 from typing import Any, NoReturn
 
@@ -14,6 +15,8 @@ from odradek_schemas import commands, history
 from odradek_schemas.commands import Command
 from odradek_schemas.common import Failure, Payload
 from odradek_schemas.history import HistoryEvent
+from odradek_schemas.records import AcceptedUpdate, RejectedUpdate
+from odradek_schemas.tasks import PendingUpdate
 
 from . import _context
 from ._conditions import Conditions
@@ -27,7 +30,9 @@ from ._instance_continuing import InstanceContinuing
 from ._instance_core import InstanceCore
 from ._instance_messages import InstanceMessages
 from ._instance_patches import InstancePatches
+from ._instance_updates import InstanceUpdates
 from ._loop import DEFAULT_MAX_ITERATIONS, Discarded, WorkflowLoop
+from ._reading import reading
 from ._types import ActivityOptions
 from ._workflow import logger
 from .errors import DefinitionError, QueryRejectedError, ReadOnlyError, WorkflowTaskError
@@ -73,13 +78,15 @@ class WorkflowInstance:
         self._messages = InstanceMessages(self._core)
         self.patches = InstancePatches(self._core)
         self._continuing = InstanceContinuing(self._core)
-        self._core.kept_signals = lambda: self._messages.unhandled
+        self._core.kept_signals = self._messages.kept
+        self._updates = InstanceUpdates(self._core, self._messages)
         self._conditions = Conditions(self._loop, max_iterations)
         self._variables = contextvars.Context()  # those of the worker are not the workflow's
         self._random: Random | None = None
         self._main: asyncio.Task[Any] | None = None
         self._memo: dict[str, Payload] = {}
         self._usable = True
+        self._time_ms = 0
 
     # ------------------------------------------------------------ what the worker does with it
 
@@ -115,10 +122,28 @@ class WorkflowInstance:
             raise ValueError(f"event {event.event_id} was fed to a workflow that has ended or failed")
         if (self._main is None) != (type(event.attributes) is history.WorkflowStarted):
             raise ValueError(f"event {event.event_id}: WorkflowStarted is the first event, and only that")
-        self.fed_through = event.event_id
+        if not isinstance(event.attributes, history.UpdateAccepted):
+            self.fed_through = event.event_id
+        self._guarded(self._feed, handler, event)
+
+    def offer(self, update: PendingUpdate) -> None:
+        """Let the code decide on an update; feed it if it is accepted. Raises as `feed` does."""
+        if self.ended or not self._usable or self._main is None:
+            raise ValueError(f"update {update.update!r} was offered to a workflow that has ended, failed or not begun")
+        self._time_ms = max(self._time_ms, update.time_ms)
+        self._guarded(self._offer, update)
+
+    def take_updates(self) -> tuple[list[AcceptedUpdate], list[RejectedUpdate]]:
+        """What was decided on updates since the last call."""
+        taken = self._updates.accepted, self._updates.rejected
+        self._updates.accepted, self._updates.rejected = [], []
+        return taken
+
+    def _guarded(self, code: Callable[..., object], *args: Any) -> None:
+        """Run code of the workflow; whatever it raises is one kind of error."""
         core = self._core
         try:
-            self._variables.run(self._feed, handler, event)
+            self._variables.run(code, *args)
         except KeyboardInterrupt:
             raise
         except WorkflowTaskError:
@@ -198,7 +223,12 @@ class WorkflowInstance:
             return await self._conditions.wait(fn)
 
     def all_handlers_finished(self) -> bool:
-        return self._messages.open_handlers == 0
+        return self._messages.all_finished()
+
+    def set_handler(self, kind: str, name: str | None, fn: Callable[..., Any] | None, validator: Any = None) -> None:
+        if self._loop.read_only:
+            raise ReadOnlyError(f"a query or validator cannot set a {kind} handler")
+        self._messages.set_handler(kind, name, fn, validator)
 
     def is_replaying(self) -> bool:
         return self._loop.quiet
@@ -244,11 +274,32 @@ class WorkflowInstance:
     def _feed(self, handler: Callable[[WorkflowInstance, Any], object], event: HistoryEvent) -> None:
         attributes = event.attributes
         delay_ms = attributes.start_delay_ms if isinstance(attributes, history.WorkflowStarted) else 0
-        self._loop.set_time((event.time_ms + delay_ms) / 1000)
+        fed_at = attributes.fed_ms if isinstance(attributes, history.UpdateAccepted) else event.time_ms
+        self._time_ms = fed_at + delay_ms
+        self._loop.set_time(self._time_ms / 1000)
         with _context.activate(self), self._loop:
-            handler(self, attributes)
-            if not self._core.halted():
-                self._conditions.run(self._core.halted)
+            self._handle(partial(handler, self, attributes))
+            while (deliver := self._messages.next_kept()) is not None and not self._core.halted():
+                self._handle(deliver)  # as if each had come on its own
+            if self.ended:
+                self._messages.warn_of_unfinished()
+
+    def _handle(self, deliver: Callable[[], object]) -> None:
+        """Give the code one message, and let it run until it waits: no state is passed over."""
+        deliver()
+        if not self._core.halted():
+            self._conditions.run(self._core.halted)
+
+    def _offer(self, update: PendingUpdate) -> None:
+        self._loop.set_time(self._time_ms / 1000)
+        with _context.activate(self), self._loop, reading(self._core):
+            refusal = self._updates.refusal(update)
+        if refusal is not None:
+            self._updates.reject(update, refusal)
+            return
+        accepted = self._updates.accept(update, self.fed_through, self._time_ms)
+        event = HistoryEvent(event_id=0, time_ms=self._time_ms, attributes=accepted)
+        self._feed(_EVENTS[history.UpdateAccepted], event)
 
     def _on_started(self, started: history.WorkflowStarted) -> None:
         core = self._core
@@ -297,15 +348,12 @@ class WorkflowInstance:
     # ------------------------------------------------------------ inside
 
     def _query(self, name: str, input: Sequence[Payload]) -> Payload:
-        if self._main is None and name in self._core.definition.queries:
+        if self._main is None:
             raise QueryRejectedError(f"workflow {self._core.info.workflow_id} has not begun to run; ask again")
-        loop = self._loop
-        loop.read_only = True
         try:
-            with _context.activate(self), loop:
+            with _context.activate(self), self._loop, reading(self._core):
                 return self._messages.query(name, input)
         finally:
-            loop.read_only = False
             self._check_written(name)
 
     def _check_written(self, query: str) -> None:
@@ -328,6 +376,7 @@ _EVENTS: dict[type, Callable[[WorkflowInstance, Any], object]] = {
     history.WorkflowStarted: WorkflowInstance._on_started,
     history.WorkflowCancelRequested: WorkflowInstance._on_cancel_requested,
     history.SignalReceived: lambda run, event: run._messages.on_signal(event),
+    history.UpdateAccepted: lambda run, event: run._updates.on_accepted(event),
     history.ActivityCompleted: lambda run, event: run._activities.on_completed(event),
     history.ActivityFailed: lambda run, event: run._activities.on_failed(event),
     history.ActivityTimedOut: lambda run, event: run._activities.on_timed_out(event),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from odradek_schemas import history
+from odradek_schemas import commands, history
 from odradek_schemas.common import Payload
 
-from ._definitions import HandlerDefinition
+from ._definitions import DYNAMIC, HandlerDefinition, UpdateDefinition, runtime_handler
 from ._instance_core import InstanceCore
 from ._loop import Discarded
 from ._workflow import logger
@@ -18,17 +20,75 @@ from .errors import CodecError, DefinitionError, PayloadError, QueryRejectedErro
 
 
 class InstanceMessages:
-    """`open_handlers`: how many asynchronous handlers run now. `unhandled`: signals that no handler took."""
+    """Handlers by name, those of the class and those set at run time.
+
+    `running`: names of the asynchronous handlers that run now. `unhandled`: signals that no handler took yet.
+    """
 
     def __init__(self, core: InstanceCore) -> None:
         self._core = core
-        self.open_handlers = 0
-        self.unhandled: list[history.SignalReceived] = []
+        definition = core.definition
+        self.signals: dict[str, HandlerDefinition] = dict(definition.signals)
+        self.queries: dict[str, HandlerDefinition] = dict(definition.queries)
+        self.updates: dict[str, UpdateDefinition] = dict(definition.updates)
+        self.running: Counter[str] = Counter()
+        self.unhandled: deque[history.SignalReceived] = deque()
+        self._deliverable: deque[history.SignalReceived] = deque()
+
+    # ------------------------------------------------------------ handlers
+
+    def set_handler(self, kind: str, name: str | None, fn: Callable[..., Any] | None, validator: Any) -> None:
+        """Set or take away a handler; signals that waited for it are delivered next."""
+        tables: dict[str, dict[str, Any]] = {"signal": self.signals, "query": self.queries, "update": self.updates}
+        table = tables[kind]
+        key = DYNAMIC if name is None else name
+        if fn is None:
+            table.pop(key, None)
+            return
+        table[key] = runtime_handler(kind, name, fn, validator)
+        if kind == "signal":
+            ready = [signal for signal in self.unhandled if name is None or signal.signal == name]
+            self._deliverable.extend(ready)
+            taken = set(map(id, ready))
+            self.unhandled = deque(signal for signal in self.unhandled if id(signal) not in taken)
+
+    def next_kept(self) -> Callable[[], None] | None:
+        """The delivery of the next kept signal that has a handler now."""
+        if not self._deliverable:
+            return None
+        return partial(self._deliver, self._deliverable.popleft())
+
+    def kept(self) -> list[history.SignalReceived]:
+        """Signals that no handler has taken."""
+        return [*self._deliverable, *self.unhandled]
+
+    def all_finished(self) -> bool:
+        """Whether no handler runs, and none is about to."""
+        return not self.running and not self._deliverable
+
+    def warn_of_unfinished(self) -> None:
+        """The workflow has ended: say what it leaves undone."""
+        name = self._core.definition.name
+        if self.running:
+            logger.warning(
+                "workflow %s closed while handlers were running: %s; their work is lost. Wait for them at the end of "
+                "`run`: await workflow.wait_condition(workflow.all_handlers_finished)",
+                name, _counted(self.running),
+            )
+        kept = Counter(f"signal {signal.signal}" for signal in self.kept())
+        continued = any(isinstance(command, commands.ContinueAsNewWorkflow) for command in self._core.commands)
+        if kept and not continued:
+            logger.warning("workflow %s closed with signals that no handler took: %s", name, _counted(kept))
+
+    # ------------------------------------------------------------ signals
 
     def on_signal(self, signal: history.SignalReceived) -> None:
+        self._core.count(signal.input)
+        self._deliver(signal)
+
+    def _deliver(self, signal: history.SignalReceived) -> None:
         core = self._core
-        core.count(signal.input)
-        handler = core.definition.signals.get(signal.signal)
+        handler = self.signals.get(signal.signal) or self.signals.get(DYNAMIC)
         if handler is None:
             self.unhandled.append(signal)
             logger.warning(
@@ -36,7 +96,7 @@ class InstanceMessages:
             )
             return
         try:
-            args, kwargs = core.arguments(handler.signature, signal.input)
+            args, kwargs = self.arguments(handler, signal.signal, signal.input)
         except CodecError as error:
             core.leave(error)  # a worker with the right codec can read it
             return
@@ -44,16 +104,19 @@ class InstanceMessages:
             # Not the workflow's fault, and nothing that a new deployment would mend.
             logger.error("signal %r was dropped: its arguments do not fit: %s", signal.signal, error)
             return
+        name = f"signal {signal.signal}"
         if handler.is_async:
-            self.open_handlers += 1
-            core.loop.create_task(self._handle(handler, args, kwargs), name=f"signal {handler.name}")
+            core.loop.create_task(self._handle(handler, name, args, kwargs), name=name)
+            self.running[name] += 1
             return
         try:
             handler.fn(core.object, *args, **kwargs)
         except BaseException as error:
             core.leave(error)
 
-    async def _handle(self, handler: HandlerDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    async def _handle(
+        self, handler: HandlerDefinition, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
         core = self._core
         try:
             await handler.fn(core.object, *args, **kwargs)
@@ -62,17 +125,39 @@ class InstanceMessages:
         except BaseException as error:
             core.leave(error)
         finally:
-            self.open_handlers -= 1
+            self.finished(name)
+
+    def finished(self, name: str) -> None:
+        """A handler that ran has ended."""
+        self.running[name] -= 1
+        if not self.running[name]:
+            del self.running[name]
+
+    def arguments(
+        self, handler: HandlerDefinition, name: str, input: Sequence[Payload]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of a handler; one that is dynamic gets the message's name first. Raises PayloadError or
+        DefinitionError if they do not fit."""
+        core = self._core
+        if not handler.dynamic:
+            return core.arguments(handler.signature, input)
+        types = handler.signature.types_for(len(input) + 1)[1:]
+        arguments: tuple[tuple[Any, ...], dict[str, Any]] = handler.signature.arguments(
+            [name, *core.converter.from_payloads(input, types)]
+        )
+        return arguments
+
+    # ------------------------------------------------------------ queries
 
     def query(self, name: str, input: Sequence[Payload]) -> Payload:
         """The answer of a query handler; the loop is read-only and this the current workflow."""
         core = self._core
-        handler = core.definition.queries.get(name)
+        handler = self.queries.get(name) or self.queries.get(DYNAMIC)
         if handler is None:
-            known = ", ".join(sorted(core.definition.queries)) or "none"
+            known = ", ".join(sorted(self.queries)) or "none"
             raise QueryRejectedError(f"workflow {core.definition.name} has no query {name!r}; there are: {known}")
         try:
-            args, kwargs = core.arguments(handler.signature, input)
+            args, kwargs = self.arguments(handler, name, input)
         except (PayloadError, DefinitionError) as error:
             raise QueryRejectedError(f"query {name!r}: its arguments do not fit: {error}") from error
         result = handler.fn(core.object, *args, **kwargs)
@@ -80,3 +165,7 @@ class InstanceMessages:
             result.close()
             raise DefinitionError(f"query {name!r} returned a coroutine: a query returns at once, and only reads")
         return core.converter.to_payload(result)
+
+
+def _counted(names: Counter[str]) -> str:
+    return ", ".join(f"{name} ({count})" if count > 1 else name for name, count in names.items())

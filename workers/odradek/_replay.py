@@ -31,15 +31,17 @@ def replay(instance: WorkflowInstance, events: Sequence[HistoryEvent]) -> None:
 def _replay(instance: WorkflowInstance, events: Sequence[HistoryEvent]) -> None:
     tasks = [event for event in events if isinstance(event.attributes, WorkflowTaskCompleted)]
     local = {event_id for task in tasks for event_id in _completed(task).local_events}
+    updates = any(_completed(task).updates for task in tasks)
     inputs = [event for event in events if isinstance(event.attributes, history.INPUTS) and event.event_id not in local]
-    by_id = {event.event_id: event for event in events} if local else {}
+    by_id = {event.event_id: event for event in events} if local or updates else {}
     fed = 0
     for task in tasks:
         completed = _completed(task)
         first = fed
         while fed < len(inputs) and inputs[fed].event_id <= completed.consumed_through:
             fed += 1
-        seen = inputs[first:fed] + [by_id[event_id] for event_id in completed.local_events]
+        seen = _merged(inputs[first:fed], [by_id[event_id] for event_id in completed.updates])
+        seen += [by_id[event_id] for event_id in completed.local_events]
         instance.patches.hold(completed.commands)
         instance.history_size = completed.history_size
         unfed = _feed(instance, seen)
@@ -61,6 +63,19 @@ def _replay(instance: WorkflowInstance, events: Sequence[HistoryEvent]) -> None:
                     )
                 )
             )
+
+
+def _merged(inputs: Sequence[HistoryEvent], updates: Sequence[HistoryEvent]) -> list[HistoryEvent]:
+    """Inputs, with each update after the event that it was fed after."""
+    merged: list[HistoryEvent] = []
+    at = 0
+    for update in updates:
+        assert isinstance(update.attributes, history.UpdateAccepted)
+        while at < len(inputs) and inputs[at].event_id <= update.attributes.fed_after:
+            merged.append(inputs[at])
+            at += 1
+        merged.append(update)
+    return [*merged, *inputs[at:]]
 
 
 def _feed(instance: WorkflowInstance, events: Sequence[HistoryEvent]) -> Sequence[HistoryEvent]:

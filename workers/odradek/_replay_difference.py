@@ -14,6 +14,7 @@ from ._instance_patches import MARK
 
 _ROWS_BEFORE, _ROWS_AFTER = 3, 8
 _SEEN_SHOWN = 6
+_NAMES = ("signal", "update", "activity_type", "workflow_type")
 _RECORDED: dict[type, str] = {
     history.ActivityScheduled: "ScheduleActivity",
     history.ActivityCancelRequested: "CancelActivity",
@@ -23,6 +24,7 @@ _RECORDED: dict[type, str] = {
     history.ChildWorkflowCancelRequested: "CancelChildWorkflow",
     history.ExternalSignalRequested: "SignalExternalWorkflow",
     history.ExternalCancelRequested: "CancelExternalWorkflow",
+    history.UpdateCompleted: "CompleteUpdate",
     history.WorkflowCompleted: "CompleteWorkflow",
     history.WorkflowFailed: "FailWorkflow",
     history.WorkflowCancelled: "CancelledWorkflow",
@@ -69,8 +71,7 @@ def difference(replayed: Replayed) -> str:
 def describe(event: HistoryEvent) -> str:
     """An event in a few words."""
     attributes = event.attributes
-    names = (getattr(attributes, field, "") for field in ("signal", "activity_type", "workflow_type"))
-    name = next(filter(None, names), "")
+    name = next(filter(None, (getattr(attributes, field, "") for field in _NAMES)), "")
     seq = getattr(attributes, "seq", 0)
     return " ".join(filter(None, [type(attributes).__name__, name, f"#{seq}" if seq else ""]))
 

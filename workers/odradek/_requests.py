@@ -22,6 +22,7 @@ from odradek_schemas.records import (
     SignalWorkflow,
     TerminateWorkflow,
     UnpauseWorkflow,
+    UpdateWorkflow,
 )
 from odradek_schemas.replies import (
     HistoryPage,
@@ -46,6 +47,8 @@ from .errors import (
     QueryFailedError,
     QueryRejectedError,
     RequestTimeoutError,
+    UpdateFailedError,
+    UpdateRejectedError,
     WorkflowAlreadyStartedError,
     WorkflowCancelledError,
     WorkflowClosedError,
@@ -197,6 +200,53 @@ class WorkflowRequests:
             )
 
         await self._change(target, make)
+
+    async def update(
+        self, target: Target, name: str, args: Sequence[Any], *, attach: bool = False, wait_for: str = "completed"
+    ) -> RequestReply:
+        """Send an update (`attach`: only wait for one that was sent) until it is accepted or completed."""
+        payloads = self.converter.to_payloads(args)
+
+        def make(request: Request) -> Record:
+            return UpdateWorkflow(
+                workflow_id=target.workflow_id,
+                run_id=target.run_id or "",
+                update=name,
+                input=payloads,
+                request=request,
+                wait_for=wait_for,
+                attach=attach,
+            )
+
+        reply = await self.update_reply(target, name, make)
+        while reply.outcome == "accepted" and wait_for == "completed":  # a late copy of an earlier answer
+            reply = await self.update_reply(target, name, make)
+        return reply
+
+    async def update_reply(self, target: Target, name: str, make: MakeRecord) -> RequestReply:
+        """The answer to a request that holds an update."""
+        try:
+            reply, _ = await self.append(target, make)
+        except RequestTimeoutError as error:
+            raise RequestTimeoutError(
+                f"{error} If one is, a worker has to take update {name!r}, and its handler to end: does one poll the "
+                "workflow's task queue? describe() tells. Send it again with the same request_id to go on waiting",
+                durable=error.durable,
+            ) from None
+        return reply
+
+    def update_result(self, target: Target, name: str, reply: RequestReply, result_type: Any) -> Any:
+        """What an answer to an update says. Raises UpdateFailedError, UpdateRejectedError, and what `refused` does."""
+        if reply.outcome == "completed":
+            return None if reply.result is None else self.converter.from_payload(reply.result, result_type)
+        if reply.outcome not in ("failed", "rejected"):
+            refused(target.workflow_id, reply)
+        cause = None if reply.failure is None else self.converter.from_failure(reply.failure)
+        said = "no reason is given" if reply.failure is None else _summary(reply.failure)
+        about = f"update {name!r} of workflow {target.workflow_id!r}"
+        if reply.outcome == "rejected":
+            raise UpdateRejectedError(f"{about} was rejected: {said}") from cause
+        raise UpdateFailedError(f"{about} failed: {said}") from cause
 
     async def cancel(self, target: Target, reason: str) -> None:
         """Ask for cancellation."""

@@ -11,7 +11,7 @@ from typing import Any, Unpack, overload
 
 from typing_extensions import TypeForm
 
-from ._handle import WorkflowHandle
+from ._handle import UpdateHandle, WorkflowHandle
 from ._types import (
     Arg1,
     Arg2,
@@ -28,6 +28,7 @@ from ._types import (
     TakesThree,
     TakesTwo,
     TakesZero,
+    UpdateWithStartOptions,
     W,
 )
 
@@ -43,6 +44,9 @@ class Starting:
 
     @abstractmethod
     async def _signal_with_start(self, workflow: Any, args: Sequence[Any], options: dict[str, Any]) -> Any: ...
+
+    @abstractmethod
+    async def _update_with_start(self, workflow: Any, args: Sequence[Any], options: dict[str, Any]) -> Any: ...
 
     @overload
     async def start(
@@ -259,3 +263,75 @@ class Starting:
         `signal` and `signal_args` are the message; the rest is as for `start`.
         """
         return await self._signal_with_start(workflow, args, options)
+
+    @overload
+    async def update_with_start(
+        self, workflow: str, /, *args: Any, **options: Unpack[UpdateWithStartOptions]
+    ) -> UpdateHandle[Any]: ...
+    @overload
+    async def update_with_start(
+        self, workflow: TakesZero[W, R], /, **options: Unpack[UpdateWithStartOptions]
+    ) -> UpdateHandle[Any]: ...
+    @overload
+    async def update_with_start(
+        self, workflow: TakesOne[W, Arg1, R], arg1: Arg1, /, **options: Unpack[UpdateWithStartOptions]
+    ) -> UpdateHandle[Any]: ...
+    @overload
+    async def update_with_start(
+        self, workflow: TakesTwo[W, Arg1, Arg2, R], arg1: Arg1, arg2: Arg2, /, **options: Unpack[UpdateWithStartOptions]
+    ) -> UpdateHandle[Any]: ...
+    @overload
+    async def update_with_start(
+        self,
+        workflow: TakesThree[W, Arg1, Arg2, Arg3, R],
+        arg1: Arg1,
+        arg2: Arg2,
+        arg3: Arg3,
+        /,
+        **options: Unpack[UpdateWithStartOptions],
+    ) -> UpdateHandle[Any]: ...
+    @overload
+    async def update_with_start(
+        self,
+        workflow: TakesFour[W, Arg1, Arg2, Arg3, Arg4, R],
+        arg1: Arg1,
+        arg2: Arg2,
+        arg3: Arg3,
+        arg4: Arg4,
+        /,
+        **options: Unpack[UpdateWithStartOptions],
+    ) -> UpdateHandle[Any]: ...
+    @overload
+    async def update_with_start(
+        self,
+        workflow: TakesFive[W, Arg1, Arg2, Arg3, Arg4, Arg5, R],
+        arg1: Arg1,
+        arg2: Arg2,
+        arg3: Arg3,
+        arg4: Arg4,
+        arg5: Arg5,
+        /,
+        **options: Unpack[UpdateWithStartOptions],
+    ) -> UpdateHandle[Any]: ...
+    @overload  # from six arguments on: not checked, pass a dataclass
+    async def update_with_start(
+        self,
+        workflow: TakesMany[W, R],
+        arg1: Any,
+        arg2: Any,
+        arg3: Any,
+        arg4: Any,
+        arg5: Any,
+        arg6: Any,
+        /,
+        *args: Any,
+        **options: Unpack[UpdateWithStartOptions],
+    ) -> UpdateHandle[Any]: ...
+    async def update_with_start(self, workflow: Any, /, *args: Any, **options: Any) -> Any:
+        """Update the workflow of this ID; start it first if it is not running. One step: both happen, or neither.
+
+        `update` and `update_args` are the message; the rest is as for `start`. Returns once the update is accepted;
+        its handle has the `result()`, and the `workflow`. Raises UpdateRejectedError if it is not: a workflow that
+        was started for it goes on.
+        """
+        return await self._update_with_start(workflow, args, options)

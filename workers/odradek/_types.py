@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, Required, TypeAlias, TypedDict, TypeVar
 
 if TYPE_CHECKING:
-    from ._handlers import Signal
+    from ._handlers import Signal, Update
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -149,6 +149,13 @@ class SignalWithStartOptions(StartOptions, total=False):
 
     signal: Required[Signal[Any, Any] | str]
     signal_args: Sequence[Any]
+
+
+class UpdateWithStartOptions(StartOptions, total=False):
+    """Options of `Client.update_with_start`: those of `start`, the update, and its arguments."""
+
+    update: Required[Update[Any, Any, Any] | str]
+    update_args: Sequence[Any]
 
 
 class ChildOptions(CommonOptions, total=False):

@@ -120,6 +120,27 @@ def all_handlers_finished() -> bool:
     return _context.current().all_handlers_finished()
 
 
+def set_signal_handler(name: str | None, fn: Callable[..., Any] | None, /) -> None:
+    """Handle the signal `name` by `fn` from now on, in place of what the class says; `fn` None: no longer.
+
+    `name` None: signals that have no handler of their own, by `fn(name, *args)`. Signals that came before and were
+    kept are delivered now, one after the other in the order in which they came.
+    """
+    _context.current().set_handler("signal", name, fn)
+
+
+def set_query_handler(name: str | None, fn: Callable[..., Any] | None, /) -> None:
+    """Answer the query `name` by `fn`, a plain function; otherwise as `set_signal_handler`."""
+    _context.current().set_handler("query", name, fn)
+
+
+def set_update_handler(
+    name: str | None, fn: Callable[..., Any] | None, /, *, validator: Callable[..., None] | None = None
+) -> None:
+    """Handle the update `name` by `fn`; `validator` raises to reject. Otherwise as `set_signal_handler`."""
+    _context.current().set_handler("update", name, fn, validator)
+
+
 async def side_effect(fn: Callable[[], T], /) -> T:
     """Call `fn` once and record what it returns; replay gives the recorded value."""
     raise not_available("workflow.side_effect", "use an activity, workflow.random() or workflow.uuid4()")

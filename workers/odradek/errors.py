@@ -183,6 +183,20 @@ class QueryRejectedError(OdradekError):
     """The query was not given to the workflow, for instance because it has no handler of that name."""
 
 
+class UpdateFailedError(OdradekError):
+    """The update was accepted, and its handler failed; `__cause__` (also `cause`) is its error."""
+
+    @property
+    def cause(self) -> BaseException | None:
+        """The error behind this one."""
+        return self.__cause__
+
+
+class UpdateRejectedError(UpdateFailedError):
+    """The workflow did not take the update, which left no trace: its validator raised (that is `__cause__`), there is
+    no handler of that name, or the arguments do not fit."""
+
+
 class InvalidRequestError(OdradekError, ValueError):
     """The request makes no sense as it is; it changed nothing."""
 

@@ -13,6 +13,7 @@ from odradek_schemas.replies import ActivityCancelRequest
 from . import callers, children, keys
 from .rows import ActivityRow, RunRow, SessionRow
 from .step import Step
+from .updates import answer_update, open_updates
 
 Close: TypeAlias = (
     history.WorkflowCompleted
@@ -42,9 +43,12 @@ def end(step: Step, run: RunRow, closing: Close) -> list[tuple[HistoryEvent, byt
         for _, row in list(step.state.scan(keys.of_run(keys.ACTIVITY, run.workflow_id, run.run_id))):
             request_cancel(step, row, "closed")
     children.release(step, run)
+    waiting = open_updates(step, run)
     step.append(
         run.workflow_id, run.run_id, msgspec.structs.replace(closing, unread=[e.event_id for e, _ in unread])
     )
+    for row in waiting:
+        answer_update(step, row, "closed", message=f"workflow {run.workflow_id!r} closed before it answered the update")
     callers.report_close(step, run, closing)
     return unread
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from odradek_schemas import commands, history
 from odradek_schemas.common import Failure
-from odradek_schemas.records import LocalResult, WorkflowTaskCompleted
+from odradek_schemas.records import LocalResult, UpdatesRejected, WorkflowTaskCompleted
 
 from . import activities, cancelling, children, continuing, events
 from .closing import close
@@ -24,6 +24,7 @@ from .limits import (
 from .rows import ActivityRow, RunRow
 from .step import Step
 from .tasks import fail_task, wake
+from .updates import accept_updates, check_decided, complete_update, reject_updates
 
 _CLOSING = (
     commands.CompleteWorkflow,
@@ -64,6 +65,16 @@ def decide_task_completed(step: Step, record: WorkflowTaskCompleted) -> None:
     _accept(step, run, record)
 
 
+def decide_updates_rejected(step: Step, record: UpdatesRejected) -> None:
+    """A task that came to nothing but rejected updates. The run stands as before, and may have a task again."""
+    run = step.open_run(record.workflow_id, record.run_id)
+    if run is None or record.base != run.base or not reject_updates(step, run, record.rejected_updates):
+        return
+    if run.task_offset >= 0:
+        step.apply(events.TaskWithdrawn(run.workflow_id, run.run_id))
+    wake(step, run.workflow_id)
+
+
 def _salvage(step: Step, run: RunRow, record: WorkflowTaskCompleted) -> None:
     """Results of activities that really were scheduled count, even where the commands do not."""
     for result in record.local_results:
@@ -100,6 +111,9 @@ def _problem(step: Step, run: RunRow, record: WorkflowTaskCompleted) -> str:
         return f"id {record.id!r} is that of the completion before: each has its own"
     if not run.consumed_through <= record.consumed_through <= run.last_event_id:
         return f"consumed_through {record.consumed_through} of {run.last_event_id} events"
+    problem = check_decided(step, run, record)
+    if problem:
+        return problem
     closing = [c for c in record.commands if isinstance(c, _CLOSING)]
     if len(closing) > 1 or (closing and record.commands[-1] is not closing[0]):
         return "the command that closes the workflow is the last one"
@@ -162,6 +176,7 @@ def _finish(step: Step, row: ActivityRow, result: LocalResult, time_ms: int | No
 
 
 def _accept(step: Step, run: RunRow, record: WorkflowTaskCompleted) -> None:
+    accepted = accept_updates(step, run, record)
     local_events = []
     for result in record.local_results:
         row = _local_activity(step, run, result)
@@ -180,8 +195,10 @@ def _accept(step: Step, run: RunRow, record: WorkflowTaskCompleted) -> None:
             history_size=record.history_size,
             build_id=record.build_id,
             versioning=record.versioning,
+            updates=accepted,
         ),
     )
+    reject_updates(step, run, record.rejected_updates)
     for command in record.commands:
         now = step.run(run.workflow_id)
         if now is None:
@@ -231,6 +248,10 @@ def _upsert(step: Step, run: RunRow, command: commands.UpsertSearchAttributes, _
     step.append(run.workflow_id, run.run_id, upserted)
 
 
+def _complete_update(step: Step, run: RunRow, command: commands.CompleteUpdate, _: WorkflowTaskCompleted) -> None:
+    complete_update(step, run, command)
+
+
 _COMMANDS: dict[type, Callable[[Step, RunRow, Any, WorkflowTaskCompleted], None]] = {
     commands.ScheduleActivity: _schedule,
     commands.CancelActivity: _cancel_activity,
@@ -247,4 +268,5 @@ _COMMANDS: dict[type, Callable[[Step, RunRow, Any, WorkflowTaskCompleted], None]
     commands.CancelChildWorkflow: lambda step, run, command, _: children.request_cancel(step, run, command),
     commands.SignalExternalWorkflow: lambda step, run, command, _: children.signal_external(step, run, command),
     commands.CancelExternalWorkflow: lambda step, run, command, _: children.cancel_external(step, run, command),
+    commands.CompleteUpdate: _complete_update,
 }

@@ -20,6 +20,7 @@ from .outcomes import timed_out
 from .rows import RunRow
 from .step import Step
 from .tasks import wake
+from .updates import carry, take_undecided
 
 MESSAGES = (history.SignalReceived, history.WorkflowCancelRequested)
 """Unread events that go on into the next run. What was meant for this run's activities and timers ends with it."""
@@ -160,6 +161,7 @@ def _begin_next(
 ) -> None:
     """Close `run`, begin the next one, and give it the messages that nobody took: fed in vain, then never fed."""
     run_id = step.new_run_id(run.workflow_id)
+    updates = take_undecided(step, run)
     unread = end(step, run, replace(closing, new_run_id=run_id))
     following = replace(
         started,
@@ -176,5 +178,7 @@ def _begin_next(
         step.append(run.workflow_id, run_id, again)
     for event, _ in unread:
         if isinstance(event.attributes, MESSAGES):
+            updates = carry(step, run.workflow_id, updates, event.event_id)
             step.append(run.workflow_id, run_id, event.attributes)
+    carry(step, run.workflow_id, updates)
     wake(step, run.workflow_id)

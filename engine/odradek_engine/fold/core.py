@@ -35,6 +35,8 @@ MAX_EXPIRED_ROWS = 100
 _DECIDE: dict[type, Callable[[Step, Any], None]] = {
     records.StartWorkflow: requests.decide_request,
     records.SignalWorkflow: requests.decide_request,
+    records.UpdateWorkflow: requests.decide_request,
+    records.UpdatesRejected: completions.decide_updates_rejected,
     records.CancelWorkflow: requests.decide_request,
     records.TerminateWorkflow: requests.decide_request,
     records.ResetWorkflow: requests.decide_request,

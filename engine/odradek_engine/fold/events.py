@@ -11,6 +11,8 @@ from odradek_schemas.common import Failure, Payload, RetryPolicy
 from odradek_schemas.history import Attributes
 from odradek_schemas.records import Mark, WorkerAlive
 
+from .rows import UpdateRow
+
 
 class Event(msgspec.Struct, frozen=True):
     """Base of all state changes."""
@@ -110,6 +112,9 @@ class RequestAnswered(Event, frozen=True):
     run_id: str
     message: str
     expire_ms: int
+    update_seq: int = 0
+    result: Payload | None = None
+    failure: Failure | None = None
 
 
 class CurrentBuildSet(Event, frozen=True):
@@ -177,6 +182,23 @@ class RunForked(Event, frozen=True):
     workflow_id: str
     run_id: str
     time_ms: int
+
+
+# ---------------------------------------------------------------- an update, outside of history
+
+
+class UpdateAsked(Event, frozen=True):
+    """An update waits for a worker; or who waits for its answer has changed."""
+
+    update: UpdateRow
+
+
+class UpdateRejected(Event, frozen=True):
+    """The worker has refused a pending update, or the run hands it on: it is none of this run's any more."""
+
+    workflow_id: str
+    run_id: str
+    seq: int
 
 
 # ---------------------------------------------------------------- an activity

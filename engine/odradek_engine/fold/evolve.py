@@ -21,6 +21,7 @@ from .rows import (
     RunRow,
     SessionRow,
     TimerRow,
+    UpdateRow,
     WaitingRow,
 )
 from .state import State
@@ -120,7 +121,15 @@ def _session_over(state: State, e: events.SessionOver) -> None:
 
 
 def _request_answered(state: State, e: events.RequestAnswered) -> None:
-    row = RequestRow(outcome=e.outcome, run_id=e.run_id, message=e.message, expire_ms=e.expire_ms)
+    row = RequestRow(
+        outcome=e.outcome,
+        run_id=e.run_id,
+        message=e.message,
+        expire_ms=e.expire_ms,
+        update_seq=e.update_seq,
+        result=e.result,
+        failure=e.failure,
+    )
     state.put(keys.request(e.workflow_id, e.request_id), row)
 
 
@@ -392,6 +401,7 @@ def _closed(state: State, run: RunRow, e: events.Appended, a: Any) -> _Changes:
         keys.TIMER: run.open_timers,
         keys.CHILD: run.open_children,
         keys.EXTERNAL: run.open_externals,
+        keys.UPDATE: run.open_updates,
     }
     for table, count in counts.items():
         if count:
@@ -409,7 +419,28 @@ def _closed(state: State, run: RunRow, e: events.Appended, a: Any) -> _Changes:
         "open_timers": 0,
         "open_children": 0,
         "open_externals": 0,
+        "open_updates": 0,
+        "pending_updates": 0,
     }
+
+
+def _update_accepted(state: State, run: RunRow, e: events.Appended, a: history.UpdateAccepted) -> _Changes:
+    """The numbers of a run's updates are its own for ever, also where history came from elsewhere."""
+    changes = {"last_update_seq": max(run.last_update_seq, a.seq)}
+    key = keys.update(e.workflow_id, e.run_id, a.seq)
+    row: UpdateRow | None = state.get(key)
+    if row is None:
+        return changes
+    state.put(key, replace(row, accepted=True, input=[], headers={}))
+    return {**changes, "pending_updates": run.pending_updates - 1}
+
+
+def _update_completed(state: State, run: RunRow, e: events.Appended, a: history.UpdateCompleted) -> _Changes:
+    key = keys.update(e.workflow_id, e.run_id, a.seq)
+    if state.get(key) is None:
+        return {}
+    state.delete(key)
+    return {"open_updates": run.open_updates - 1}
 
 
 STATUS: dict[type, str] = {
@@ -452,8 +483,37 @@ _HISTORY: dict[type, Callable[[State, RunRow, events.Appended, Any], _Changes]] 
     history.ExternalSignalFailed: _external_answered,
     history.ExternalCancelDelivered: _external_answered,
     history.ExternalCancelFailed: _external_answered,
+    history.UpdateAccepted: _update_accepted,
+    history.UpdateCompleted: _update_completed,
     **dict.fromkeys(history.CLOSES, _closed),
 }
+
+
+# ---------------------------------------------------------------- an update, outside of history
+
+
+def _update_asked(state: State, e: events.UpdateAsked) -> None:
+    row = e.update
+    key = keys.update(row.workflow_id, row.run_id, row.seq)
+    known = state.get(key) is not None
+    state.put(key, row)
+    if not known:
+        run = _run(state, row.workflow_id)
+        _change_run(
+            state,
+            row.workflow_id,
+            last_update_seq=max(run.last_update_seq, row.seq),
+            open_updates=run.open_updates + 1,
+            pending_updates=run.pending_updates + 1,
+        )
+
+
+def _update_rejected(state: State, e: events.UpdateRejected) -> None:
+    state.delete(keys.update(e.workflow_id, e.run_id, e.seq))
+    run = _run(state, e.workflow_id)
+    _change_run(
+        state, e.workflow_id, open_updates=run.open_updates - 1, pending_updates=run.pending_updates - 1
+    )
 
 
 # ---------------------------------------------------------------- an activity
@@ -558,6 +618,8 @@ _APPLY: dict[type, Callable[[State, Any], None]] = {
     events.TaskAttemptFailed: _task_attempt_failed,
     events.TaskDelayed: _task_delayed,
     events.RunForked: _run_forked,
+    events.UpdateAsked: _update_asked,
+    events.UpdateRejected: _update_rejected,
     events.ActivityDispatched: _activity_dispatched,
     events.ActivityTaken: _activity_taken,
     events.ActivityRenewed: _activity_renewed,

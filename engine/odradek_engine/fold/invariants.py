@@ -66,10 +66,14 @@ def _runs(state: State) -> Iterator[str]:
             yield f"{_name(run)} counts {run.open_activities} activities"
         if run.open_timers != timers[run.workflow_id, run.run_id]:
             yield f"{_name(run)} counts {run.open_timers} timers"
+        updates = [row for _, row in state.scan(keys.of_run(keys.UPDATE, run.workflow_id, run.run_id))]
+        pending = sum(not row.accepted for row in updates)
+        if (run.open_updates, run.pending_updates) != (len(updates), pending):
+            yield f"{_name(run)} counts {run.open_updates} updates, {run.pending_updates} of them pending"
         if run.consumed_through > run.last_event_id or run.last_input_id > run.last_event_id:
             yield f"{_name(run)} has read beyond its last event"
         woken = run.task_offset >= 0 or run.task_retry_ms or run.paused  # a paused one waits for a person
-        if run.is_open and run.has_unread and not woken:
+        if run.is_open and run.needs_worker and not woken:
             yield f"{_name(run)} has unread input, but neither a task out nor a time to retry: nothing wakes it"
         if not run.is_open and (run.task_offset >= 0 or run.task_retry_ms):
             yield f"{_name(run)} is closed, but has a task"

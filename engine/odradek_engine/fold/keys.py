@@ -10,7 +10,7 @@ from functools import lru_cache
 
 PARTITION = b"p"
 SESSION, HELD, CURRENT, EARLIER = b"s", b"h", b"w", b"o"
-ACTIVITY, TIMER, EVENT = b"a", b"t", b"e"
+ACTIVITY, TIMER, EVENT, UPDATE = b"a", b"t", b"e", b"g"
 REQUEST, EXPIRY, DUE, OUT = b"r", b"x", b"d", b"i"
 CHILD, EXTERNAL = b"k", b"y"
 OUTBOX, TAIL, SOURCE, WAITING = b"q", b"n", b"m", b"u"
@@ -69,6 +69,10 @@ def external(workflow_id: str, run_id: str, seq: int) -> bytes:
 
 def event(workflow_id: str, run_id: str, event_id: int) -> bytes:
     return of_run(EVENT, workflow_id, run_id) + number(event_id)
+
+
+def update(workflow_id: str, run_id: str, seq: int) -> bytes:
+    return of_run(UPDATE, workflow_id, run_id) + number(seq)
 
 
 def request(workflow_id: str, request_id: str) -> bytes:

@@ -10,12 +10,14 @@ from .step import Step
 
 
 class Outcome(NamedTuple):
-    """What a request came to. `accepted`: it changed something, or needed not to."""
+    """What a request came to. `accepted`: it changed something, or needed not to. "pending": it is the update
+    `update_seq`, and answered later."""
 
     outcome: str
     run_id: str = ""
     message: str = ""
     accepted: bool = True
+    update_seq: int = 0
 
 
 def timed_out(timeout_type: str) -> Failure:

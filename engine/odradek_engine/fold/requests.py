@@ -21,6 +21,7 @@ from odradek_schemas.records import (
     StartWorkflow,
     TerminateWorkflow,
     UnpauseWorkflow,
+    UpdateWorkflow,
 )
 
 from . import activities, callers, events, keys
@@ -33,10 +34,12 @@ from .reset import REAPPLY, reset
 from .rows import RequestRow, RunRow
 from .step import KEEP_REQUEST_MS, Step
 from .tasks import wake
+from .updates import ask_update, check_update, wait_again
 
 AnyRequest: TypeAlias = (
     StartWorkflow
     | SignalWorkflow
+    | UpdateWorkflow
     | CancelWorkflow
     | TerminateWorkflow
     | ResetWorkflow
@@ -64,7 +67,10 @@ def decide_request(step: Step, record: AnyRequest) -> None:
         return
     known = step.state.row(keys.request(record.workflow_id, request.request_id), RequestRow)
     if known is not None and known.expire_ms >= step.now:
-        step.reply(request, known.outcome, known.run_id, known.message)
+        if known.outcome == "pending":
+            wait_again(step, record.workflow_id, known, request, _wait_for(record))
+        else:
+            step.reply(request, known.outcome, known.run_id, known.message, known.result, known.failure)
         return
     if request.deadline_ms and request.deadline_ms < step.now:
         step.reply(request, "expired", message="the request arrived after its deadline; its outcome is unknown")
@@ -73,10 +79,11 @@ def decide_request(step: Step, record: AnyRequest) -> None:
     expire = request.deadline_ms or step.now + KEEP_REQUEST_MS
     step.apply(
         events.RequestAnswered(
-            record.workflow_id, request.request_id, done.outcome, done.run_id, done.message, expire
+            record.workflow_id, request.request_id, done.outcome, done.run_id, done.message, expire, done.update_seq
         )
     )
-    step.reply(request, done.outcome, done.run_id, done.message)
+    if done.outcome != "pending":
+        step.reply(request, done.outcome, done.run_id, done.message)
     if request.reply_partition < 0:
         _report(step, done)
 
@@ -92,6 +99,8 @@ def _do(step: Step, record: AnyRequest) -> Outcome:
         return _start(step, record)
     if isinstance(record, SignalWorkflow):
         return _signal(step, record)
+    if isinstance(record, UpdateWorkflow):
+        return _update(step, record)
     if isinstance(record, CancelWorkflow):
         return _cancel(step, record)
     if isinstance(record, TerminateWorkflow):
@@ -118,8 +127,12 @@ def _problem(record: AnyRequest) -> str:
             check_id("request_id", record.request.request_id)
         if isinstance(record, StartWorkflow):
             check_start(record)
+            if record.update:
+                check_update(record, record.update, record.update_input, record.update_wait_for)
         elif isinstance(record, SignalWorkflow):
             check_id("signal", record.signal)
+        elif isinstance(record, UpdateWorkflow):
+            check_update(record, record.update, record.input, record.wait_for)
         elif isinstance(record, (CompleteActivity, FailActivity)):
             parse_task_token(record.task_token)
         elif isinstance(record, ChangeActivity):
@@ -138,13 +151,13 @@ def _start(step: Step, record: StartWorkflow) -> Outcome:
     run = step.run(record.workflow_id)
     if run is not None and run.is_open:
         if record.id_conflict_policy == "fail":
-            if record.signal:
-                return _signal_open(step, record, run, "existing")
+            if record.signal or record.update:
+                return _message_open(step, record, run)
             message = f"workflow {record.workflow_id!r} is already open"
             return Outcome("already_started", run.run_id, message, accepted=False)
         if record.id_conflict_policy == "use_existing":
-            if record.signal:
-                return _signal_open(step, record, run, "existing")
+            if record.signal or record.update:
+                return _message_open(step, record, run)
             return Outcome("existing", run.run_id)
         close(step, run, WorkflowTerminated(reason="terminated by a start with id_conflict_policy terminate_existing"))
     elif run is not None:
@@ -179,8 +192,7 @@ def _start(step: Step, record: StartWorkflow) -> Outcome:
     )
     if record.signal:
         _append_start_signal(step, record, run_id)
-    wake(step, record.workflow_id)
-    return Outcome("started", run_id)
+    return _update_with_start(step, record, "started", run_id)
 
 
 def _append_start_signal(step: Step, record: StartWorkflow, run_id: str) -> None:
@@ -189,10 +201,40 @@ def _append_start_signal(step: Step, record: StartWorkflow, run_id: str) -> None
     step.append(record.workflow_id, run_id, signal)
 
 
-def _signal_open(step: Step, record: StartWorkflow, run: RunRow, outcome: str) -> Outcome:
-    _append_start_signal(step, record, run.run_id)
+def _message_open(step: Step, record: StartWorkflow, run: RunRow) -> Outcome:
+    if record.signal:
+        _append_start_signal(step, record, run.run_id)
+    return _update_with_start(step, record, "existing", run.run_id)
+
+
+def _update_with_start(step: Step, record: StartWorkflow, outcome: str, run_id: str) -> Outcome:
+    """The end of a start that may carry an update, whose outcome is then the answer."""
+    seq = 0
+    if record.update and record.request is not None:
+        run = step.open_run(record.workflow_id, run_id)
+        assert run is not None, "the run was found open, or started just now"
+        wait_for = record.update_wait_for
+        seq = ask_update(step, run, record.request, record.update, record.update_input, record.headers, wait_for)
     wake(step, record.workflow_id)
-    return Outcome(outcome, run.run_id)
+    return Outcome("pending" if seq else outcome, run_id, update_seq=seq)
+
+
+def _update(step: Step, record: UpdateWorkflow) -> Outcome:
+    run = step.open_run(record.workflow_id, record.run_id)
+    if record.attach or record.request is None:
+        message = f"workflow {record.workflow_id!r} has no such update, or its answer is not kept any more"
+        return Outcome("not_found", message=message, accepted=False)
+    if run is None:
+        return not_open(step, record.workflow_id)
+    seq = ask_update(step, run, record.request, record.update, record.input, record.headers, record.wait_for)
+    wake(step, run.workflow_id)
+    return Outcome("pending", run.run_id, update_seq=seq)
+
+
+def _wait_for(record: AnyRequest) -> str:
+    if isinstance(record, StartWorkflow):
+        return record.update_wait_for
+    return record.wait_for if isinstance(record, UpdateWorkflow) else "completed"
 
 
 def _receiver(step: Step, record: SignalWorkflow | CancelWorkflow | TerminateWorkflow) -> RunRow | None:

@@ -60,6 +60,7 @@ class SessionRow(Row, frozen=True):
 class RunRow(Row, frozen=True):
     """One run. `task_offset` -1: no workflow task is out. Times of 0: none.
 
+    `open_updates` counts those without an answer, `pending_updates` those of them that no worker has looked at.
     `seed`: the run that a chain of resets began with; empty: this one.
     `build_id`: of the code that advanced it last; `task_build_id`: that the task that is out went to.
     """
@@ -104,6 +105,9 @@ class RunRow(Row, frozen=True):
     build_id: str = ""
     versioning: str = ""
     task_build_id: str = ""
+    last_update_seq: int = 0
+    pending_updates: int = 0
+    open_updates: int = 0
 
     @property
     def is_open(self) -> bool:
@@ -113,6 +117,11 @@ class RunRow(Row, frozen=True):
     def has_unread(self) -> bool:
         """Whether there is input that the code has not seen."""
         return self.last_input_id > self.consumed_through
+
+    @property
+    def needs_worker(self) -> bool:
+        """Whether there is something that a worker must look at: unread input, or an update."""
+        return self.has_unread or self.pending_updates > 0
 
     def indexes(self, key: bytes) -> tuple[bytes, ...]:
         if not self.is_open:
@@ -249,13 +258,34 @@ class ExternalRow(Row, frozen=True):
     is_signal: bool
 
 
+class UpdateRow(Row, frozen=True):
+    """An update without an answer: pending, or accepted and in the code's hands. Who waits for it may change."""
+
+    workflow_id: str
+    run_id: str
+    seq: int
+    update_id: str
+    update: str
+    after_event_id: int
+    time_ms: int
+    input: list[Payload] = []
+    headers: dict[str, Payload] = {}
+    accepted: bool = False
+    client_id: str = ""
+    reply_partition: int = -1
+    wait_for: str = "completed"
+
+
 class RequestRow(Row, frozen=True):
-    """A request's stored answer, until `expire_ms` (rule Q1)."""
+    """A request's stored answer, until `expire_ms` (rule Q1). Outcome "pending": of the open update `update_seq`."""
 
     outcome: str
     run_id: str
     message: str
     expire_ms: int
+    update_seq: int = 0
+    result: Payload | None = None
+    failure: Failure | None = None
 
     def indexes(self, key: bytes) -> tuple[bytes, ...]:
         return (keys.expiry(self.expire_ms, key),)
@@ -304,6 +334,7 @@ TABLES: dict[bytes, type[Row]] = {
     keys.TIMER: TimerRow,
     keys.CHILD: ChildRow,
     keys.EXTERNAL: ExternalRow,
+    keys.UPDATE: UpdateRow,
     keys.REQUEST: RequestRow,
     keys.OUTBOX: OutboxRow,
     keys.TAIL: LinkRow,

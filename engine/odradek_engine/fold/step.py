@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 from odradek_schemas import Topics, encode, partition_of
-from odradek_schemas.common import Position, Record, Request
+from odradek_schemas.common import Failure, Payload, Position, Record, Request
 from odradek_schemas.history import Attributes, HistoryEvent
 from odradek_schemas.replies import RequestReply
 from odradek_schemas.tasks import DeadLetter, HistoryBatch
@@ -177,11 +177,19 @@ class Step:
             lambda position: make(position, session),
         )
 
-    def reply(self, request: Request | None, outcome: str, run_id: str = "", message: str = "") -> None:
-        """Answer a request, if somebody waits for it."""
+    def reply(
+        self,
+        request: Request | None,
+        outcome: str,
+        run_id: str = "",
+        message: str = "",
+        result: Payload | None = None,
+        failure: Failure | None = None,
+    ) -> None:
+        """Answer a request, if somebody waits for it. A result that is too large is a failure that says so."""
         if request is None or not self.can_reply(request.reply_partition):
             return
-        self.effect(
+        made = self.effect(
             self.topics.replies,
             request.reply_partition,
             request.client_id.encode(),
@@ -192,8 +200,13 @@ class Step:
                 outcome=outcome,
                 run_id=run_id,
                 message=message,
+                result=result,
+                failure=failure,
             ),
         )
+        if made is None:
+            large = Failure(message="the answer is larger than a record may be; return a reference", type="TooLarge")
+            self.reply(request, "failed", run_id, "", None, large)
 
     def dead_letter(self, reason: str, value: bytes | None = None, key: bytes | None = None) -> None:
         """Put a record aside for people, with the reason. A very large one loses its end."""

@@ -1,6 +1,6 @@
 """Workflow tasks: telling a worker that there is something to read, once at a time (rule 7 of the design).
 
-An open run that has unread input has a task out, or waits for a moment to retry; never neither.
+An open run that has unread input or pending updates has a task out, or waits for a moment to retry; never neither.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from . import deployments, events, keys
 from .limits import shorten
 from .rows import RunRow
 from .step import Step
+from .updates import pending_updates
 
 MAX_TASK_EVENT_BYTES = 256_000
 """New events beyond this are not put into a task; the worker fetches them."""
@@ -21,13 +22,14 @@ TASK_RETRY_INITIAL_MS, TASK_RETRY_MAXIMUM_MS = 1_000, 60_000
 
 
 def wake(step: Step, workflow_id: str) -> None:
-    """Emit a workflow task if the run has unread input and none is out."""
+    """Emit a workflow task if the run has unread input or pending updates, and none is out."""
     run = step.run(workflow_id)
-    if run is None or not run.is_open or run.task_offset >= 0 or run.task_retry_ms or not run.has_unread:
+    if run is None or not run.is_open or run.task_offset >= 0 or run.task_retry_ms or not run.needs_worker:
         return
     if run.paused:
         return
-    new = _new_events(step, run)
+    updates, through = pending_updates(step, run)
+    new = _new_events(step, run, through)
     build = deployments.build_of(step.state, run, run.task_queue)
     position = step.effect(
         step.topics.workflow_tasks(run.task_queue, build),
@@ -40,11 +42,12 @@ def wake(step: Step, workflow_id: str) -> None:
             workflow_type=run.workflow_type,
             base=run.base,
             consumed_through=run.consumed_through,
-            last_event_id=run.last_event_id,
+            last_event_id=through,
             events=new or [],
             complete=new is not None,
             attempt=run.task_attempt,
             history_size=run.history_size,
+            updates=updates,
         ),
     )
     if position is None:
@@ -52,11 +55,11 @@ def wake(step: Step, workflow_id: str) -> None:
     step.apply(events.TaskOut(run.workflow_id, run.run_id, position.offset, position.index, step.now, build))
 
 
-def _new_events(step: Step, run: RunRow) -> list[bytes] | None:
-    """The events after `consumed_through`; None if they are too large for a task."""
+def _new_events(step: Step, run: RunRow, through: int) -> list[bytes] | None:
+    """The events after `consumed_through`, up to `through`; None if they are too large for a task."""
     new = []
     size = 0
-    for event_id in range(run.consumed_through + 1, run.last_event_id + 1):
+    for event_id in range(run.consumed_through + 1, through + 1):
         encoded: bytes = step.state.get(keys.event(run.workflow_id, run.run_id, event_id))
         size += len(encoded)
         if size > MAX_TASK_EVENT_BYTES:

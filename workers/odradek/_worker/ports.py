@@ -10,7 +10,9 @@ from odradek_schemas import Payload, Topics
 from odradek_schemas.commands import Command
 from odradek_schemas.common import Record
 from odradek_schemas.history import HistoryEvent
+from odradek_schemas.records import AcceptedUpdate, RejectedUpdate
 from odradek_schemas.replies import HistoryPage
+from odradek_schemas.tasks import PendingUpdate
 
 from .._converter import DataConverter
 
@@ -86,6 +88,10 @@ class RunningWorkflow(Protocol):
     def size(self) -> int: ...
 
     def feed(self, event: HistoryEvent) -> None: ...
+
+    def offer(self, update: PendingUpdate) -> None: ...
+
+    def take_updates(self) -> tuple[list[AcceptedUpdate], list[RejectedUpdate]]: ...
 
     def take_commands(self) -> list[Command]: ...
 

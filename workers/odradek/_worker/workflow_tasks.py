@@ -16,8 +16,8 @@ import msgspec
 from odradek_log.protocol import LogError, RecordTooLargeError
 from odradek_schemas import DecodeError, Failure, encode
 from odradek_schemas.history import HistoryEvent
-from odradek_schemas.records import WorkflowTaskCompleted, WorkflowTaskFailed
-from odradek_schemas.tasks import WorkflowTask
+from odradek_schemas.records import RejectedUpdate, UpdatesRejected, WorkflowTaskCompleted, WorkflowTaskFailed
+from odradek_schemas.tasks import PendingUpdate, WorkflowTask
 
 from ..errors import WorkflowTaskError
 from .cache import BoundedCache
@@ -139,13 +139,14 @@ class WorkflowTasks:
         self._feed(run, events, task, ticket)
 
     def _feed(self, run: CachedRun, events: Sequence[HistoryEvent], task: WorkflowTask, ticket: Ticket) -> None:
-        """Feed unread inputs and append what the code made of them."""
-        if not events:
+        """Feed unread inputs and updates, and append what the code made of them."""
+        updates = task.updates if run.tip == task.base else []  # others were decided since
+        if not events and not updates:
             self.cache.put(task.workflow_id, run)
             ticket.finish()
             return
         run.running.history_size = task.history_size
-        if self._step(run.running, task, ticket, run.tip, partial(feed_until_end, run.running, events)):
+        if self._step(run.running, task, ticket, run.tip, partial(feed_until_end, run.running, events, updates)):
             self._complete(run, task, ticket)
 
     def _step(
@@ -172,11 +173,16 @@ class WorkflowTasks:
     # ------------------------------------------------------------ answers
 
     def _complete(self, run: CachedRun, task: WorkflowTask, ticket: Ticket) -> None:
+        accepted, rejected = run.running.take_updates()
+        if rejected and not accepted and run.running.fed_through == run.consumed_through:
+            self._reject(run, task, ticket, rejected)
+            return
         completed = WorkflowTaskCompleted(
             workflow_id=task.workflow_id, run_id=run.run_id, id=self._session.completion_id(), base=run.tip,
             consumed_through=run.running.fed_through, commands=run.running.take_commands(), session=self._session.id,
             history_size=run.running.history_size,
             build_id=self._session.build_id, versioning=self._session.versioning,
+            accepted_updates=accepted, rejected_updates=[_compact(update) for update in rejected],
         )
         value = encode(completed)
         if not self._appender.fits(task.workflow_id, value):
@@ -193,6 +199,17 @@ class WorkflowTasks:
         self._appender.append(
             task.workflow_id, value, partial(self._completed, answer, completed.base, task, ticket, len(value))
         )
+
+    def _reject(
+        self, run: CachedRun, task: WorkflowTask, ticket: Ticket, rejected: Sequence[RejectedUpdate]
+    ) -> None:
+        """Nothing but rejected updates: the run stands where it was, and history is not told."""
+        self.cache.put(task.workflow_id, run)
+        record = UpdatesRejected(
+            workflow_id=task.workflow_id, run_id=run.run_id, base=run.tip, session=self._session.id,
+            rejected_updates=[_compact(update) for update in rejected],
+        )
+        self._appender.append(task.workflow_id, encode(record), partial(self._failed, task, ticket))
 
     def _completed(
         self, answer: Answer, base: str, task: WorkflowTask, ticket: Ticket, size: int, offset: int,
@@ -286,7 +303,10 @@ class WorkflowTasks:
         replay = partial(self._workflows.replay, running, history.events)
         if self._step(running, task, ticket, history.base, replay):
             run = CachedRun(task.run_id, history.base, running, history.consumed_through)
-            self._feed(run, history.unread(), task, ticket)
+            unread = history.unread()
+            if history.base == task.base:  # what came later is for the next task, behind updates that came before it
+                unread = [event for event in unread if event.event_id <= task.last_event_id]
+            self._feed(run, unread, task, ticket)
 
     def _unknown_type(self, task: WorkflowTask) -> Failure:
         known = ", ".join(sorted(self._workflows.names)) or "none"
@@ -297,12 +317,25 @@ class WorkflowTasks:
         )
 
 
-def feed_until_end(running: RunningWorkflow, events: Sequence[HistoryEvent]) -> None:
-    """Feed events in order, none after the one at which the coroutine ends (rule W2)."""
+def feed_until_end(
+    running: RunningWorkflow, events: Sequence[HistoryEvent], updates: Sequence[PendingUpdate] = ()
+) -> None:
+    """Feed events and updates in the order of the log, none after the one at which the coroutine ends (rule W2)."""
+    waiting = deque(updates)
     for event in events:
+        while waiting and waiting[0].after_event_id < event.event_id:
+            running.offer(waiting.popleft())
+            if running.ended:
+                return
         running.feed(event)
         if running.ended:
             return
+    while waiting and not running.ended:
+        running.offer(waiting.popleft())
+
+
+def _compact(update: RejectedUpdate) -> RejectedUpdate:
+    return msgspec.structs.replace(update, failure=compact(update.failure))
 
 
 def blocked_failure(workflow_id: str, stack: str) -> Failure:

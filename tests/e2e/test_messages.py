@@ -1,0 +1,181 @@
+"""Messages from end to end, on both logs: updates, update-with-start, late handlers, closed workflows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from odradek import (
+    ApplicationError,
+    QueryFailedError,
+    RequestTimeoutError,
+    UpdateFailedError,
+    UpdateRejectedError,
+    WorkflowHandle,
+    workflow,
+)
+from odradek.errors import WorkflowClosedError
+
+from .system import System
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
+QUEUE = "messages"
+
+
+@workflow.define
+class Stock:
+    def __init__(self) -> None:
+        self.left = 0
+        self.closed = False
+        self.gate = False
+
+    async def run(self, left: int = 0) -> int:
+        self.left += left
+        await workflow.wait_condition(lambda: self.closed and workflow.all_handlers_finished())
+        return self.left
+
+    @workflow.update
+    def take(self, count: int) -> int:
+        self.left -= count
+        return self.left
+
+    @take.validator
+    def check(self, count: int) -> None:
+        if count > self.left:
+            raise ApplicationError(f"only {self.left} left", type="SoldOut")
+
+    @workflow.update
+    async def take_later(self, count: int) -> int:
+        await workflow.wait_condition(lambda: self.gate)
+        self.left -= count
+        return self.left
+
+    @workflow.update
+    def fails(self) -> None:
+        raise ApplicationError("broken", type="Broken")
+
+    @workflow.signal
+    def open_gate(self) -> None:
+        self.gate = True
+
+    @workflow.signal
+    def close(self) -> None:
+        self.closed = True
+
+    @workflow.query
+    def look(self) -> int:
+        return self.left
+
+    @workflow.query
+    def meddle(self) -> None:
+        self.left = 1000
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module", autouse=True)
+async def worker(system: System) -> AsyncIterator[None]:
+    async with system.worker(QUEUE, workflows=[Stock]):
+        yield
+
+
+async def stock(system: System, left: int) -> WorkflowHandle[Stock, int]:
+    return await system.client.start(Stock, left, id=system.name("stock"), task_queue=QUEUE)
+
+
+async def types(handle: WorkflowHandle[Any, Any]) -> list[str]:
+    return [event.type for event in await handle.history()]
+
+
+async def test_updates_are_validated_answered_and_recorded_only_if_taken(system: System) -> None:
+    handle = await stock(system, 5)
+    assert await handle.update(Stock.take, 3) == 2
+    before = await types(handle)
+    with pytest.raises(UpdateRejectedError, match="only 2 left") as rejected:
+        await handle.update(Stock.take, 3)
+    assert isinstance(rejected.value.cause, ApplicationError)
+    with pytest.raises(UpdateRejectedError, match="no update 'gone'"):
+        await handle.update("gone")
+    assert await types(handle) == before, "a rejected update leaves no trace"
+    with pytest.raises(UpdateFailedError, match="broken"):
+        await handle.update(Stock.fails)
+    assert await handle.update("take", 1) == 1
+    await handle.signal(Stock.close)
+    assert await handle.result() == 1
+    assert before.count("UpdateAccepted") == 1
+
+
+async def test_a_started_update_is_waited_for_later(system: System) -> None:
+    handle = await stock(system, 5)
+    update = await handle.start_update(Stock.take_later, 2)
+    assert await handle.query(Stock.look) == 5
+    with pytest.raises(RequestTimeoutError):
+        await update.result(timeout=0.3)
+    await handle.signal(Stock.open_gate)
+    assert await update.result() == 3
+    assert await update.result() == 3, "the answer is kept"
+    await handle.terminate()
+
+
+async def test_the_same_request_twice_is_one_update(system: System) -> None:
+    handle = await stock(system, 5)
+    once = handle.with_options(request_id=system.name("request"))
+    assert [await once.update(Stock.take, 1), await once.update(Stock.take, 1)] == [4, 4]
+    assert await handle.query(Stock.look) == 4
+    await handle.terminate()
+
+
+async def test_update_with_start_starts_once_and_finds_the_open_run(system: System) -> None:
+    workflow_id = system.name("stock")
+    first = await system.client.update_with_start(
+        Stock, 5, id=workflow_id, task_queue=QUEUE, update=Stock.take, update_args=[2]
+    )
+    assert await first.result() == 3
+    second = await system.client.update_with_start(
+        Stock, 5, id=workflow_id, task_queue=QUEUE, update=Stock.take, update_args=[2]
+    )
+    assert await second.result() == 1
+    assert first.workflow.run_id == second.workflow.run_id
+    with pytest.raises(UpdateRejectedError):
+        await system.client.update_with_start(
+            Stock, 5, id=workflow_id, task_queue=QUEUE, update=Stock.take, update_args=[2]
+        )
+    await first.workflow.terminate()
+
+
+async def test_W3_a_close_answers_the_updates_that_are_open(system: System) -> None:
+    handle = await stock(system, 5)
+    update = await handle.start_update(Stock.take_later, 2)
+    waiting = asyncio.create_task(update.result())
+    await handle.terminate("enough")
+    with pytest.raises(WorkflowClosedError):
+        await waiting
+    with pytest.raises(WorkflowClosedError):
+        await handle.update(Stock.take, 1)
+    assert await handle.query(Stock.look) == 5, "queries work on closed workflows"
+    with pytest.raises(QueryFailedError, match="only reads"):
+        await handle.query(Stock.meddle)
+    assert await handle.query(Stock.look) == 5
+
+
+async def test_without_a_worker_the_error_says_so(system: System) -> None:
+    handle = await system.client.start(Stock, 1, id=system.name("alone"), task_queue="nobody")
+    with pytest.raises(RequestTimeoutError, match="does one poll the workflow's task queue"):
+        await handle.with_options(timeout=0.5).update(Stock.take, 1)
+    await handle.terminate()
+
+
+async def test_updates_survive_the_loss_of_the_cache(system: System) -> None:
+    """A new worker replays what was accepted, in the middle of a handler, and completes it."""
+    queue = system.name("queue")
+    async with system.worker(queue, workflows=[Stock]):
+        handle = await system.client.start(Stock, 5, id=system.name("stock"), task_queue=queue)
+        assert await handle.update(Stock.take, 1) == 4
+        update = await handle.start_update(Stock.take_later, 2)
+    async with system.worker(queue, workflows=[Stock]):
+        await handle.signal(Stock.open_gate)
+        assert await update.result() == 2
+        assert await handle.update(Stock.take, 1) == 1
+        await handle.signal(Stock.close)
+        assert await handle.result() == 1
