@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from odradek import workflow
 from odradek._context import activate
@@ -205,6 +205,7 @@ def expected(places: list[Slot], first: int, passed: int) -> list[str]:
     return names
 
 
+@settings(deadline=None)  # four workers a run
 @given(slots, st.sampled_from([1, 2, 3]), st.data())
 def test_runs_go_on_with_the_branches_that_they_began_with(places: list[Slot], first: int, data: st.DataObject) -> None:
     passed = data.draw(st.integers(1, len(places)))
