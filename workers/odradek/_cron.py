@@ -36,11 +36,12 @@ def next_time(schedule: str, after: float) -> float:
     if len(text.split()) != 5:
         raise ValueError(f"cron_schedule {schedule!r}: use five fields, 'minute hour day month weekday', or @daily")
     try:
-        return next(CronSim(text.upper(), datetime.fromtimestamp(after, zone))).timestamp()
+        for found in CronSim(text.upper(), datetime.fromtimestamp(after, zone)):
+            if found.timestamp() > after:  # of two hours of one name it begins with the first, even from in the second
+                return found.timestamp()
     except CronSimError as error:
         raise ValueError(f"cron_schedule {schedule!r}: {error}") from None
-    except StopIteration:
-        raise ValueError(f"cron_schedule {schedule!r} never comes") from None
+    raise ValueError(f"cron_schedule {schedule!r} never comes")
 
 
 def _zone(name: str) -> tzinfo:
