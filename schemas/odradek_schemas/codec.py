@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 import types
 import typing
 from collections.abc import Callable
@@ -130,6 +131,7 @@ class _Format:
         self.header = MARKER + self.fingerprint
         self.named = cls in (history.HistoryEvent, records.WorkflowTaskCompleted)
         self.wrap = _wrapper(cls) or (lambda value: value)
+        msgspec.json.Decoder(cls)  # gathers what msgspec knows of the class, which two threads must not do at once
 
     @cached_property
     def reader(self) -> Any:
@@ -161,9 +163,13 @@ def _with_tags(value: Any) -> Any:
     return value
 
 
+_gathering = threading.Lock()
+
+
 @cache
 def _formats() -> dict[type[Record], _Format]:
-    return {cls: _Format(cls) for cls in record_classes()}
+    with _gathering:
+        return {cls: _Format(cls) for cls in record_classes()}
 
 
 @cache

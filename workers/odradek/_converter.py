@@ -121,6 +121,7 @@ def _read(payload: Payload, hint: Any) -> Any:
 def _read_bytes(data: bytes, hint: Any) -> Any:
     if hint in _json.PLAIN_HINTS or hint is bytes:
         return data
+    _json.is_native(hint)
     try:
         return msgspec.convert(data, hint, builtin_types=(bytes, bytearray, memoryview))
     except (msgspec.ValidationError, TypeError) as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import PurePath
@@ -93,10 +94,17 @@ def _reader(hint: Any) -> Callable[[bytes], Any]:
 _cached_reader = lru_cache(maxsize=1024)(_reader)
 
 
+_gathering = threading.Lock()
+"""Held while msgspec may gather what it knows of a class, at its first use: a second thread that comes meanwhile finds
+half of that, and crashes the process."""
+
+
 def is_native(hint: Any) -> bool:
-    """Whether msgspec takes `hint` as it is. Raises PayloadError if an annotation inside it cannot be resolved."""
+    """Whether msgspec takes `hint` as it is; to be asked before msgspec is given `hint` anywhere else. Raises
+    PayloadError if an annotation inside it cannot be resolved."""
     try:
-        msgspec.json.Decoder(hint, dec_hook=_read_custom)
+        with _gathering:
+            msgspec.json.Decoder(hint, dec_hook=_read_custom)
     except NameError as error:
         raise PayloadError(
             f"the fields of {_name(hint)} cannot be read: {error}. Define the types of fields at the top of a module"
