@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from odradek_log import Log, LogError, RecordTooLargeError, TopicPartition
+from odradek_log.renewing import RenewingProducer
 from odradek_schemas import DecodeError, Topics, decode, encode, partition_of
 from odradek_schemas.common import Record, Request
 from odradek_schemas.ephemeral import FetchHistory
@@ -122,7 +123,7 @@ class Connection:
             replies = TopicPartition(self.topics.replies, self.reply_partition)
             self._consumer = log.consumer()
             self._consumer.assign({replies: log.offsets(replies)[1]})
-            self._producer = log.producer()
+            self._producer = RenewingProducer(log.producer)  # requests may come twice (rule Q1)
         except LogError as error:
             raise unavailable(error) from error
         self._lock = threading.Lock()

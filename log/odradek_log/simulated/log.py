@@ -114,7 +114,7 @@ class SimulatedProcess:
 
     def fail_producers(self) -> None:
         """All its producers meet a fatal error."""
-        for producer in self._producers:
+        for producer in list(self._producers):  # whoever hears of it may ask for a new one
             producer.fail()
 
     def expel(self) -> None:

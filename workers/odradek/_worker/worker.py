@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from odradek_log.protocol import LogError, TopicSpec
+from odradek_log.renewing import RenewingProducer
 from odradek_schemas import check_name
 from odradek_schemas.common import Record
 from odradek_schemas.replies import ActivityCancelRequest, ActivityClaimed, SessionEnded
@@ -195,7 +196,7 @@ class _RunningWorker:
         build = worker.build_id
         self._workflow_topic = topics.workflow_tasks(queue, build)
         self._activity_topic = topics.activity_tasks(queue, build)
-        self._producer = log.producer()
+        self._producer = RenewingProducer(log.producer)  # a worker's records may come twice (rules W6, T7)
         self._timer = TimerThread("odradek-worker-timer")
         self._session = WorkerSession(
             self._producer, topics, connection.partitions, new_id=lambda: secrets.token_hex(10),
