@@ -62,7 +62,8 @@ all_at_once(lambda: converter.from_payload(payload, Tree))
 
 
 def _fresh_process(code: str) -> None:
-    done = subprocess.run([sys.executable, "-c", _START + code], capture_output=True, text=True, check=False, timeout=60)
+    command = [sys.executable, "-c", _START + code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
 
 
