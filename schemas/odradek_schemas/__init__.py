@@ -7,7 +7,7 @@ Imports nothing of the other packages.
 """
 
 from . import commands, ephemeral, history, records, replies, tasks
-from .codec import DecodeError, decode, encode, to_json
+from .codec import DecodeError, class_of, decode, encode, to_json
 from .common import Failure, Payload, Position, Record, Request, RetryPolicy
 from .handwritten import json_payload
 from .identity import ActivityIdentity, idempotency_key, parse_task_token, task_token
@@ -27,6 +27,7 @@ __all__ = [
     "Topics",
     "check_name",
     "commands",
+    "class_of",
     "decode",
     "encode",
     "ephemeral",

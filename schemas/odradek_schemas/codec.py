@@ -228,6 +228,12 @@ def decode(data: bytes) -> Record:
     return record
 
 
+def class_of(data: bytes) -> type[Record] | None:
+    """What kind of record `data` says that it is, without reading it; None for JSON, and for what is not known."""
+    entry = _written().get(data[2:10]) if data[:2] == MARKER else None
+    return None if entry is None else entry[0].cls
+
+
 def to_json(record: Record) -> dict[str, Any]:
     """The record as plain JSON values, for people: `type`, then the fields; bytes as text where they are text.
 
@@ -281,4 +287,4 @@ def _readable_bytes(value: bytes, depth: int) -> Any:
         return {"hex": value.hex()}
 
 
-__all__ = ["DecodeError", "decode", "encode", "record_classes", "to_json"]
+__all__ = ["DecodeError", "class_of", "decode", "encode", "record_classes", "to_json"]

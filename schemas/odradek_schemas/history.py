@@ -115,6 +115,7 @@ class WorkflowTaskCompleted(Record, frozen=True, tag="odradek.history.WorkflowTa
     its `fed_after`, then the events `local_events`, and gave `commands`.
 
     `history_size`: bytes of history, as the code was told.
+    `local_times`: the workflow's time, in ms, when each of the local events was fed; replay uses it (rule C1).
     """
 
     id: str
@@ -127,6 +128,7 @@ class WorkflowTaskCompleted(Record, frozen=True, tag="odradek.history.WorkflowTa
     build_id: str = ""
     versioning: str = ""
     updates: list[int] = []
+    local_times: list[int] = []
 
 
 class ActivityScheduled(Record, frozen=True, tag="odradek.history.ActivityScheduled", tag_field="-type"):

@@ -40,6 +40,7 @@ from .errors import DefinitionError, QueryRejectedError, ReadOnlyError, Workflow
 _PAYLOAD_GROWTH = 3  # bytes in memory for one of a payload, about; as all of these by tracemalloc, with some room
 _BASE_SIZE = 10_000
 _TASK_SIZE = 3_000
+_EVENTS_PER_LOCAL_RESULT = 3  # itself, the completion that brings it, what that schedules: their IDs come later
 
 
 class WorkflowInstance:
@@ -63,6 +64,7 @@ class WorkflowInstance:
     ) -> None:
         self.fed_through = 0
         self.history_size = 0  # as of the task that is fed: set by whoever feeds, and recorded with its completion
+        self._history_length = 0
         info = WorkflowInfo(
             workflow_id=workflow_id,
             run_id=run_id,
@@ -86,7 +88,7 @@ class WorkflowInstance:
         self._main: asyncio.Task[Any] | None = None
         self._memo: dict[str, Payload] = {}
         self._usable = True
-        self._time_ms = 0
+        self.time_ms = 0
 
     # ------------------------------------------------------------ what the worker does with it
 
@@ -124,13 +126,14 @@ class WorkflowInstance:
             raise ValueError(f"event {event.event_id}: WorkflowStarted is the first event, and only that")
         if not isinstance(event.attributes, history.UpdateAccepted):
             self.fed_through = event.event_id
-        self._guarded(self._feed, handler, event)
+            self._history_length = max(self._history_length, event.event_id)
+        self._guarded(self._feed, handler, event.attributes, event.time_ms)
 
     def offer(self, update: PendingUpdate) -> None:
         """Let the code decide on an update; feed it if it is accepted. Raises as `feed` does."""
         if self.ended or not self._usable or self._main is None:
             raise ValueError(f"update {update.update!r} was offered to a workflow that has ended, failed or not begun")
-        self._time_ms = max(self._time_ms, update.time_ms)
+        self.time_ms = max(self.time_ms, update.time_ms)
         self._guarded(self._offer, update)
 
     def take_updates(self) -> tuple[list[AcceptedUpdate], list[RejectedUpdate]]:
@@ -138,6 +141,20 @@ class WorkflowInstance:
         taken = self._updates.accepted, self._updates.rejected
         self._updates.accepted, self._updates.rejected = [], []
         return taken
+
+    def awaits(self, seq: int) -> bool:
+        """Whether the code waits for this activity."""
+        return self._activities.awaits(seq)
+
+    def feed_local(self, attributes: history.Attributes, time_ms: int) -> None:
+        """Feed the result of an activity that ran on this worker: it is seen before it has an event ID.
+
+        Raises as `feed` does.
+        """
+        if self.ended or not self._usable or self._main is None:
+            raise ValueError("a local result was fed to a workflow that has not begun, has ended or failed")
+        self._history_length += _EVENTS_PER_LOCAL_RESULT
+        self._guarded(self._feed, _EVENTS[type(attributes)], attributes, time_ms)
 
     def _guarded(self, code: Callable[..., object], *args: Any) -> None:
         """Run code of the workflow; whatever it raises is one kind of error."""
@@ -185,8 +202,8 @@ class WorkflowInstance:
 
     def info(self) -> WorkflowInfo:
         core = self._core
-        if (core.info.history_length, core.info.history_size) != (self.fed_through, self.history_size):
-            core.info = replace(core.info, history_length=self.fed_through, history_size=self.history_size)
+        if (core.info.history_length, core.info.history_size) != (self._history_length, self.history_size):
+            core.info = replace(core.info, history_length=self._history_length, history_size=self.history_size)
         return core.info
 
     def time(self) -> float:
@@ -271,12 +288,13 @@ class WorkflowInstance:
 
     # ------------------------------------------------------------ events
 
-    def _feed(self, handler: Callable[[WorkflowInstance, Any], object], event: HistoryEvent) -> None:
-        attributes = event.attributes
+    def _feed(
+        self, handler: Callable[[WorkflowInstance, Any], object], attributes: history.Attributes, time_ms: int
+    ) -> None:
         delay_ms = attributes.start_delay_ms if isinstance(attributes, history.WorkflowStarted) else 0
-        fed_at = attributes.fed_ms if isinstance(attributes, history.UpdateAccepted) else event.time_ms
-        self._time_ms = fed_at + delay_ms
-        self._loop.set_time(self._time_ms / 1000)
+        fed_at = attributes.fed_ms if isinstance(attributes, history.UpdateAccepted) else time_ms
+        self.time_ms = max(self.time_ms, fed_at + delay_ms)
+        self._loop.set_time(self.time_ms / 1000)
         with _context.activate(self), self._loop:
             self._handle(partial(handler, self, attributes))
             while (deliver := self._messages.next_kept()) is not None and not self._core.halted():
@@ -291,15 +309,14 @@ class WorkflowInstance:
             self._conditions.run(self._core.halted)
 
     def _offer(self, update: PendingUpdate) -> None:
-        self._loop.set_time(self._time_ms / 1000)
+        self._loop.set_time(self.time_ms / 1000)
         with _context.activate(self), self._loop, reading(self._core):
             refusal = self._updates.refusal(update)
         if refusal is not None:
             self._updates.reject(update, refusal)
             return
-        accepted = self._updates.accept(update, self.fed_through, self._time_ms)
-        event = HistoryEvent(event_id=0, time_ms=self._time_ms, attributes=accepted)
-        self._feed(_EVENTS[history.UpdateAccepted], event)
+        accepted = self._updates.accept(update, self.fed_through, self.time_ms)
+        self._feed(_EVENTS[history.UpdateAccepted], accepted, self.time_ms)
 
     def _on_started(self, started: history.WorkflowStarted) -> None:
         core = self._core

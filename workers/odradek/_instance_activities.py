@@ -70,6 +70,9 @@ class InstanceActivities:
         core.emit(command)
         return core.next_seq()
 
+    def awaits(self, seq: int) -> bool:
+        return seq in self._open
+
     # ------------------------------------------------------------ events
 
     def on_completed(self, event: history.ActivityCompleted) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 
+import msgspec
 from odradek_schemas import history
 from odradek_schemas.history import HistoryEvent, WorkflowTaskCompleted, summarize
 
@@ -41,10 +42,10 @@ def _replay(instance: WorkflowInstance, events: Sequence[HistoryEvent]) -> None:
         while fed < len(inputs) and inputs[fed].event_id <= completed.consumed_through:
             fed += 1
         seen = _merged(inputs[first:fed], [by_id[event_id] for event_id in completed.updates])
-        seen += [by_id[event_id] for event_id in completed.local_events]
+        seen += _local_results(completed, by_id)
         instance.patches.hold(completed.commands)
         instance.history_size = completed.history_size
-        unfed = _feed(instance, seen)
+        unfed = _feed(instance, seen, set(completed.local_events))
         asked = [summarize(command) for command in instance.take_commands()]
         held = completed.commands
         if asked != held:
@@ -78,12 +79,24 @@ def _merged(inputs: Sequence[HistoryEvent], updates: Sequence[HistoryEvent]) -> 
     return [*merged, *inputs[at:]]
 
 
-def _feed(instance: WorkflowInstance, events: Sequence[HistoryEvent]) -> Sequence[HistoryEvent]:
+def _local_results(completed: WorkflowTaskCompleted, by_id: Mapping[int, HistoryEvent]) -> list[HistoryEvent]:
+    """What the worker fed itself, at the times at which it did (rule C1)."""
+    events = [by_id[event_id] for event_id in completed.local_events]
+    times = completed.local_times or [event.time_ms for event in events]
+    return [msgspec.structs.replace(event, time_ms=ms) for event, ms in zip(events, times, strict=True)]
+
+
+def _feed(
+    instance: WorkflowInstance, events: Sequence[HistoryEvent], local: Set[int]
+) -> Sequence[HistoryEvent]:
     """Feed events; those left over when the workflow ended before the last of them."""
     for index, event in enumerate(events):
         if instance.ended:
             return events[index:]
-        instance.feed(event)
+        if event.event_id in local:
+            instance.feed_local(event.attributes, event.time_ms)
+        else:
+            instance.feed(event)
     return ()
 
 

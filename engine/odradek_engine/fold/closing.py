@@ -57,7 +57,7 @@ def unread_inputs(step: Step, run: RunRow) -> list[tuple[HistoryEvent, bytes]]:
     """Input events that the code has not been fed, with their bytes. Local results are always fed."""
     if not run.has_unread:
         return []
-    start = keys.event(run.workflow_id, run.run_id, run.consumed_through + 1)
+    start = keys.event(run.workflow_id, run.run_id, max(run.consumed_through, run.seen_through) + 1)
     found: list[tuple[HistoryEvent, bytes]] = []
     local: set[int] = set()
     for _, encoded in step.state.scan(keys.of_run(keys.EVENT, run.workflow_id, run.run_id), start=start):

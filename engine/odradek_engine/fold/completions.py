@@ -177,11 +177,12 @@ def _finish(step: Step, row: ActivityRow, result: LocalResult, time_ms: int | No
 
 def _accept(step: Step, run: RunRow, record: WorkflowTaskCompleted) -> None:
     accepted = accept_updates(step, run, record)
-    local_events = []
+    local_events, local_times = [], []
     for result in record.local_results:
         row = _local_activity(step, run, result)
         if row is not None:
             local_events.append(_finish(step, row, result, result.time_ms))
+            local_times.append(result.time_ms)
     step.append(
         run.workflow_id,
         run.run_id,
@@ -196,6 +197,7 @@ def _accept(step: Step, run: RunRow, record: WorkflowTaskCompleted) -> None:
             build_id=record.build_id,
             versioning=record.versioning,
             updates=accepted,
+            local_times=local_times,
         ),
     )
     reject_updates(step, run, record.rejected_updates)

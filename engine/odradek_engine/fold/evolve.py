@@ -254,11 +254,13 @@ _Changes = dict[str, Any]
 
 
 def _task_completed(state: State, run: RunRow, e: events.Appended, a: history.WorkflowTaskCompleted) -> _Changes:
+    all_seen = 0 < run.last_input_id <= a.consumed_through
     return {
         "base": a.id,
         "consumed_through": a.consumed_through,
         "build_id": a.build_id,
         "versioning": a.versioning,
+        "seen_through": e.event_id if all_seen else run.seen_through,
         "task_offset": -1,
         "task_attempt": 1,
         "task_retry_ms": 0,

@@ -63,6 +63,8 @@ class RunRow(Row, frozen=True):
     `open_updates` counts those without an answer, `pending_updates` those of them that no worker has looked at.
     `seed`: the run that a chain of resets began with; empty: this one.
     `build_id`: of the code that advanced it last; `task_build_id`: that the task that is out went to.
+    `seen_through`: no input up to here is unread; local results are seen before they have an ID, so that
+    `consumed_through` may stay far behind.
     """
 
     workflow_id: str
@@ -108,6 +110,7 @@ class RunRow(Row, frozen=True):
     last_update_seq: int = 0
     pending_updates: int = 0
     open_updates: int = 0
+    seen_through: int = 0
 
     @property
     def is_open(self) -> bool:

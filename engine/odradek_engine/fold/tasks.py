@@ -56,10 +56,10 @@ def wake(step: Step, workflow_id: str) -> None:
 
 
 def _new_events(step: Step, run: RunRow, through: int) -> list[bytes] | None:
-    """The events after `consumed_through`, up to `through`; None if they are too large for a task."""
+    """The events after what has been seen, up to `through`; None if they are too large for a task."""
     new = []
     size = 0
-    for event_id in range(run.consumed_through + 1, through + 1):
+    for event_id in range(max(run.consumed_through, run.seen_through) + 1, through + 1):
         encoded: bytes = step.state.get(keys.event(run.workflow_id, run.run_id, event_id))
         size += len(encoded)
         if size > MAX_TASK_EVENT_BYTES:

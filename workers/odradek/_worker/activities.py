@@ -58,18 +58,21 @@ class Attempt:
     cancel_reason: empty while nobody has asked it to stop; else the engine's reason, or shutdown. begin_before: on
     the core's clock; code that has not begun by then must not begin. claimed_at, claim_valid: when it was claimed last,
     and for how long an answer counts. claim_answered: the position of the last answer.
+    An eager one is held until its completion is
+    known to be accepted (rule W4), and local while its result is on its way into the next completion.
     """
 
     task: ActivityTask
     session: str
     beats: HeartbeatThrottle
-    state: str = "claiming"  # claiming, running, reporting
+    state: str = "claiming"  # held, claiming, running, local, reporting
     cancel_reason: str = ""
     begin_before: float = float("inf")
     claimed_at: float = 0.0
     claim_valid: float = CLAIM_VALID_SECONDS
     claim_answered: int = -1
     tickets: list[Ticket] = field(default_factory=list[Ticket])
+    eager: bool = False
 
     @property
     def key(self) -> Key:
@@ -147,6 +150,7 @@ class Activities:
         start_after: float = 0.005,
         stale_after: float = 5.0,
         rates: ActivityRates | None = None,
+        local: Callable[[Attempt, Payload | None], bool] = lambda attempt, result: False,
     ) -> None:
         self._reports = reports
         self._launcher = launcher
@@ -156,6 +160,7 @@ class Activities:
         self._start_after = start_after
         self._stale_after = stale_after
         self._rates = rates or ActivityRates(None, None, clock)
+        self._local = local
         self._attempts: dict[Key, Attempt] = {}
         self._unstarted: deque[tuple[float, Attempt]] = deque()
         self._busy = 0
@@ -169,7 +174,48 @@ class Activities:
     @property
     def running(self) -> list[Attempt]:
         """Attempts that have begun and not ended."""
-        return [a for a in self._attempts.values() if a.state != "reporting"]
+        return [a for a in self._attempts.values() if a.state not in ("reporting", "local")]
+
+    # ------------------------------------------------------------ eager ones
+
+    def hold(self, task: ActivityTask, session: str) -> Attempt:
+        """A completion that is about to be appended says that this session runs the activity: keep a slot for it.
+
+        It is to begin within `stale_after` seconds from now: a process that stood still longer may be taken for lost.
+        """
+        attempt = Attempt(task, session, HeartbeatThrottle(task.heartbeat_timeout_ms / 1000), "held", eager=True)
+        attempt.begin_before = self._clock() + self._stale_after
+        self._attempts[attempt.key] = attempt
+        self._rates.take()
+        self._busy += 1
+        return attempt
+
+    def begin(self, attempt: Attempt) -> None:
+        """The completion was accepted (rule W4)."""
+        if attempt.state == "held" and self._attempts.get(attempt.key) is attempt:
+            attempt.state = "running"
+            self._launcher.launch(attempt)
+            if attempt.cancel_reason:
+                self._launcher.cancel(attempt)
+
+    def give_back(self, attempt: Attempt) -> None:
+        """Whether the completion was accepted is in doubt: it does not begin here."""
+        if attempt.state == "held" and self._attempts.get(attempt.key) is attempt:
+            self._report(attempt, ActivityHandedBack(**self._identity(attempt)))
+
+    def withdraw(self, attempt: Attempt) -> None:
+        """The completion was never sent."""
+        self._forget(attempt)
+
+    def settle(self, attempt: Attempt) -> None:
+        """The local result is recorded, or wanted no more."""
+        if self._attempts.get(attempt.key) is attempt:
+            del self._attempts[attempt.key]
+
+    def report(self, attempt: Attempt, result: Payload | None) -> None:
+        """The local result cannot go into a completion: it is appended on its own."""
+        self._busy += 1
+        self._report(attempt, ActivityCompleted(**self._identity(attempt), result=result))
 
     # ------------------------------------------------------------ tasks
 
@@ -295,10 +341,16 @@ class Activities:
 
     def on_ended(self, attempt: Attempt, outcome: Outcome) -> None:
         """The code of an attempt has come to its end."""
-        if self._attempts.get(attempt.key) is not attempt or attempt.state == "reporting":
+        if self._attempts.get(attempt.key) is not attempt or attempt.state in ("reporting", "local"):
             return  # handed back meanwhile
         if isinstance(outcome, Late) and not attempt.cancel_reason:
             self._claim(attempt)
+            return
+        if attempt.eager and isinstance(outcome, Completed) and not attempt.cancel_reason:
+            attempt.state = "local"
+            self._busy -= 1
+            if not self._local(attempt, outcome.result):
+                self.report(attempt, outcome.result)
             return
         unstarted = not attempt.session
         if unstarted:

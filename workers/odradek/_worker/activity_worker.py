@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from odradek_log.protocol import LogError, OnDelivery
@@ -48,6 +48,8 @@ class ActivityWorker:
         on_error: Callable[[BaseException], None],
     ) -> None:
         self._connection = connection
+        self._definitions = definitions
+        self.local: Callable[[Attempt, Payload | None], bool] = lambda attempt, result: False
         self._session = session
         self._outlet = outlet
         self._timer = timer
@@ -60,7 +62,7 @@ class ActivityWorker:
         )
         self._core = Activities(
             reports=self, launcher=self._runner, later=self._later, clock=time.monotonic, limit=limit,
-            stale_after=stale_after, rates=rates,
+            stale_after=stale_after, rates=rates, local=lambda attempt, result: self.local(attempt, result),
         )
         self._rates = rates
         self._waking = False
@@ -116,6 +118,39 @@ class ActivityWorker:
         with self._idle:
             self._core.on_session_ended(session)
         self._consumer.wake()
+
+    # ------------------------------------------------------------ eager ones (EagerRunner), from any thread
+
+    def hold(self, task: ActivityTask, session: str) -> Attempt | None:
+        if task.activity_type not in self._definitions:
+            return None
+        with self._idle:
+            return self._core.hold(task, session) if self._capacity() > 0 else None
+
+    def begin(self, attempts: Sequence[Attempt]) -> None:
+        self._each(self._core.begin, attempts)
+
+    def give_back(self, attempts: Sequence[Attempt]) -> None:
+        self._each(self._core.give_back, attempts)
+
+    def withdraw(self, attempts: Sequence[Attempt]) -> None:
+        self._each(self._core.withdraw, attempts)
+
+    def settle(self, attempts: Sequence[Attempt]) -> None:
+        self._each(self._core.settle, attempts)
+
+    def report(self, attempt: Attempt, result: Payload | None) -> None:
+        with self._idle:
+            self._core.report(attempt, result)
+
+    def _each(self, act: Callable[[Attempt], None], attempts: Sequence[Attempt]) -> None:
+        with self._idle:
+            full = self._core.free <= 0
+            for attempt in attempts:
+                act(attempt)
+            self._idle.notify_all()
+        if full:
+            self._consumer.wake()
 
     # ------------------------------------------------------------ in the consumer's thread
 

@@ -37,8 +37,10 @@ class TaskConsumer:
         between: Callable[[], None],
         on_error: Callable[[BaseException], None],
         stale_after: float,
+        on_partitions: Callable[[frozenset[int]], None] = lambda partitions: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._on_partitions = on_partitions
         self._topic = topic
         self._handle = handle
         self._capacity = capacity
@@ -131,7 +133,9 @@ class TaskConsumer:
 
     def _assigned(self, committed: dict[TopicPartition, Committed | None]) -> dict[TopicPartition, int]:
         self._paused.difference_update(committed)
-        return self._intake.assigned(committed)
+        begin = self._intake.assigned(committed)
+        self._on_partitions(frozenset(p.partition for p in self._intake.partitions))
+        return begin
 
     def _end_of(self, partition: TopicPartition) -> int:
         """The end of a partition that was just assigned. If the log cannot tell, all its tasks count as old."""
@@ -145,3 +149,4 @@ class TaskConsumer:
         self._commit()
         self._paused.difference_update(partitions)
         self._intake.revoked(partitions)
+        self._on_partitions(frozenset(p.partition for p in self._intake.partitions))

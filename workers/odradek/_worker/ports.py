@@ -9,7 +9,7 @@ from odradek_log.protocol import Log, OnDelivery
 from odradek_schemas import Payload, Topics
 from odradek_schemas.commands import Command
 from odradek_schemas.common import Record
-from odradek_schemas.history import HistoryEvent
+from odradek_schemas.history import ActivityCompleted, ActivityFailed, HistoryEvent
 from odradek_schemas.records import AcceptedUpdate, RejectedUpdate
 from odradek_schemas.replies import HistoryPage
 from odradek_schemas.tasks import PendingUpdate
@@ -87,11 +87,23 @@ class RunningWorkflow(Protocol):
     @property
     def size(self) -> int: ...
 
+    @property
+    def time_ms(self) -> int:
+        """The workflow's time: that of what was fed last."""
+        ...
+
     def feed(self, event: HistoryEvent) -> None: ...
 
     def offer(self, update: PendingUpdate) -> None: ...
 
     def take_updates(self) -> tuple[list[AcceptedUpdate], list[RejectedUpdate]]: ...
+    def feed_local(self, attributes: ActivityCompleted | ActivityFailed, time_ms: int) -> None:
+        """Feed the result of an activity that ran here, before it has an event ID (rule W10)."""
+        ...
+
+    def awaits(self, seq: int) -> bool:
+        """Whether the code waits for this activity."""
+        ...
 
     def take_commands(self) -> list[Command]: ...
 

@@ -58,7 +58,8 @@ class Worker:
     are replayed when they go on). lost_after: seconds without a sign of life after which other workers take over
     its activities. blocked_after: seconds after which a workflow that does not give its thread back is reported.
     shutdown_timeout: seconds that running activities get to finish; after that they are cancelled and handed to
-    others. identity: shown in descriptions (default: process ID and host).
+    others. identity: shown in descriptions (default: process ID and host). eager_activities: run at once
+    what its own workflows schedule, without a task, where a slot is free.
 
     build_id: names the version of this code. Such a worker gets only what is for its build: new workflows once the
     build is current for the queue (`Client.set_current_build`, `odradek deployment set-current`), and its own ones.
@@ -87,6 +88,7 @@ class Worker:
         identity: str | None = None,
         build_id: str | None = None,
         versioning: Literal["pinned", "auto_upgrade"] = "pinned",
+        eager_activities: bool = False,
     ) -> None:
         check_name("task queue", task_queue)
         if build_id is not None:
@@ -108,6 +110,7 @@ class Worker:
         self.versioning = versioning
         self.identity = identity or f"{os.getpid()}@{socket.gethostname()}"
         self._client = client
+        self._eager_activities = eager_activities
         self._workflows = workflow_definitions(workflows)
         self._activities = activity_definitions(activities)
         self._limit = max_concurrent_activities
@@ -206,8 +209,10 @@ class _RunningWorker:
             build_id=build, versioning=worker.versioning,
         )
         outlet = Outlet(self._producer, topics, connection.partitions, log.max_record_bytes)
-        self._for_workflows = self._workflow_worker(outlet) if worker._workflows else None
         self._for_activities = self._activity_worker(outlet) if worker._activities else None
+        self._for_workflows = self._workflow_worker(outlet) if worker._workflows else None
+        if self._for_workflows is not None and self._for_activities is not None:
+            self._for_activities.local = self._for_workflows.take_result
 
     def _workflow_worker(self, outlet: Outlet) -> WorkflowWorker:
         worker = self._worker
@@ -219,6 +224,7 @@ class _RunningWorker:
             self._connection, self._workflow_topic, workflows=workflows, session=self._session, outlet=outlet,
             timer=self._timer, cache_bytes=worker._cache_bytes, blocked_after=worker._blocked_after,
             stale_after=min(_STALE_SECONDS, worker._lost_after / 2), on_error=self._on_error,
+            task_queue=worker.task_queue, runner=self._for_activities if worker._eager_activities else None,
         )
 
     def _room(self) -> tuple[int, list[int]]:

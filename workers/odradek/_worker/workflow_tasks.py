@@ -11,16 +11,27 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 import msgspec
 from odradek_log.protocol import LogError, RecordTooLargeError
-from odradek_schemas import DecodeError, Failure, encode
-from odradek_schemas.history import HistoryEvent
-from odradek_schemas.records import RejectedUpdate, UpdatesRejected, WorkflowTaskCompleted, WorkflowTaskFailed
-from odradek_schemas.tasks import PendingUpdate, WorkflowTask
+from odradek_schemas import DecodeError, Failure, Payload, encode
+from odradek_schemas.history import ActivityCompleted, HistoryEvent
+from odradek_schemas.records import (
+    AcceptedUpdate,
+    LocalResult,
+    RejectedUpdate,
+    UpdatesRejected,
+    WorkflowTaskCompleted,
+    WorkflowTaskFailed,
+)
+from odradek_schemas.tasks import ActivityTask, PendingUpdate, WorkflowTask
 
 from ..errors import WorkflowTaskError
+from .acceptance import Fate
+from .activities import Attempt
 from .cache import BoundedCache
+from .eager import Eager
 from .history import History, HistoryFetch, decode_events, unread_inputs
 from .limits import compact
 from .offsets import Ticket
@@ -41,16 +52,33 @@ class Answer:
     offset: int | None = None
 
 
+class LocalReady(NamedTuple):
+    """The result of an activity that ran eagerly."""
+
+    attempt: Attempt
+    result: Payload | None
+
+
 @dataclass(slots=True)
 class CachedRun:
     """A run in memory. `tip`: the ID of its last completion (at first the run ID). `answers`: our completions by
-    their base, since the last one that we know was accepted."""
+    their base, since the last one that we know was accepted.
+
+    On the eager path: `fate` is that of the tip; `accepted` the offset of a completion that we know was accepted;
+    `scheduled` where activities that run here were scheduled, by number; `ready` results that wait to be fed, and
+    `unread` inputs of tasks that were superseded, which go before them (rule W10).
+    """
 
     run_id: str
     tip: str
     running: RunningWorkflow
     consumed_through: int
     answers: dict[str, Answer] = field(default_factory=dict[str, Answer])
+    fate: Fate | None = None
+    accepted: int = -1
+    scheduled: dict[int, Fate] = field(default_factory=dict[int, Fate])
+    ready: list[LocalReady] = field(default_factory=list["LocalReady"])
+    unread: list[HistoryEvent] = field(default_factory=list[HistoryEvent])
 
     @property
     def size(self) -> int:
@@ -74,7 +102,9 @@ class WorkflowTasks:
         steps: Steps,
         later: Later,
         failure_of: Callable[[BaseException], Failure],
+        eager: Eager | None = None,
     ) -> None:
+        self._eager = eager
         self._workflows = workflows
         self._session = session
         self._appender = appender
@@ -111,8 +141,13 @@ class WorkflowTasks:
     def _advance(self, task: WorkflowTask, ticket: Ticket) -> None:
         run = self.cache.get(task.workflow_id)
         if run is not None and run.run_id == task.run_id:
+            if task.position.offset < run.accepted:
+                self._superseded(run, task, ticket)
+                return
             if run.tip == task.base:  # rule W1: what is cached is exactly what the task builds on
                 run.answers.clear()
+                run.unread.clear()
+                self._shown(run, task)
                 if task.complete:
                     self._feed_task(run, task, ticket)
                     return
@@ -121,14 +156,32 @@ class WorkflowTasks:
                     self._waiting[task.workflow_id] = deque([(task, ticket)])
                     return
                 if task.position.offset < answer.offset:
-                    ticket.finish()
+                    self._superseded(run, task, ticket)
                     return
         self.cache.evict(task.workflow_id)
         if task.consumed_through == 0 and task.complete:
             running = self._workflows.create(task.workflow_type, task.workflow_id, task.run_id)
-            self._feed_task(CachedRun(task.run_id, task.base, running, 0), task, ticket)
+            run = CachedRun(task.run_id, task.base, running, 0)
+            self._shown(run, task)
+            self._feed_task(run, task, ticket)
         else:
             self._fetch(task, ticket)
+
+    def _shown(self, run: CachedRun, task: WorkflowTask) -> None:
+        """The task shows that the run was open, on its base, at the task's position."""
+        if self._eager is not None:
+            run.fate = self._eager.acceptance.shown(task.workflow_id, task.position.partition, task.position.offset)
+
+    def _superseded(self, run: CachedRun, task: WorkflowTask, ticket: Ticket) -> None:
+        """A completion of ours came after the task (rule W8). What the task brought is fed with the next one."""
+        ticket.finish()
+        try:
+            last = run.unread[-1].event_id if run.unread else run.consumed_through
+            events = unread_inputs(decode_events(task.events), last) if task.complete else []
+            through = task.updates[0].after_event_id if task.updates else task.last_event_id
+            run.unread += [event for event in events if event.event_id <= through]  # updates come again, in their place
+        except (DecodeError, TypeError) as error:
+            logger.error("events of a task of workflow %s cannot be read: %s", task.workflow_id, error)
 
     def _feed_task(self, run: CachedRun, task: WorkflowTask, ticket: Ticket) -> None:
         try:
@@ -153,8 +206,22 @@ class WorkflowTasks:
         self, running: RunningWorkflow, task: WorkflowTask, ticket: Ticket, base: str, code: Callable[[], None]
     ) -> bool:
         """Run user code; on an error, answer the task with it and drop the instance."""
+        failed = self._try(running, task, code, partial(self._blocked, task, ticket, base))
+        if failed is not None:
+            self._fail(task, ticket, *failed, base)
+        return failed is None
+
+    def _try(
+        self,
+        running: RunningWorkflow,
+        task: WorkflowTask | ActivityTask,
+        code: Callable[[], None],
+        give_up: Callable[[str], None],
+    ) -> tuple[Failure, str] | None:
+        """Run user code, with the run taken out of the cache; on an error drop the instance, and return it with its
+        cause."""
         self.cache.take(task.workflow_id)
-        step = Step(task.workflow_id, task.run_id, running, partial(self._blocked, task, ticket, base))
+        step = Step(task.workflow_id, task.run_id, running, give_up)
         failure, cause = None, ""
         self._steps.begin(step)
         try:
@@ -165,10 +232,9 @@ class WorkflowTasks:
             failure, cause = self._failure_of(error), "bug"
         self._steps.end(step)
         if failure is None:
-            return True
+            return None
         running.close()
-        self._fail(task, ticket, failure, cause, base)
-        return False
+        return failure, cause
 
     # ------------------------------------------------------------ answers
 
@@ -177,28 +243,55 @@ class WorkflowTasks:
         if rejected and not accepted and run.running.fed_through == run.consumed_through:
             self._reject(run, task, ticket, rejected)
             return
+        sent = self._append_completion(
+            run, task, (), partial(self._completed, run.tip, task, ticket), accepted, rejected
+        )
+        if sent is not None:
+            self._fail(task, ticket, too_large_failure(sent), "bug", run.tip)
+
+    def _append_completion(
+        self,
+        run: CachedRun,
+        task: WorkflowTask | ActivityTask,
+        local_results: Sequence[LocalResult],
+        on_delivery: Callable[[Answer, int, int, LogError | None], None],
+        accepted: Sequence[AcceptedUpdate] = (),
+        rejected: Sequence[RejectedUpdate] = (),
+    ) -> int | None:
+        """Append what the code made of what it was fed. If the log does not take it: drop the run, return its size.
+
+        `on_delivery` gets the answer, the size, and the outcome.
+        """
+        commands, session = run.running.take_commands(), self._session.id
+        fate = self._fate(run, task, local_results)
+        if fate is not None and self._eager is not None:
+            commands, session = self._eager.choose(fate, run.run_id, task.workflow_type, commands)
         completed = WorkflowTaskCompleted(
-            workflow_id=task.workflow_id, run_id=run.run_id, id=self._session.completion_id(), base=run.tip,
-            consumed_through=run.running.fed_through, commands=run.running.take_commands(), session=self._session.id,
-            history_size=run.running.history_size,
+            workflow_id=task.workflow_id, run_id=run.run_id, id=fate.id if fate else self._session.completion_id(),
+            base=run.tip, consumed_through=run.running.fed_through, commands=commands, session=session,
+            local_results=list(local_results), history_size=run.running.history_size,
             build_id=self._session.build_id, versioning=self._session.versioning,
-            accepted_updates=accepted, rejected_updates=[_compact(update) for update in rejected],
+            accepted_updates=list(accepted), rejected_updates=[_compact(update) for update in rejected],
         )
         value = encode(completed)
         if not self._appender.fits(task.workflow_id, value):
             run.close()
-            self._fail(task, ticket, too_large_failure(len(value)), "bug", run.tip)
-            return
+            if fate is not None and self._eager is not None:
+                self._eager.runner.withdraw(fate.attempts)
+            return len(value)
         answer = run.answers[run.tip] = Answer()
         run.tip = completed.id
         run.consumed_through = completed.consumed_through
+        run.fate = fate
         if run.running.ended:
             run.close()
         else:
             self.cache.put(task.workflow_id, run)
-        self._appender.append(
-            task.workflow_id, value, partial(self._completed, answer, completed.base, task, ticket, len(value))
-        )
+        if fate is not None and self._eager is not None:
+            run.scheduled.update((attempt.task.seq, fate) for attempt in fate.attempts)
+            self._eager.acceptance.expect(fate)
+        self._appender.append(task.workflow_id, value, partial(self._delivered, fate, answer, len(value), on_delivery))
+        return None
 
     def _reject(
         self, run: CachedRun, task: WorkflowTask, ticket: Ticket, rejected: Sequence[RejectedUpdate]
@@ -211,13 +304,37 @@ class WorkflowTasks:
         )
         self._appender.append(task.workflow_id, encode(record), partial(self._failed, task, ticket))
 
-    def _completed(
-        self, answer: Answer, base: str, task: WorkflowTask, ticket: Ticket, size: int, offset: int,
-        error: LogError | None,
+    def _fate(
+        self, run: CachedRun, task: WorkflowTask | ActivityTask, local_results: Sequence[LocalResult]
+    ) -> Fate | None:
+        """What is followed of the next completion; None if nothing runs eagerly here."""
+        if self._eager is None or run.fate is None:
+            return None
+        if run.fate.state == "accepted" and run.fate.id:
+            run.accepted = run.fate.offset
+            run.answers.clear()
+        fate = Fate(task.workflow_id, run.fate.partition, self._session.completion_id(), run.fate)
+        since = [run.scheduled.pop(result.seq).offset for result in local_results if result.seq in run.scheduled]
+        fate.local_since = min(since, default=-1)
+        return fate
+
+    def _delivered(
+        self, fate: Fate | None, answer: Answer, size: int,
+        on_delivery: Callable[[Answer, int, int, LogError | None], None], offset: int, error: LogError | None,
     ) -> None:
         """The completion is durable, or given up."""
         if error is None:
             answer.offset = offset
+        elif fate is not None and self._eager is not None:
+            self._eager.on_settled(self._eager.acceptance.lost(fate))
+        on_delivery(answer, size, offset, error)
+
+    def _completed(
+        self, base: str, task: WorkflowTask, ticket: Ticket, answer: Answer, size: int, offset: int,
+        error: LogError | None,
+    ) -> None:
+        """The completion of a task is durable, or given up."""
+        if error is None:
             ticket.finish()
         else:
             self.cache.evict(task.workflow_id)
@@ -253,6 +370,83 @@ class WorkflowTasks:
             return
         logger.error("failure of workflow task of %s was not appended: %s", task.workflow_id, error)
         self._later(RETRY_SECONDS, partial(self.on_task, task, ticket))
+
+    # ------------------------------------------------------------ results of eager activities
+
+    def on_local_result(self, ready: LocalReady) -> None:
+        """An activity that ran eagerly has its result: feed it, with others that are in by then."""
+        task = ready.attempt.task
+        run = self.cache.get(task.workflow_id)
+        if self.closing or run is None or run.run_id != task.run_id:
+            self._report([ready])
+            return
+        run.ready.append(ready)
+        if len(run.ready) == 1:
+            self._later(0, partial(self._feed_local, run, task))
+
+    def _feed_local(self, run: CachedRun, task: ActivityTask) -> None:
+        ready, run.ready = run.ready, []
+        if self.closing or self.cache.get(task.workflow_id) is not run:
+            self._report(ready)
+            return
+        unread, run.unread = run.unread, []
+        fed: list[LocalResult] = []
+        failed = self._try(
+            run.running, task, partial(self._feed_ready, run.running, unread, ready, fed),
+            partial(self._local_blocked, ready),
+        )
+        if failed is not None:  # the results come again as inputs of a task, which is answered with the failure
+            self._report(ready)
+            return
+        taken = {result.seq for result in fed}
+        unwanted = [r for r in ready if r.attempt.task.seq not in taken]
+        (self._settle if run.running.ended else self._report)(unwanted)
+        ready = [r for r in ready if r.attempt.task.seq in taken]
+        if not fed and not unread:
+            self.cache.put(task.workflow_id, run)
+        elif self._append_completion(run, task, fed, partial(self._local_completed, task, ready)) is not None:
+            self._report(ready)
+
+    def _feed_ready(
+        self, running: RunningWorkflow, unread: Sequence[HistoryEvent], ready: Sequence[LocalReady],
+        fed: list[LocalResult],
+    ) -> None:
+        """Feed inputs, then those results that the code still waits for (rules W2, W9, W10)."""
+        assert self._eager is not None
+        feed_until_end(running, unread)
+        for attempt, result in ready:
+            seq = attempt.task.seq
+            if running.ended or not running.awaits(seq):
+                continue
+            time_ms = max(running.time_ms, self._eager.now_ms())
+            running.feed_local(ActivityCompleted(seq=seq, scheduled_event_id=0, result=result), time_ms)
+            fed.append(LocalResult(seq=seq, scheduled_by=attempt.task.scheduled_by, time_ms=time_ms, result=result))
+
+    def _local_completed(
+        self, task: ActivityTask, ready: Sequence[LocalReady], answer: Answer, size: int, offset: int,
+        error: LogError | None,
+    ) -> None:
+        """A completion with local results is durable, or given up."""
+        if error is None:
+            self._settle(ready)
+        else:
+            logger.error("completion of workflow %s was not appended: %s", task.workflow_id, error)
+            self.cache.evict(task.workflow_id)
+            self._report(ready)
+        self._resume(task.workflow_id)
+
+    def _local_blocked(self, ready: Sequence[LocalReady], stack: str) -> None:
+        self._report(ready)
+
+    def _report(self, ready: Sequence[LocalReady]) -> None:
+        """Append results on their own: the engine takes those of activities that are open."""
+        assert self._eager is not None
+        for attempt, result in ready:
+            self._eager.runner.report(attempt, result)
+
+    def _settle(self, ready: Sequence[LocalReady]) -> None:
+        assert self._eager is not None
+        self._eager.runner.settle([r.attempt for r in ready])
 
     # ------------------------------------------------------------ steps that were given up
 
@@ -303,6 +497,7 @@ class WorkflowTasks:
         replay = partial(self._workflows.replay, running, history.events)
         if self._step(running, task, ticket, history.base, replay):
             run = CachedRun(task.run_id, history.base, running, history.consumed_through)
+            self._shown(run, task)
             unread = history.unread()
             if history.base == task.base:  # what came later is for the next task, behind updates that came before it
                 unread = [event for event in unread if event.event_id <= task.last_event_id]

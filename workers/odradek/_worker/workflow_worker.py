@@ -11,25 +11,34 @@ from queue import SimpleQueue
 from typing import TypeAlias
 
 from odradek_log.protocol import LogError, OnDelivery
+from odradek_schemas import Payload
 from odradek_schemas.replies import HistoryPage
 from odradek_schemas.tasks import QueryTask, WorkflowTask
 
+from .acceptance import Acceptance
+from .activities import Attempt
 from .cache import BoundedCache
 from .consumer import TaskConsumer
+from .eager import Eager, EagerRunner
 from .intake import Taken
 from .outlet import Outlet
 from .ports import OnPage, WorkerConnection, Workflows
 from .queries import Queries
+from .readback import ReadBack
 from .session import WorkerSession
 from .steps import StepAbandoned, Steps
 from .timers import TimerThread
-from .workflow_tasks import CachedRun, WorkflowTasks
+from .workflow_tasks import CachedRun, LocalReady, WorkflowTasks
 
 logger = logging.getLogger("odradek.worker")
 
 _Action: TypeAlias = Callable[[], None]
 _MAX_QUEUED, _MAX_WAITING = 1_000, 200
 """Things to do, and workflows that wait for their history, above which no more tasks are read."""
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 class WorkflowWorker:
@@ -52,7 +61,10 @@ class WorkflowWorker:
         blocked_after: float,
         stale_after: float,
         on_error: Callable[[BaseException], None],
+        task_queue: str = "",
+        runner: EagerRunner | None = None,
     ) -> None:
+        """`runner`: of the activities that may run eagerly here; None: none may."""
         self._connection = connection
         self._outlet = outlet
         self._timer = timer
@@ -62,28 +74,42 @@ class WorkflowWorker:
         self._steps = Steps(time.monotonic)
         self._ended = threading.Event()
         self._cache: BoundedCache[CachedRun] = BoundedCache(cache_bytes)
+        self._closed = threading.Lock()
+        self._takes_results = runner is not None
+        eager = self._read_back = None
+        if runner is not None:
+            acceptance = Acceptance(time.monotonic, overdue_after=stale_after)
+            eager = Eager(acceptance, runner, session, task_queue, _now_ms)
+            self._read_back = ReadBack(
+                connection.log, connection.topics.events, acceptance, on_settled=eager.on_settled, on_error=on_error
+            )
         failure_of = connection.converter.to_failure
         self._tasks = WorkflowTasks(
             workflows=workflows, session=session, appender=self, history=self, cache=self._cache, steps=self._steps,
-            later=self._later, failure_of=failure_of,
+            later=self._later, failure_of=failure_of, eager=eager,
         )
         self._queries = Queries(
             workflows=workflows, appender=self, history=self, cache=self._cache, steps=self._steps,
-            failure_of=failure_of, now_ms=lambda: time.time_ns() // 1_000_000,
+            failure_of=failure_of, now_ms=_now_ms,
         )
         self._consumer = TaskConsumer(
             connection.log, topic, handle=self._handle, capacity=self._capacity, between=lambda: None,
             on_error=on_error, stale_after=stale_after,
+            on_partitions=self._read_back.follow if self._read_back is not None else lambda partitions: None,
         )
 
     def start(self) -> None:
         self._begin_thread()
+        if self._read_back is not None:
+            self._read_back.start()
         self._timer.every(self._blocked_after / 8, self._watch)
         self._consumer.start()
 
     def stop(self) -> None:
         """Take no more tasks. What is being answered is answered; the rest is left for others."""
-        self._tasks.closing = True
+        with self._closed:
+            self._takes_results = False
+            self._tasks.closing = True
         self._consumer.stop()
 
     def leave(self) -> None:
@@ -91,6 +117,15 @@ class WorkflowWorker:
         self._inbox.put(None)
         self._ended.wait(self._blocked_after)
         self._consumer.leave()
+        if self._read_back is not None:
+            self._read_back.stop()
+
+    def take_result(self, attempt: Attempt, result: Payload | None) -> bool:
+        """An eager activity has its result. False: it is too late to go on with it here. From any thread."""
+        with self._closed:
+            if self._takes_results:
+                self._inbox.put(partial(self._tasks.on_local_result, LocalReady(attempt, result)))
+            return self._takes_results
 
     # ------------------------------------------------------------ from other threads, into the inbox
 
@@ -107,6 +142,9 @@ class WorkflowWorker:
         return min(_MAX_QUEUED - self._inbox.qsize(), _MAX_WAITING - self._tasks.waiting)
 
     def _later(self, seconds: float, action: _Action) -> None:
+        if not seconds:
+            self._inbox.put(action)
+            return
         self._timer.later(seconds, partial(self._inbox.put, action))
 
     # ------------------------------------------------------------ the cores' way out
