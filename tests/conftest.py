@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from .kafka.broker import Broker, free_port
+
+hypothesis.settings.register_profile("odradek", deadline=None)  # a busy machine is no bug
+hypothesis.settings.load_profile("odradek")
 
 _IMAGE = "apache/kafka:4.1.0"
 

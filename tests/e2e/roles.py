@@ -37,7 +37,7 @@ async def worker(target: str, namespace: str, kind: str) -> None:
     activities = [] if kind == "workflows" else ACTIVITIES
     async with (
         Client(target, namespace=namespace, log_settings=PATIENT_LOG) as client,
-        Worker(client, task_queue=TASK_QUEUE, workflows=workflows, activities=activities),
+        Worker(client, task_queue=TASK_QUEUE, workflows=workflows, activities=activities, eager_activities=True),
     ):
         await _until_terminated()
 
@@ -46,7 +46,7 @@ async def alone(target: str, namespace: str) -> None:
     """Everything in one process, on a folder: works off the orders that are open, and starts those that are not."""
     async with (
         Client(target, namespace=namespace) as client,
-        Worker(client, task_queue=TASK_QUEUE, workflows=[Order], activities=ACTIVITIES),
+        Worker(client, task_queue=TASK_QUEUE, workflows=[Order], activities=ACTIVITIES, eager_activities=True),
     ):
         print("ready", flush=True)
         while line := await asyncio.to_thread(sys.stdin.readline):

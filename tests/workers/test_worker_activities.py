@@ -347,6 +347,14 @@ def test_a_rate_limit_takes_room_away_until_its_time_has_come() -> None:
         bench.now += 0.25
 
 
+def test_a_rate_limit_counts_eager_attempts_too() -> None:
+    bench = ActivityBench(per_second=4)
+    bench.core.begin(bench.core.hold(activity_task(), bench.session.announce(0)))
+    assert (len(bench.launched), bench.core.free) == (1, 0)
+    bench.now += 0.25
+    assert bench.core.free == 1
+
+
 def test_complete_async_says_that_the_session_does_not_hold_it_any_more() -> None:
     bench = ActivityBench()
     bench.task()

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from odradek_schemas import decode, history
+
 from . import keys
 from .rows import INDEXES, TABLES, ActivityRow, RunRow
 from .state import State
@@ -25,6 +27,7 @@ def problems(state: State) -> list[str]:
         *_timers(state),
         *_children(state),
         *_history(state),
+        *_seen(state),
         *_chains(state),
     ]
 
@@ -140,6 +143,19 @@ def _history(state: State) -> Iterator[str]:
             first = ids[0] if ids and not run.is_open else 1
             if ids != list(range(first, run.last_event_id + 1)):
                 yield f"{_name(run)} has the events {ids}, its last one is {run.last_event_id}"
+
+
+def _seen(state: State) -> Iterator[str]:
+    """What the code has seen it has been fed with: between `consumed_through` and `seen_through` is no other input."""
+    for _, run in _rows(state, keys.CURRENT):
+        numbers = range(run.consumed_through + 1, run.seen_through + 1)
+        found = [decode(state.get(keys.event(run.workflow_id, run.run_id, n))) for n in numbers if run.is_open]
+        events = [event for event in found if isinstance(event, history.HistoryEvent)]
+        completed = [e.attributes for e in events if isinstance(e.attributes, history.WorkflowTaskCompleted)]
+        local = {event_id for task in completed for event_id in task.local_events}
+        inputs = {e.event_id for e in events if isinstance(e.attributes, history.INPUTS)}
+        if run.seen_through > run.last_event_id or inputs - local:
+            yield f"{_name(run)} counts as seen through {run.seen_through}, but was not fed with {inputs - local}"
 
 
 def _chains(state: State) -> Iterator[str]:

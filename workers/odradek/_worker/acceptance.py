@@ -22,6 +22,7 @@ _HARMLESS = frozenset({
     records.SignalWorkflow, records.CancelWorkflow, records.WorkerAlive, records.ActivityStarted,
     records.ActivityHandedBack, records.ActivityRetryDue, records.WorkflowTaskDue, records.WorkflowTaskFailed,
     records.TaskReissued, records.LeaderElected, records.ClockRead, records.EffectsEmitted, records.TimerFired,
+    records.ChildStarted, records.ChildStartFailed, records.ChildClosed, records.ExternalAnswered,
 })
 """What neither closes a run, nor advances it, nor ends an activity."""
 
