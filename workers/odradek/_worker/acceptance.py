@@ -19,7 +19,8 @@ _MAX_REMEMBERED = 100_000
 """Workflows of one partition whose last advance is known; of those forgotten nothing is known any more."""
 
 _HARMLESS = frozenset({
-    records.SignalWorkflow, records.CancelWorkflow, records.WorkerAlive, records.ActivityStarted,
+    records.SignalWorkflow, records.UpdateWorkflow, records.UpdatesRejected, records.CancelWorkflow,
+    records.WorkerAlive, records.ActivityStarted,
     records.ActivityHandedBack, records.ActivityRetryDue, records.WorkflowTaskDue, records.WorkflowTaskFailed,
     records.TaskReissued, records.LeaderElected, records.ClockRead, records.EffectsEmitted, records.TimerFired,
     records.ChildStarted, records.ChildStartFailed, records.ChildClosed, records.ExternalAnswered,
