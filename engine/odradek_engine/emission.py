@@ -42,7 +42,8 @@ class Emitter:
     from any.
 
     `producer(topic)` is what sends to a topic; `outbox(output)` gives the effects of one output that have not left,
-    in order; `report(output, place, error)` is called for an effect that can never be delivered.
+    in order; `report(output, place, error)` is called for an effect that can never be delivered; `prepare(topic)`
+    makes a topic at its first use, or raises LogError.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Emitter:
         self._sessions: dict[Output, _Session] = {}
         self._inbox: deque[tuple[Output, int, Place, LogError | None]] = deque()
         self._reported: set[tuple[Output, Place]] = set()
+        self._topicless: set[Output] = set()  # their topics could not be made yet
         self.unmarked_effects = False
         """Whether something was emitted since the last marks, or is not marked yet."""
         self.producer_failed = False
@@ -71,10 +73,35 @@ class Emitter:
         output = (effect.topic, effect.partition)
         session = self._sessions.get(output)
         if session is None:
-            self._prepare(effect.topic)
             session = self._sessions[output] = _Session()
+            self._first_use(output, session, (effect.offset, effect.index))
         if session.failed is None:
             self._send(output, session, effect)
+
+    def _first_use(self, output: Output, session: _Session, place: Place) -> None:
+        """Have the topic made. Where that fails, the effects of the output wait in the outbox."""
+        try:
+            self._prepare(output[0])
+        except LogError as error:
+            logger.warning("topic %s cannot be made: %s", output[0], error)
+            session.failed = (place, error)
+            if error.retriable:
+                self._topicless.add(output)
+            else:
+                self._recover(output, session)
+
+    def retry_topics(self) -> None:
+        """Try again to make the topics that the log could not make. Each try may wait for the log: call it seldom."""
+        for output in sorted(self._topicless):
+            session = self._sessions[output]
+            place, _ = session.failed or ((-1, 0), None)
+            self._topicless.discard(output)
+            session.failed = None
+            self._first_use(output, session, place)
+            if output in self._topicless:
+                return  # the others would wait for as long
+            if session.failed is None:
+                self.restart(output)
 
     def _send(self, output: Output, session: _Session, effect: Effect) -> None:
         self.unmarked_effects = True

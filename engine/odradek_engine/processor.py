@@ -312,6 +312,7 @@ class Processor:
                 self._append(verdict)
             for record in self.due.reissues(self._clock.now_ms()):
                 self._append(record)
+            self.emitter.retry_topics()
             self.reads.expire()
             if self.state.partition.waiting:
                 self._ask_clock()
@@ -386,7 +387,11 @@ class Processor:
 
     def _dispatch_query(self, queue: str, build_id: str, task: QueryTask) -> None:
         topic = self._topics.workflow_tasks(queue, build_id)
-        self._prepare(topic)
+        try:
+            self._prepare(topic)
+        except LogError as error:  # whoever asks will ask again
+            logger.warning("a query of workflow %s cannot be handed on: %s", task.workflow_id, error)
+            return
         self._producer.send(topic, self.partition, task.workflow_id.encode(), encode(task))
 
     def _find_own_end(self, found: Callable[[int | None], None]) -> None:

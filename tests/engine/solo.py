@@ -88,6 +88,7 @@ class Solo:
         self.out: list[tuple[str, int, Any]] = []
         self.ends: list[Callable[[int | None], None]] = []
         self.prepared: list[str] = []
+        self.topic_error: LogError | None = None  # what making a topic of tasks comes to
         self.state = State(MemoryStorage(), 0)
         self.settings = Settings(**settings)
         self.processor = self.make(member, self.state)
@@ -104,9 +105,14 @@ class Solo:
             clock=self.clock,
             randomness=self.randomness,
             settings=self.settings,
-            prepare=self.prepared.append,
+            prepare=self._prepare,
             find_end=self._find_end,
         )
+
+    def _prepare(self, topic: str) -> None:
+        self.prepared.append(topic)
+        if self.topic_error is not None and "tasks" in topic:
+            raise self.topic_error
 
     def _find_end(self, _: TopicPartition, found: Callable[[int | None], None]) -> None:
         self.ends.append(found)

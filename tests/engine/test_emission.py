@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from odradek_engine.fold import keys
 from odradek_engine.processor import Processor
-from odradek_log import LogUnavailableError, RecordTooLargeError
+from odradek_log import LogError, LogUnavailableError, RecordTooLargeError
 from odradek_schemas import records, tasks
 from odradek_schemas.common import Position
 
@@ -293,6 +293,35 @@ def test_a_topic_is_made_before_it_is_first_used() -> None:
     solo.lead()
     start(solo, "a", "b")
     assert solo.prepared.count(WORK) == 1
+
+
+def test_a_log_that_cannot_make_a_topic_now_only_delays() -> None:
+    """Breaks when an engine stops, or an effect is lost, because the broker is away at a task queue's first use."""
+    solo = Solo()
+    solo.lead()
+    solo.topic_error = LogUnavailableError("no broker answers")
+    start(solo, "a", "b")
+    solo.settle()
+    assert solo.outputs("workflow-tasks") == []
+    for _ in range(3):
+        solo.pass_time(1.0)
+    assert solo.prepared.count(WORK) == 4  # about once a second
+    solo.topic_error = None
+    start(solo, "c")
+    solo.pass_time(1.0)
+    solo.settle()
+    assert [task.workflow_id for task in solo.outputs("workflow-tasks")] == ["a", "b", "c"]
+
+
+def test_e6_a_topic_that_can_never_be_made_is_reported() -> None:
+    """Breaks when a cluster that forbids a topic stops the partition."""
+    solo = Solo()
+    solo.lead()
+    solo.topic_error = LogError("not allowed")
+    start(solo, "a")
+    [report] = solo.take(records.EffectFailed)
+    assert report.body.topic == WORK
+    assert solo.leading
 
 
 def test_errors_that_last_do_not_lose_the_order() -> None:
