@@ -12,12 +12,12 @@ from typing import Any
 
 import msgspec
 from odradek_engine.fold import Folded, MemoryStorage, State, fold, keys
-from odradek_engine.fold.rows import ActivityRow, RunRow, UpdateRow
+from odradek_engine.fold.rows import ActivityRow, RunRow
 from odradek_schemas import commands, encode, partition_of, records, task_token
 from odradek_schemas.common import Failure, Payload, Record, Request, RetryPolicy
 
 from .harness import T0, TOPICS, YEAR_MS, Entry
-from .streams_more import MORE, forwarded
+from .streams_more import MORE, forwarded, pending
 
 PARTITIONS = 3
 ODD_NUMBERS = (-(2**62), -2, -1, 0, 1, 7, 2**31, 2**62)
@@ -168,32 +168,6 @@ def _signal(s: Stream) -> Record:
     )
 
 
-def _update(s: Stream) -> Record:
-    return records.UpdateWorkflow(
-        workflow_id=s.workflow_id(),
-        update="rename",
-        input=s.payloads(),
-        request=s.request(),
-        wait_for=s.rng.choice(("accepted", "completed")),
-        attach=s.rng.random() < 0.1,
-    )
-
-
-def _pending(s: Stream, run: RunRow) -> list[UpdateRow]:
-    rows = [row for _, row in s.state.scan(keys.of_run(keys.UPDATE, run.workflow_id, run.run_id))]
-    return [row for row in rows if not row.accepted]
-
-
-def _updates_rejected(s: Stream) -> Record:
-    run = s.run()
-    rejected = [
-        records.RejectedUpdate(seq=row.seq, update_id=row.update_id, failure=s.failure()) for row in _pending(s, run)
-    ]
-    return records.UpdatesRejected(
-        workflow_id=run.workflow_id, run_id=run.run_id, base=run.base, rejected_updates=rejected
-    )
-
-
 def _cancel(s: Stream) -> Record:
     return records.CancelWorkflow(workflow_id=s.workflow_id(), request=s.request())
 
@@ -272,8 +246,8 @@ def _task_completed(s: Stream) -> Record:
         if s.rng.random() < 0.3
     ]
     consumed_through = s.rng.randint(min(run.consumed_through, run.last_event_id), run.last_event_id)
-    pending = _pending(s, run)
-    taken = s.rng.randrange(len(pending) + 1)
+    waiting = pending(s, run)
+    taken = s.rng.randrange(len(waiting) + 1)
     return records.WorkflowTaskCompleted(
         workflow_id=run.workflow_id,
         run_id=run.run_id,
@@ -282,11 +256,11 @@ def _task_completed(s: Stream) -> Record:
         consumed_through=consumed_through,
         accepted_updates=[
             records.AcceptedUpdate(seq=row.seq, update_id=row.update_id, fed_after=consumed_through, fed_ms=s.now)
-            for row in pending[:taken]
+            for row in waiting[:taken]
         ],
         rejected_updates=[
             records.RejectedUpdate(seq=row.seq, update_id=row.update_id, failure=s.failure())
-            for row in pending[taken:]
+            for row in waiting[taken:]
             if s.rng.random() < 0.5
         ],
         session=s.session(),
@@ -449,8 +423,6 @@ def _forwarded(s: Stream) -> Record:
 _TABLE: list[tuple[Callable[[Stream], Record], int]] = [
     (_start, 8),
     (_signal, 8),
-    (_update, 4),
-    (_updates_rejected, 2),
     (_cancel, 1),
     (_terminate, 1),
     (_complete_by_token, 2),
@@ -470,7 +442,7 @@ _TABLE: list[tuple[Callable[[Stream], Record], int]] = [
     (_emitted, 3),
     (_effect_failed, 2),
     (_fired, 4),
-    (_timed_out, 4),
+    (_timed_out, 6),
     (_retry_due, 4),
     (_task_due, 5),
     (_workflow_timed_out, 4),

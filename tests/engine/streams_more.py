@@ -1,4 +1,5 @@
-"""More kinds of records for random logs: what people do to runs and activities, and what other partitions answer."""
+"""More kinds of records for random logs: what people do to runs and activities, what other
+partitions answer, and updates."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from odradek_engine.fold import keys
+from odradek_engine.fold.rows import RunRow, UpdateRow
 from odradek_schemas import encode, records, tasks
 from odradek_schemas.common import Position, Record
 
@@ -81,10 +83,38 @@ def forwarded(s: Stream, inner: Record | None) -> Record:
     return records.ForwardedRecord(position=position, key=b"key", value=encode(inner))
 
 
+def update(s: Stream) -> Record:
+    return records.UpdateWorkflow(
+        workflow_id=s.workflow_id(),
+        update="rename",
+        input=s.payloads(),
+        request=s.request(),
+        wait_for=s.rng.choice(("accepted", "completed")),
+        attach=s.rng.random() < 0.1,
+    )
+
+
+def pending(s: Stream, run: RunRow) -> list[UpdateRow]:
+    rows = [row for _, row in s.state.scan(keys.of_run(keys.UPDATE, run.workflow_id, run.run_id))]
+    return [row for row in rows if not row.accepted]
+
+
+def updates_rejected(s: Stream) -> Record:
+    run = s.run()
+    rejected = [
+        records.RejectedUpdate(seq=row.seq, update_id=row.update_id, failure=s.failure()) for row in pending(s, run)
+    ]
+    return records.UpdatesRejected(
+        workflow_id=run.workflow_id, run_id=run.run_id, base=run.base, rejected_updates=rejected
+    )
+
+
 MORE: list[tuple[Callable[[Stream], Record], int]] = [
     (reset, 2),
     (pause, 1),
     (unpause, 3),
     (change_activity, 4),
     (answer, 8),
+    (update, 4),
+    (updates_rejected, 2),
 ]
