@@ -147,6 +147,8 @@ def describe(
         pause_reason=run.pause_reason,
         build_id=build,
         versioning=run.versioning,
+        paused_by=run.paused_by,
+        paused_ms=run.paused_ms,
     )
 
 
@@ -218,4 +220,7 @@ def _pending(state: State, sessions: Sessions, row: ActivityRow) -> PendingActiv
         task_token=task_token(row.workflow_id, row.run_id, row.scheduled_by, row.seq),
         paused=row.paused,
         on_exhausted=row.on_exhausted,
+        pause_reason=row.pause_reason,
+        paused_by=row.paused_by,
+        paused_ms=row.paused_ms,
     )

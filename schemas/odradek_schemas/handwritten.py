@@ -16,7 +16,18 @@ import msgspec
 from .common import Failure, Payload, Record, Request, RetryPolicy
 from .identity import parse_task_token
 from .nesting import MAX_JSON_DEPTH, is_deeper_than
-from .records import CancelWorkflow, CompleteActivity, FailActivity, SignalWorkflow, StartWorkflow
+from .records import (
+    CancelWorkflow,
+    ChangeActivity,
+    CompleteActivity,
+    FailActivity,
+    PauseWorkflow,
+    ResetWorkflow,
+    SignalWorkflow,
+    StartWorkflow,
+    TerminateWorkflow,
+    UnpauseWorkflow,
+)
 
 MAX_SECONDS = 1000 * 365 * 86_400
 """Durations and deadlines are at most so many seconds: 1000 years."""
@@ -116,7 +127,7 @@ def _request(fields: _Fields) -> Request | None:
     return Request(request_id=request_id, deadline_ms=deadline_ms) if request_id else None
 
 
-def _policy(fields: _Fields | None) -> RetryPolicy | None:
+def _policy(fields: _Fields | None, kind: str) -> RetryPolicy | None:
     if fields is None:
         return None
     initial = fields.milliseconds("initial_interval", 1000)
@@ -124,7 +135,7 @@ def _policy(fields: _Fields | None) -> RetryPolicy | None:
     coefficient = fields.take("backoff_coefficient", (int, float), "a number", 2.0)
     attempts = fields.take("maximum_attempts", int, "a whole number", 0)
     names = fields.take("non_retryable_error_types", list, "a list of texts", [])
-    fields.end("StartWorkflow")
+    fields.end(kind)
     if initial == 0:
         raise ValueError("'retry_policy.initial_interval' is more than 0; for no retries use maximum_attempts 1")
     if maximum and maximum < initial:
@@ -157,7 +168,7 @@ def _start(fields: _Fields) -> Record:
         run_timeout_ms=fields.milliseconds("run_timeout"),
         task_timeout_ms=fields.milliseconds("task_timeout"),
         start_delay_ms=fields.milliseconds("start_delay"),
-        retry_policy=_policy(fields.object("retry_policy")),
+        retry_policy=_policy(fields.object("retry_policy"), "StartWorkflow"),
         memo=fields.values("memo"),
         search_attributes=fields.values("search_attributes"),
         signal=fields.text("signal", ""),
@@ -185,6 +196,62 @@ def _cancel(fields: _Fields) -> Record:
         run_id=fields.text("run_id", ""),
         reason=fields.text("reason", ""),
         request=_request(fields),
+    )
+
+
+def _terminate(fields: _Fields) -> Record:
+    return TerminateWorkflow(
+        workflow_id=fields.text("workflow_id"),
+        run_id=fields.text("run_id", ""),
+        reason=fields.text("reason", ""),
+        request=_request(fields),
+    )
+
+
+def _reset(fields: _Fields) -> Record:
+    return ResetWorkflow(
+        workflow_id=fields.text("workflow_id"),
+        event_id=fields.take("event_id", int, "a whole number: an event of the history"),
+        run_id=fields.text("run_id", ""),
+        reason=fields.text("reason", ""),
+        reapply=fields.text("reapply", "signals"),
+        request=_request(fields),
+        identity=fields.text("identity", ""),
+    )
+
+
+def _pause(fields: _Fields, kind: type[PauseWorkflow] | type[UnpauseWorkflow] = PauseWorkflow) -> Record:
+    return kind(
+        workflow_id=fields.text("workflow_id"),
+        run_id=fields.text("run_id", ""),
+        reason=fields.text("reason", ""),
+        request=_request(fields),
+        identity=fields.text("identity", ""),
+    )
+
+
+def _unpause(fields: _Fields) -> Record:
+    return _pause(fields, UnpauseWorkflow)
+
+
+def _change_activity(fields: _Fields) -> Record:
+    """`activity`: its type, or its number, as in `describe`. A timeout of 0 is none."""
+    activity = fields.take("activity", (str, int), "an activity's type, or its number")
+    return ChangeActivity(
+        workflow_id=fields.text("workflow_id"),
+        action=fields.text("action"),
+        run_id=fields.text("run_id", ""),
+        seq=activity if isinstance(activity, int) else 0,
+        activity_type=activity if isinstance(activity, str) else "",
+        reason=fields.text("reason", ""),
+        task_queue=fields.text("task_queue", ""),
+        start_to_close_timeout_ms=fields.milliseconds("start_to_close_timeout", -1),
+        schedule_to_start_timeout_ms=fields.milliseconds("schedule_to_start_timeout", -1),
+        schedule_to_close_timeout_ms=fields.milliseconds("schedule_to_close_timeout", -1),
+        heartbeat_timeout_ms=fields.milliseconds("heartbeat_timeout", -1),
+        retry_policy=_policy(fields.object("retry_policy"), "ChangeActivity"),
+        request=_request(fields),
+        identity=fields.text("identity", ""),
     )
 
 
@@ -232,6 +299,11 @@ _KINDS: dict[str, Callable[[_Fields], Record]] = {
     "StartWorkflow": _start,
     "SignalWorkflow": _signal,
     "CancelWorkflow": _cancel,
+    "TerminateWorkflow": _terminate,
+    "ResetWorkflow": _reset,
+    "PauseWorkflow": _pause,
+    "UnpauseWorkflow": _unpause,
+    "ChangeActivity": _change_activity,
     "CompleteActivity": _complete,
     "FailActivity": _fail,
 }

@@ -218,16 +218,19 @@ class WorkflowReset(Record, frozen=True, tag="odradek.history.WorkflowReset", ta
     reason: str = ""
     reapply: str = "signals"
     request_id: str = ""
+    identity: str = ""
 
 
 class WorkflowPaused(Record, frozen=True, tag="odradek.history.WorkflowPaused", tag_field="-type"):
     reason: str = ""
     request_id: str = ""
+    identity: str = ""
 
 
 class WorkflowUnpaused(Record, frozen=True, tag="odradek.history.WorkflowUnpaused", tag_field="-type"):
     reason: str = ""
     request_id: str = ""
+    identity: str = ""
 
 
 class WorkflowCompleted(Record, frozen=True, tag="odradek.history.WorkflowCompleted", tag_field="-type"):

@@ -107,15 +107,20 @@ class ResetWorkflow(Record, frozen=True):
     reason: str = ""
     reapply: str = "signals"
     request: Request | None = None
+    identity: str = ""
 
 
 class PauseWorkflow(Record, frozen=True):
-    """The open run gets no workflow tasks until it is unpaused; what comes for it is taken."""
+    """The open run gets no workflow tasks until it is unpaused; what comes for it is taken.
+
+    Here and below, `identity`: who asks, for people.
+    """
 
     workflow_id: str
     run_id: str = ""
     reason: str = ""
     request: Request | None = None
+    identity: str = ""
 
 
 class UnpauseWorkflow(Record, frozen=True):
@@ -123,6 +128,7 @@ class UnpauseWorkflow(Record, frozen=True):
     run_id: str = ""
     reason: str = ""
     request: Request | None = None
+    identity: str = ""
 
 
 class ChangeActivity(Record, frozen=True):
@@ -144,6 +150,7 @@ class ChangeActivity(Record, frozen=True):
     heartbeat_timeout_ms: int = -1
     retry_policy: RetryPolicy | None = None
     request: Request | None = None
+    identity: str = ""
 
 
 class CompleteActivity(Record, frozen=True):

@@ -84,6 +84,9 @@ class PendingActivity(Record, frozen=True):
     task_token: bytes = b""
     paused: bool = False
     on_exhausted: str = "fail"
+    pause_reason: str = ""
+    paused_by: str = ""
+    paused_ms: int = 0
 
 
 class PendingTimer(Record, frozen=True):
@@ -150,6 +153,8 @@ class WorkflowDescription(Record, frozen=True):
     parent: Caller | None = None
     build_id: str = ""
     versioning: str = ""
+    paused_by: str = ""
+    paused_ms: int = 0
 
 
 class BuildState(Record, frozen=True):

@@ -79,7 +79,7 @@ def odradek_here(*arguments: str, address: str = "", stdin: str = "") -> Done:
         contextlib.redirect_stderr(err),
         mock.patch.dict(os.environ, {"ODRADEK_ADDRESS": address}, clear=False),
         mock.patch("sys.stdin", io.StringIO(stdin)),
-        mock.patch("odradek.cli.workflow.set_up"),  # the log lines of this process are pytest's
+        mock.patch("odradek.cli.asking.set_up"),  # the log lines of this process are pytest's
     ):
         try:
             app(list(arguments), prog_name="odradek")

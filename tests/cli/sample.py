@@ -67,3 +67,25 @@ class Counter:
 @workflow.define
 async def sleeper() -> None:
     await asyncio.sleep(30 * 24 * 3600)
+
+
+@activity.define(retry_policy=RetryPolicy(maximum_attempts=1), on_exhausted="pause")
+async def unreliable(price: int) -> int:
+    if activity.info().attempt == 1:
+        raise ConnectionError("the carrier is away")
+    return price + activity.info().attempt
+
+
+@workflow.define
+async def shipping(price: int) -> int:
+    return await unreliable(price)
+
+
+@activity.define
+async def ask_somebody(question: str) -> str:
+    raise activity.CompleteAsync
+
+
+@workflow.define
+async def approval(question: str) -> str:
+    return await ask_somebody(question)

@@ -272,3 +272,33 @@ def test_a_wrong_on_exhausted_is_refused(p: Partition) -> None:
     p.advance(act(1, on_exhausted="explode"))
     assert p.activity(1) is None
     assert p.run().task_failure_cause == "invalid"
+
+
+# ---------------------------------------------------------------- who and why
+
+
+def test_who_paused_and_why_is_kept_until_the_pause_ends(p: Partition) -> None:
+    p.start()
+    p.advance(act(1))
+    asked(p, records.PauseWorkflow, reason="look" * 1000, identity="Ada")
+    run = p.run()
+    assert (run.pause_reason, run.paused_by, run.paused_ms) == (("look" * 1000)[:1000], "Ada", run.last_event_ms)
+    change(p, "pause", reason="bank", identity="Bob")
+    change(p, "pause", reason="again", identity="Eve")  # paused already: the first one stays
+    row = p.open_activity(1)
+    assert (row.pause_reason, row.paused_by, row.paused_ms > 0) == ("bank", "Bob", True)
+    change(p, "unpause")
+    row = p.open_activity(1)
+    assert (row.pause_reason, row.paused_by, row.paused_ms) == ("", "", 0)
+    asked(p, records.UnpauseWorkflow, identity="Ada")
+    assert (p.run().paused_by, p.run().paused_ms) == ("", 0)
+
+
+@pytest.mark.parametrize("seq", [-1, 2**31, 2**70])
+def test_a_number_that_is_none_is_refused(p: Partition, seq: int) -> None:
+    p.start()
+    value = f'{{"type":"ChangeActivity","workflow_id":"w","action":"pause","activity":{seq}}}'
+    folded = p.append(value.encode())
+    assert [letter.reason for letter in of_kind(folded, tasks.DeadLetter)] == [
+        "ChangeActivity: say which activity: its number (seq), or its activity_type"
+    ]

@@ -7,7 +7,18 @@ from typing import Any
 
 import pytest
 from odradek_schemas import DecodeError, Failure, Payload, Request, RetryPolicy, decode, task_token
-from odradek_schemas.records import CancelWorkflow, CompleteActivity, FailActivity, SignalWorkflow, StartWorkflow
+from odradek_schemas.records import (
+    CancelWorkflow,
+    ChangeActivity,
+    CompleteActivity,
+    FailActivity,
+    PauseWorkflow,
+    ResetWorkflow,
+    SignalWorkflow,
+    StartWorkflow,
+    TerminateWorkflow,
+    UnpauseWorkflow,
+)
 
 TOKEN = task_token("order-42", "run-1", "s/1", 3)
 YEAR = 365 * 86_400
@@ -205,7 +216,15 @@ def test_an_error_names_the_field(fields: dict[str, Any], message: str) -> None:
             {"type": "FailActivity", "task_token": TOKEN.decode(), "failure": {"message": "m", "stack": "x"}},
             "FailActivity has no field 'failure.stack'",
         ),
-        ({"type": "TerminateWorkflow", "workflow_id": "w"}, "use one of CancelWorkflow, CompleteActivity, Fail"),
+        ({"type": "ForwardedRecord"}, "use one of CancelWorkflow, ChangeActivity, CompleteActivity, FailActivity, Pa"),
+        ({"type": "ResetWorkflow", "workflow_id": "w"}, "'event_id' is missing"),
+        ({"type": "ResetWorkflow", "workflow_id": "w", "event_id": "3"}, "'event_id' is a whole number"),
+        ({"type": "PauseWorkflow", "workflow_id": "w", "activity": "x"}, "PauseWorkflow has no field 'activity'"),
+        ({"type": "ChangeActivity", "workflow_id": "w", "action": "pause"}, "'activity' is missing"),
+        (
+            {"type": "ChangeActivity", "workflow_id": "w", "action": "update", "activity": 1, "retry_policy": {"x": 1}},
+            "ChangeActivity has no field 'retry_policy.x'",
+        ),
         ({"type": ["StartWorkflow"]}, "'type' is a text"),
         ({"workflow_id": "w"}, "'type' is missing"),
     ],
@@ -243,3 +262,31 @@ def test_an_error_shows_no_more_than_the_beginning_of_a_long_value() -> None:
     with pytest.raises(DecodeError) as raised:
         read(type="x" * 1_000_000)
     assert len(str(raised.value)) < 300
+
+
+def test_what_people_do_to_workflows_and_activities() -> None:
+    said = {"workflow_id": "w", "run_id": "r", "reason": "why", "request_id": "q1"}
+    who = {**said, "identity": "Ada"}
+    record = {"workflow_id": "w", "run_id": "r", "reason": "why", "request": Request(request_id="q1")}
+    by = {**record, "identity": "Ada"}
+    assert read(type="TerminateWorkflow", **said) == TerminateWorkflow(**record)
+    assert read(type="PauseWorkflow", **who) == PauseWorkflow(**by)
+    assert read(type="UnpauseWorkflow", **who) == UnpauseWorkflow(**by)
+    assert read(type="ResetWorkflow", workflow_id="w", event_id=7) == ResetWorkflow(workflow_id="w", event_id=7)
+    reset = read(type="ResetWorkflow", event_id=7, reapply="none", **who)
+    assert reset == ResetWorkflow(event_id=7, reapply="none", **by)
+
+
+def test_changes_of_pending_activities() -> None:
+    fewest = {"type": "ChangeActivity", "workflow_id": "w", "action": "retry"}
+    assert read(**fewest, activity="charge") == ChangeActivity(
+        workflow_id="w", action="retry", activity_type="charge"
+    )
+    assert read(**fewest, activity=3) == ChangeActivity(workflow_id="w", action="retry", seq=3)
+    assert read(
+        type="ChangeActivity", workflow_id="w", action="update", activity="charge", task_queue="other",
+        start_to_close_timeout=1.5, heartbeat_timeout=0, retry_policy={"maximum_attempts": 3}, identity="Ada",
+    ) == ChangeActivity(
+        workflow_id="w", action="update", activity_type="charge", task_queue="other", start_to_close_timeout_ms=1500,
+        heartbeat_timeout_ms=0, retry_policy=RetryPolicy(maximum_attempts=3), identity="Ada",
+    )  # fmt: skip

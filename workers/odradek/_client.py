@@ -98,7 +98,7 @@ class Client(Starting):
                 now_ms=self._now_ms,
             )
             stack.push_async_callback(asyncio.to_thread, connection.close)
-            self._open = WorkflowRequests(connection, self._timeout)
+            self._open = WorkflowRequests(connection, self._timeout, self.identity)
             self._exit = stack.pop_all()
         return self
 

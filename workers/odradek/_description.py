@@ -17,6 +17,7 @@ class PendingActivity:
     state: scheduled, started, backing_off (see `next_retry_time`), cancel_requested, paused. `paused`
     and started: no attempt follows the one under way. `attempt` counts from 1;
     `maximum_attempts` None: without limit. `last_failure` is the error of the attempt before.
+    `paused_by`: the identity of the client that paused it; empty where the engine did, when no attempt was left.
     """
 
     activity_type: str
@@ -33,6 +34,9 @@ class PendingActivity:
     task_token: bytes = b""
     seq: int = 0
     paused: bool = False
+    pause_reason: str = ""
+    paused_by: str = ""
+    paused_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +102,8 @@ class WorkflowDescription:
     pause_reason: str = ""
     build_id: str | None = None
     versioning: str | None = None
+    paused_by: str = ""
+    paused_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,6 +52,8 @@ def description(record: replies.WorkflowDescription, converter: DataConverter) -
         time=moment(record.now_ms),
         paused=record.paused,
         pause_reason=record.pause_reason,
+        paused_by=record.paused_by,
+        paused_time=moment(record.paused_ms),
     )
 
 
@@ -69,10 +71,9 @@ def _warnings(record: replies.WorkflowDescription, failure: Failure | None) -> l
         for queue in dict.fromkeys([*([] if record.workers else [record.task_queue]), *record.missing_queues])
     ]
     if record.paused:
-        because = f" ({record.pause_reason})" if record.pause_reason else ""
-        found.append(f"the workflow is paused{because}: unpause it, and it goes on")
+        found.append(f"the workflow is paused{_why_paused(record)}: unpause it, and it goes on")
     found += [
-        f"activity {activity.activity_type} is paused: unpause it, or retry it"
+        f"activity {activity.activity_type} is paused{_why_paused(activity)}: unpause it, or retry it"
         for activity in record.pending_activities
         if activity.state == "paused"
     ]
@@ -82,6 +83,11 @@ def _warnings(record: replies.WorkflowDescription, failure: Failure | None) -> l
             f"{failure.message}. It is tried again; deploy a fix, and it carries on where it was"
         )
     return found
+
+
+def _why_paused(record: replies.WorkflowDescription | replies.PendingActivity) -> str:
+    by = f" by {record.paused_by}" if record.paused_by else ""
+    return by + (f" ({record.pause_reason})" if record.pause_reason else "")
 
 
 def _pending_child(record: replies.PendingChild) -> PendingChild:
@@ -112,6 +118,9 @@ def _pending_activity(record: replies.PendingActivity, converter: DataConverter)
         task_token=record.task_token,
         seq=record.seq,
         paused=record.paused,
+        pause_reason=record.pause_reason,
+        paused_by=record.paused_by,
+        paused_time=moment(record.paused_ms),
     )
 
 

@@ -97,12 +97,14 @@ class Answer:
 
 
 class WorkflowRequests:
-    """The calls of handles. `timeout`: seconds to wait for an answer, unless a call says otherwise."""
+    """The calls of handles. `timeout`: seconds to wait for an answer, unless a call says otherwise. `identity`: who
+    asks, for people."""
 
-    def __init__(self, connection: Connection, timeout: float) -> None:
+    def __init__(self, connection: Connection, timeout: float, identity: str = "") -> None:
         self.connection = connection
         self.converter = connection.converter
         self.timeout = timeout
+        self.identity = identity
         self._inbox = _Inbox(asyncio.get_running_loop())
 
     # ------------------------------------------------------------ asking
@@ -279,25 +281,38 @@ class WorkflowRequests:
                 reason=reason,
                 reapply=reapply,
                 request=request,
+                identity=self.identity,
             )
 
         return await self._change(target, make)
 
     async def pause(self, target: Target, reason: str) -> None:
         """Give the run no workflow tasks."""
-        run_id = target.run_id or ""
-        about = target.workflow_id
-        await self._change(
-            target, lambda request: PauseWorkflow(workflow_id=about, run_id=run_id, reason=reason, request=request)
-        )
+
+        def make(request: Request) -> Record:
+            return PauseWorkflow(
+                workflow_id=target.workflow_id,
+                run_id=target.run_id or "",
+                reason=reason,
+                request=request,
+                identity=self.identity,
+            )
+
+        await self._change(target, make)
 
     async def unpause(self, target: Target, reason: str) -> None:
         """Give it tasks again."""
-        run_id = target.run_id or ""
-        about = target.workflow_id
-        await self._change(
-            target, lambda request: UnpauseWorkflow(workflow_id=about, run_id=run_id, reason=reason, request=request)
-        )
+
+        def make(request: Request) -> Record:
+            return UnpauseWorkflow(
+                workflow_id=target.workflow_id,
+                run_id=target.run_id or "",
+                reason=reason,
+                request=request,
+                identity=self.identity,
+            )
+
+        await self._change(target, make)
 
     async def change_activity(
         self, target: Target, action: str, which: str | int, reason: str, options: Mapping[str, Any]
@@ -314,6 +329,7 @@ class WorkflowRequests:
                 activity_type=which if isinstance(which, str) else "",
                 reason=reason,
                 request=request,
+                identity=self.identity,
                 **changes,
             )
 

@@ -253,7 +253,7 @@ def fail_attempt(
     again = -1 if row.paused else step.now + delay
     step.apply(
         events.ActivityAttemptFailed(
-            row.workflow_id, row.run_id, row.seq, shorten(failure), again, heartbeat_details or []
+            row.workflow_id, row.run_id, row.seq, shorten(failure), again, heartbeat_details or [], step.now
         )
     )
 
@@ -266,9 +266,11 @@ def _exhausted(
     if not waits:
         _close_failed(step, row, failure, reason, heartbeat_details)
         return
+    why = f"no attempt is left ({reason})"
+    details = heartbeat_details or []
     step.apply(
         events.ActivityAttemptFailed(
-            row.workflow_id, row.run_id, row.seq, shorten(failure), -1, heartbeat_details or []
+            row.workflow_id, row.run_id, row.seq, shorten(failure), -1, details, step.now, why
         )
     )
 
@@ -325,7 +327,9 @@ def renew(step: Step, row: ActivityRow, lost: bool, heartbeat_details: list[Payl
     if renewed is None:
         raise AssertionError("a renewed activity is open")
     if renewed.paused:
-        step.apply(events.ActivityPaused(row.workflow_id, row.run_id, row.seq, True))
+        by, since = renewed.paused_by, renewed.paused_ms
+        paused = events.ActivityPaused(row.workflow_id, row.run_id, row.seq, True, renewed.pause_reason, by, since)
+        step.apply(paused)
     else:
         dispatch(step, renewed)
     wake(step, row.workflow_id)

@@ -246,6 +246,8 @@ class ActivityAttemptFailed(Event, frozen=True):
     failure: Failure
     retry_ms: int
     heartbeat_details: list[Payload]
+    time_ms: int
+    pause_reason: str = ""
 
 
 class ActivityPaused(Event, frozen=True):
@@ -255,6 +257,9 @@ class ActivityPaused(Event, frozen=True):
     run_id: str
     seq: int
     at_once: bool
+    reason: str
+    by: str
+    time_ms: int
 
 
 class ActivityUnpaused(Event, frozen=True):

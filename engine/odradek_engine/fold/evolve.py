@@ -194,8 +194,7 @@ def _run_forked(state: State, e: events.RunForked) -> None:
         task_retry_ms=0,
         execution_deadline_ms=e.time_ms + execution - run.start_ms if execution else 0,
         run_deadline_ms=e.time_ms + whole - run.start_ms if whole else 0,
-        paused=False,
-        pause_reason="",
+        **NOT_PAUSED,
     )
 
 
@@ -252,6 +251,8 @@ def _started(state: State, e: events.Appended, started: history.WorkflowStarted)
 
 _Changes = dict[str, Any]
 
+NOT_PAUSED: _Changes = {"paused": False, "pause_reason": "", "paused_by": "", "paused_ms": 0}
+
 
 def _task_completed(state: State, run: RunRow, e: events.Appended, a: history.WorkflowTaskCompleted) -> _Changes:
     all_seen = 0 < run.last_input_id <= a.consumed_through
@@ -279,11 +280,11 @@ def _cancel_requested(state: State, run: RunRow, e: events.Appended, a: history.
 
 
 def _paused(state: State, run: RunRow, e: events.Appended, a: history.WorkflowPaused) -> _Changes:
-    return {"paused": True, "pause_reason": a.reason}
+    return {"paused": True, "pause_reason": a.reason, "paused_by": a.identity, "paused_ms": e.time_ms}
 
 
 def _unpaused(state: State, run: RunRow, e: events.Appended, a: history.WorkflowUnpaused) -> _Changes:
-    return {"paused": False, "pause_reason": ""}
+    return dict(NOT_PAUSED)
 
 
 def _activity_scheduled(state: State, run: RunRow, e: events.Appended, a: history.ActivityScheduled) -> _Changes:
@@ -562,11 +563,14 @@ def _activity_renewed(state: State, e: events.ActivityRenewed) -> None:
 
 def _activity_attempt_failed(state: State, e: events.ActivityAttemptFailed) -> None:
     row: ActivityRow = state.get(keys.activity(e.workflow_id, e.run_id, e.seq))
+    pauses = e.retry_ms < 0 and not row.paused
     _change_activity(
         state,
         e,
         state="paused" if e.retry_ms < 0 else "backing_off",
         paused=e.retry_ms < 0,
+        pause_reason=e.pause_reason if pauses else row.pause_reason,
+        paused_ms=e.time_ms if pauses else row.paused_ms,
         attempt=row.attempt + 1,
         losses=0,
         session="",
@@ -577,16 +581,15 @@ def _activity_attempt_failed(state: State, e: events.ActivityAttemptFailed) -> N
 
 
 def _activity_paused(state: State, e: events.ActivityPaused) -> None:
-    if e.at_once:
-        _change_activity(state, e, paused=True, state="paused", session="", next_retry_ms=0)
-    else:
-        _change_activity(state, e, paused=True)
+    at_once: _Changes = {"state": "paused", "session": "", "next_retry_ms": 0} if e.at_once else {}
+    _change_activity(state, e, paused=True, pause_reason=e.reason, paused_by=e.by, paused_ms=e.time_ms, **at_once)
 
 
 def _activity_unpaused(state: State, e: events.ActivityUnpaused) -> None:
     """Its time as a whole counts from now on, if it stood still."""
     row: ActivityRow = state.get(keys.activity(e.workflow_id, e.run_id, e.seq))
-    _change_activity(state, e, paused=False, scheduled_ms=e.time_ms if row.state == "paused" else row.scheduled_ms)
+    scheduled = e.time_ms if row.state == "paused" else row.scheduled_ms
+    _change_activity(state, e, scheduled_ms=scheduled, **NOT_PAUSED)
 
 
 def _activity_changed(state: State, e: events.ActivityChanged) -> None:

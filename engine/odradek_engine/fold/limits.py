@@ -14,7 +14,13 @@ MAX_ID_BYTES = 1000
 MAX_DURATION_MS = 1000 * 366 * 24 * 3600 * 1000
 MAX_CRON_BYTES = 200
 MAX_SEARCH_ATTRIBUTES_BYTES = 64_000
+MAX_REASON = 1_000
 MAX_MESSAGE, MAX_STACK, MAX_DETAIL_BYTES, MAX_CAUSES = 10_000, 20_000, 50_000, 5
+
+
+def brief(text: str) -> str:
+    """A reason or a name for people, as much of it as is kept."""
+    return text[:MAX_REASON]
 
 
 def check_id(field: str, value: str) -> None:

@@ -8,7 +8,7 @@ from odradek_schemas.history import WorkflowPaused, WorkflowUnpaused
 from odradek_schemas.records import ChangeActivity, PauseWorkflow, UnpauseWorkflow
 
 from . import activities, events, keys
-from .limits import check_durations, check_id, check_queue, check_retry_policy
+from .limits import brief, check_durations, check_id, check_queue, check_retry_policy
 from .outcomes import Outcome, not_open
 from .rows import ActivityRow, RunRow
 from .step import Step
@@ -21,8 +21,7 @@ def pause(step: Step, record: PauseWorkflow) -> Outcome:
     if run is None:
         return not_open(step, record.workflow_id)
     if not run.paused:
-        request_id = record.request.request_id if record.request else ""
-        step.append(run.workflow_id, run.run_id, WorkflowPaused(reason=record.reason, request_id=request_id))
+        step.append(run.workflow_id, run.run_id, WorkflowPaused(**_said(record)))
     return Outcome("ok", run.run_id)
 
 
@@ -32,10 +31,15 @@ def unpause(step: Step, record: UnpauseWorkflow) -> Outcome:
     if run is None:
         return not_open(step, record.workflow_id)
     if run.paused:
-        request_id = record.request.request_id if record.request else ""
-        step.append(run.workflow_id, run.run_id, WorkflowUnpaused(reason=record.reason, request_id=request_id))
+        step.append(run.workflow_id, run.run_id, WorkflowUnpaused(**_said(record)))
         wake(step, run.workflow_id)
     return Outcome("ok", run.run_id)
+
+
+def _said(record: PauseWorkflow | UnpauseWorkflow) -> dict[str, str]:
+    """Why, by whom, and by which request."""
+    request_id = record.request.request_id if record.request else ""
+    return {"reason": brief(record.reason), "request_id": request_id, "identity": brief(record.identity)}
 
 
 # ---------------------------------------------------------------- pending activities
@@ -53,7 +57,7 @@ def check_change(record: ChangeActivity) -> None:
     """Raise ValueError for a change that makes no sense (rule E6)."""
     if record.action not in _ACTIONS:
         raise ValueError(f"action {record.action[:40]!r}: use one of {', '.join(_ACTIONS)}")
-    if record.seq < 0 or (not record.seq and not record.activity_type):
+    if not 0 <= record.seq < 2**31 or (not record.seq and not record.activity_type):
         raise ValueError("say which activity: its number (seq), or its activity_type")
     if record.activity_type:
         check_id("activity_type", record.activity_type)
@@ -87,12 +91,16 @@ def _meant(step: Step, run: RunRow, record: ChangeActivity) -> list[ActivityRow]
     return [row for _, row in scanned if row.activity_type == record.activity_type]
 
 
-def _pause(step: Step, row: ActivityRow, _: ChangeActivity) -> None:
+def _pause(step: Step, row: ActivityRow, record: ChangeActivity) -> None:
     """A delivery that no worker has begun is void; an attempt under way may end, and none follows."""
     if row.state == "scheduled":
         step.apply(events.ActivityRenewed(row.workflow_id, row.run_id, row.seq, False, []))
     if not row.paused:
-        step.apply(events.ActivityPaused(row.workflow_id, row.run_id, row.seq, row.state != "started"))
+        why, by = brief(record.reason), brief(record.identity)
+        paused = events.ActivityPaused(
+            row.workflow_id, row.run_id, row.seq, row.state != "started", why, by, step.now
+        )
+        step.apply(paused)
 
 
 def _unpause(step: Step, row: ActivityRow, _: ChangeActivity) -> None:

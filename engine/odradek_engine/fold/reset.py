@@ -20,6 +20,7 @@ from odradek_schemas.records import ResetWorkflow
 
 from . import activities, events, keys
 from .closing import close
+from .limits import brief
 from .outcomes import Outcome
 from .rows import ActivityRow, RunRow
 from .step import Step
@@ -53,9 +54,10 @@ def reset(step: Step, record: ResetWorkflow) -> Outcome:
         WorkflowReset(
             run_id=source.run_id,
             event_id=record.event_id,
-            reason=record.reason,
+            reason=brief(record.reason),
             reapply=record.reapply,
             request_id=record.request.request_id if record.request else "",
+            identity=brief(record.identity),
         ),
     )
     for signal in signals:
@@ -66,7 +68,7 @@ def reset(step: Step, record: ResetWorkflow) -> Outcome:
 
 
 def _reason(record: ResetWorkflow, run_id: str) -> str:
-    because = f": {record.reason}" if record.reason else ""
+    because = f": {brief(record.reason)}" if record.reason else ""
     return f"reset to event {record.event_id}, goes on as run {run_id}{because}"
 
 

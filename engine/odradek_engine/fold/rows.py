@@ -111,6 +111,8 @@ class RunRow(Row, frozen=True):
     pending_updates: int = 0
     open_updates: int = 0
     seen_through: int = 0
+    paused_by: str = ""
+    paused_ms: int = 0
 
     @property
     def is_open(self) -> bool:
@@ -195,6 +197,9 @@ class ActivityRow(Row, frozen=True):
     paused: bool = False
     first_run_id: str = ""
     task_partition: int = -1
+    pause_reason: str = ""
+    paused_by: str = ""
+    paused_ms: int = 0
 
     @property
     def counted_attempts(self) -> int:

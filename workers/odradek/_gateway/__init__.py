@@ -5,14 +5,27 @@ server. A program that has a `Client` uses `ClientService` directly. `server` is
 is slow to import.
 """
 
-from .messages import Outcome, Started, StartRequest, WorkflowKey
+from .messages import (
+    ActivityChange,
+    ActivityCompletion,
+    ActivityFailure,
+    Outcome,
+    ResetRequest,
+    Started,
+    StartRequest,
+    WorkflowKey,
+)
 from .remote import HttpService
 from .service import ClientService, WorkflowService
 
 __all__ = [
+    "ActivityChange",
+    "ActivityCompletion",
+    "ActivityFailure",
     "ClientService",
     "HttpService",
     "Outcome",
+    "ResetRequest",
     "StartRequest",
     "Started",
     "WorkflowKey",

@@ -11,6 +11,7 @@ from .messages import ErrorDetails
 
 _CODES: list[tuple[type[BaseException], str, int]] = [  # subclasses before their bases
     (errors.WorkflowClosedError, "closed", 409),
+    (errors.ActivityNotFoundError, "activity_not_found", 404),
     (errors.WorkflowNotFoundError, "not_found", 404),
     (errors.WorkflowAlreadyStartedError, "already_started", 409),
     (errors.QueryFailedError, "query_failed", 422),

@@ -46,7 +46,7 @@ class MessageRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class EndRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A request to cancel, or to terminate."""
+    """A request to cancel, to terminate, to pause or to unpause."""
 
     reason: str = ""
 
@@ -55,6 +55,43 @@ class SetCurrentRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """Make a build current; None: workers without one."""
 
     build_id: str | None
+class ResetRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Begin a new run from what lies before event `event_id`."""
+
+    event_id: int
+    reason: str = ""
+    reapply: Literal["signals", "none"] = "signals"
+    request_id: str | None = None
+
+
+class ActivityChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Something to be done with pending activities: all of a type, or the one of a number.
+
+    `options` are for `update`: those of `update_activity_options`, the retry policy as an object; a timeout of null is
+    none.
+    """
+
+    activity: str | int
+    action: Literal["pause", "unpause", "retry", "update"]
+    reason: str = ""
+    options: dict[str, Any] = {}
+
+
+class ActivityCompletion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The result of an activity that is completed by its task token."""
+
+    task_token: str
+    result: Any = None
+
+
+class ActivityFailure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Why the attempt of an activity failed that is completed by its task token."""
+
+    task_token: str
+    message: str
+    type: str = ""
+    non_retryable: bool = False
+    details: list[Any] = []
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,12 +17,16 @@ from .. import errors
 from .._export import ExportedHistory
 from .errors import error_of
 from .messages import (
+    ActivityChange,
+    ActivityCompletion,
+    ActivityFailure,
     Answer,
     EndRequest,
     ErrorReply,
     History,
     MessageRequest,
     Outcome,
+    ResetRequest,
     SetCurrentRequest,
     Started,
     StartRequest,
@@ -103,6 +107,24 @@ class HttpService:
 
     def _builds(self, task_queue: str) -> str:
         return f"{self._namespace}/task-queues/{_quoted(task_queue)}/builds"
+
+    async def reset(self, key: WorkflowKey, request: ResetRequest) -> Started:
+        return await self._call("POST", self._url(key, "/reset"), Started, request)
+
+    async def pause(self, key: WorkflowKey, reason: str) -> None:
+        await self._call("POST", self._url(key, "/pause"), dict[str, Any], EndRequest(reason=reason))
+
+    async def unpause(self, key: WorkflowKey, reason: str) -> None:
+        await self._call("POST", self._url(key, "/unpause"), dict[str, Any], EndRequest(reason=reason))
+
+    async def change_activity(self, key: WorkflowKey, change: ActivityChange) -> None:
+        await self._call("POST", self._url(key, "/activities"), dict[str, Any], change)
+
+    async def complete_activity(self, completion: ActivityCompletion) -> None:
+        await self._call("POST", f"{self._namespace}/activities/complete", dict[str, Any], completion)
+
+    async def fail_activity(self, failure: ActivityFailure) -> None:
+        await self._call("POST", f"{self._namespace}/activities/fail", dict[str, Any], failure)
 
     def _url(self, key: WorkflowKey, rest: str = "", **query: str) -> str:
         if key.run_id is not None:

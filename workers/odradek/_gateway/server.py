@@ -6,6 +6,10 @@
     POST .../workflows/{id}/signals/{name}    POST .../workflows/{id}/queries/{name}
     GET  /api/v1/namespaces/{namespace}/task-queues/{queue}/builds           POST .../builds/current
     POST .../workflows/{id}/cancel            POST .../workflows/{id}/terminate
+    POST .../workflows/{id}/pause             POST .../workflows/{id}/unpause
+    POST .../workflows/{id}/reset             POST .../workflows/{id}/activities    pause, unpause, retry, update
+    POST /api/v1/namespaces/{namespace}/activities/complete                  by task token
+    POST /api/v1/namespaces/{namespace}/activities/fail
 
 Whatever is about one workflow takes `?run_id=`. It listens on loopback, and web pages are kept out: a browser that was
 led here by another page, or by a name that points here, is refused.
@@ -28,12 +32,16 @@ from .. import errors
 from .._converter import DataConverter
 from .errors import details_of
 from .messages import (
+    ActivityChange,
+    ActivityCompletion,
+    ActivityFailure,
     Answer,
     EndRequest,
     ErrorDetails,
     ErrorReply,
     History,
     MessageRequest,
+    ResetRequest,
     SetCurrentRequest,
     StartRequest,
     WorkflowKey,
@@ -75,7 +83,8 @@ class _Routes:
         self._service = service
 
     def add_to(self, router: web.UrlDispatcher) -> None:
-        base = "/api/v1/namespaces/{namespace}/workflows"
+        namespace = "/api/v1/namespaces/{namespace}"
+        base = namespace + "/workflows"
         one = base + "/{workflow_id}"
         router.add_post(base, self.start)
         router.add_get(one, self.describe)
@@ -86,9 +95,15 @@ class _Routes:
         router.add_post(one + "/queries/{name}", self.query)
         router.add_post(one + "/cancel", self.cancel)
         router.add_post(one + "/terminate", self.terminate)
-        builds = "/api/v1/namespaces/{namespace}/task-queues/{task_queue}/builds"
+        builds = namespace + "/task-queues/{task_queue}/builds"
         router.add_get(builds, self.builds)
         router.add_post(builds + "/current", self.set_current_build)
+        router.add_post(one + "/reset", self.reset)
+        router.add_post(one + "/pause", self.pause)
+        router.add_post(one + "/unpause", self.unpause)
+        router.add_post(one + "/activities", self.change_activity)
+        router.add_post(namespace + "/activities/complete", self.complete_activity)
+        router.add_post(namespace + "/activities/fail", self.fail_activity)
 
     async def start(self, request: web.Request) -> web.Response:
         self._check_namespace(request)
@@ -136,6 +151,35 @@ class _Routes:
         if build_id is not None:
             _checked("build ID", build_id)
         await self._service.set_current_build(_queue(request), build_id)
+        return _json({})
+
+    async def reset(self, request: web.Request) -> web.Response:
+        key, body = self._key(request), await _body(request, ResetRequest)
+        return _json(await self._service.reset(key, body))
+
+    async def pause(self, request: web.Request) -> web.Response:
+        key, body = self._key(request), await _body(request, EndRequest)
+        await self._service.pause(key, body.reason)
+        return _json({})
+
+    async def unpause(self, request: web.Request) -> web.Response:
+        key, body = self._key(request), await _body(request, EndRequest)
+        await self._service.unpause(key, body.reason)
+        return _json({})
+
+    async def change_activity(self, request: web.Request) -> web.Response:
+        key, body = self._key(request), await _body(request, ActivityChange)
+        await self._service.change_activity(key, body)
+        return _json({})
+
+    async def complete_activity(self, request: web.Request) -> web.Response:
+        self._check_namespace(request)
+        await self._service.complete_activity(await _body(request, ActivityCompletion))
+        return _json({})
+
+    async def fail_activity(self, request: web.Request) -> web.Response:
+        self._check_namespace(request)
+        await self._service.fail_activity(await _body(request, ActivityFailure))
         return _json({})
 
     def _key(self, request: web.Request) -> WorkflowKey:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -12,8 +12,18 @@ from .._client import Client
 from .._description import PendingActivity, PendingChild, WorkflowDescription
 from .._export import ExportedHistory, history_from_json
 from .._handle import WorkflowHandle
+from .._types import RetryPolicy
 from .errors import failure_of
-from .messages import Outcome, Started, StartRequest, WorkflowKey
+from .messages import (
+    ActivityChange,
+    ActivityCompletion,
+    ActivityFailure,
+    Outcome,
+    ResetRequest,
+    Started,
+    StartRequest,
+    WorkflowKey,
+)
 
 
 class WorkflowService(Protocol):
@@ -42,6 +52,17 @@ class WorkflowService(Protocol):
     async def builds(self, task_queue: str) -> dict[str, Any]: ...
 
     async def set_current_build(self, task_queue: str, build_id: str | None) -> None: ...
+    async def reset(self, key: WorkflowKey, request: ResetRequest) -> Started: ...
+
+    async def pause(self, key: WorkflowKey, reason: str) -> None: ...
+
+    async def unpause(self, key: WorkflowKey, reason: str) -> None: ...
+
+    async def change_activity(self, key: WorkflowKey, change: ActivityChange) -> None: ...
+
+    async def complete_activity(self, completion: ActivityCompletion) -> None: ...
+
+    async def fail_activity(self, failure: ActivityFailure) -> None: ...
 
 
 _ENDS: list[tuple[type[BaseException], str]] = [
@@ -139,6 +160,41 @@ class ClientService:
 
     async def set_current_build(self, task_queue: str, build_id: str | None) -> None:
         await self._client.set_current_build(task_queue, build_id)
+    async def reset(self, key: WorkflowKey, request: ResetRequest) -> Started:
+        handle = self._handle(key, request_id=request.request_id)
+        again = await handle.reset(request.event_id, reason=request.reason, reapply=request.reapply)
+        return Started(workflow_id=key.workflow_id, run_id=again.run_id or "")
+
+    async def pause(self, key: WorkflowKey, reason: str) -> None:
+        await self._handle(key).pause(reason)
+
+    async def unpause(self, key: WorkflowKey, reason: str) -> None:
+        await self._handle(key).unpause(reason)
+
+    # ------------------------------------------------------------ activities
+
+    async def change_activity(self, key: WorkflowKey, change: ActivityChange) -> None:
+        handle, activity, reason = self._handle(key), change.activity, change.reason
+        if change.options and change.action != "update":
+            raise errors.InvalidRequestError(f"options are for update, not for {change.action}")
+        if change.action == "pause":
+            await handle.pause_activity(activity, reason=reason)
+        elif change.action == "unpause":
+            await handle.unpause_activity(activity, reason=reason)
+        elif change.action == "retry":
+            await handle.retry_activity(activity, reason=reason)
+        else:
+            options: Any = _pending_options(change.options)
+            await handle.update_activity_options(activity, reason=reason, **options)
+
+    async def complete_activity(self, completion: ActivityCompletion) -> None:
+        await self._client.complete_activity(completion.task_token, completion.result)
+
+    async def fail_activity(self, failure: ActivityFailure) -> None:
+        error = errors.ApplicationError(
+            failure.message, *failure.details, type=failure.type or None, non_retryable=failure.non_retryable
+        )
+        await self._client.fail_activity(failure.task_token, error)
 
     # ------------------------------------------------------------ as JSON values
 
@@ -180,3 +236,14 @@ class ClientService:
         }
         plain: dict[str, Any] = msgspec.to_builtins({"workflow_id": found.id, **shown})
         return plain
+
+
+def _pending_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a pending activity, with the retry policy as one. Raises InvalidRequestError."""
+    given = options.get("retry_policy")
+    if given is None:
+        return dict(options)
+    try:
+        return {**options, "retry_policy": RetryPolicy(**given)}
+    except (TypeError, ValueError) as error:
+        raise errors.InvalidRequestError(f"retry_policy {given!r}: {error}") from error

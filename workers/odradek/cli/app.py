@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import deployment, log, replaying, workflow
+from . import activity, deployment, log, operations, replaying, workflow
 from .dev import dev
 from .failures import EXIT_CODES
 from .processes import engine, worker
@@ -46,7 +46,9 @@ app.command()(engine)
 app.command()(worker)
 workflow.app.command()(replaying.export)
 workflow.app.command()(replaying.replay)
+operations.add_to(workflow.app)
 app.add_typer(workflow.app, name="workflow")
+app.add_typer(activity.app, name="activity")
 app.add_typer(deployment.app, name="deployment")
 app.add_typer(log.app, name="log")
 app.command()(stats)

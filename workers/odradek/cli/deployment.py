@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from .._gateway import WorkflowService
+from .asking import do
 from .failures import EXIT_CODES, CommandError, ExitCode
 from .options import Address, AnswerTimeout, AsJson, Namespace, TaskQueue
 from .output import compact, print_json, stdout
-from .workflow import do
 
 app = typer.Typer(
     no_args_is_help=True, epilog=EXIT_CODES, help="Old and new builds of workers side by side: see and change them."

@@ -25,6 +25,8 @@ TaskQueue = Annotated[str, typer.Option("--task-queue", "-q", envvar="ODRADEK_TA
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, also errors (on stderr).")]
 RunId = Annotated[str, typer.Option("--run-id", metavar="ID", help="A run. Without it: the latest.")]
 WorkflowId = Annotated[str, typer.Argument(metavar="WORKFLOW_ID")]
+RequestId = Annotated[str, typer.Option(metavar="ID", help="Makes a repeated command take effect once.")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Kept, for people to read.")]
 AnswerTimeout = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long to wait for an answer.")
 ]

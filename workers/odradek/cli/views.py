@@ -36,6 +36,8 @@ def print_description(found: Mapping[str, Any]) -> None:
         ("Status", Text(status.replace("_", " "), _STATUS_STYLES.get(status, ""))),
         ("Started", date_and_time(found["start_time"])),
     ]
+    if found["paused"]:
+        lines.append(("Paused", Text(_pause(found), "yellow")))
     if found["close_time"]:
         lines.append(("Closed", f"{date_and_time(found['close_time'])}, after {_elapsed(found)}"))
     lines.append(("History", f"{_count(found['history_length'], 'event')}, {found['history_size']:,} bytes"))
@@ -67,23 +69,38 @@ def _elapsed(found: Mapping[str, Any]) -> str:
 def _print_activities(pending: list[dict[str, Any]]) -> None:
     if not pending:
         return
-    table = _table("Pending activities", "Activity", "Task queue", "State", "Attempt", "Next retry")
+    table = _table("Pending activities", "Number", "Activity", "Task queue", "State", "Attempt", "Next retry")
     for activity in pending:
         limit = activity["maximum_attempts"]
         retry = activity["next_retry_in"]
         table.add_row(
+            str(activity["seq"]),
             Text(activity["activity_type"]),
             Text(activity["task_queue"]),
-            activity["state"].replace("_", " "),
+            _state(activity),
             f"{activity['attempt']} of {limit}" if limit else str(activity["attempt"]),
             f"in {duration(retry)}" if retry is not None else "",
         )
     stdout.print()
     stdout.print(table)
     for activity in pending:
+        if activity["paused"]:
+            text = f"{activity['activity_type']} (number {activity['seq']}) is paused {_pause(activity)}"
+            stdout.print(Text(text, "yellow"), soft_wrap=True)
         if activity["last_failure"]:
             text = f"Last failure of {activity['activity_type']}: {failure_line(activity['last_failure'])}"
             stdout.print(Text(text, "red"), soft_wrap=True)
+
+
+def _state(activity: Mapping[str, Any]) -> str:
+    state: str = activity["state"].replace("_", " ")
+    return f"{state}, then paused" if activity["paused"] and activity["state"] != "paused" else state
+
+
+def _pause(paused: Mapping[str, Any]) -> str:
+    """Since when, by whom and why a workflow or an activity is paused."""
+    since, by, why = date_and_time(paused["paused_time"]), paused["paused_by"], paused["pause_reason"]
+    return f"since {since}{' by ' * bool(by)}{by}{': ' * bool(why)}{why}"
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -290,7 +307,20 @@ def _unread(a: Mapping[str, Any]) -> str:
     return f" (never read: events {', '.join(map(str, unread))})" if unread else ""
 
 
+def _by_somebody(a: Mapping[str, Any], c: _Context) -> str:
+    by, why = a["identity"], c.short(a["reason"])
+    return f"{'by ' * bool(by)}{by}{': ' * bool(by and why)}{why}"
+
+
+def _reset(a: Mapping[str, Any], c: _Context) -> str:
+    said = _by_somebody(a, c)
+    return f"run {a['run_id']} to event {a['event_id']}{'; ' * bool(said)}{said}"
+
+
 _DESCRIBE: dict[str, _Describe] = {
+    "WorkflowPaused": _by_somebody,
+    "WorkflowUnpaused": _by_somebody,
+    "WorkflowReset": _reset,
     "WorkflowStarted": _started,
     "SignalReceived": _signal,
     "WorkflowCancelRequested": _reason,

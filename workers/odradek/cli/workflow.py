@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 import typer
 
 from .. import errors
 from .._gateway import Outcome, Started, StartRequest, WorkflowKey, WorkflowService
-from .connect import connect
+from .asking import ANSWER_SECONDS, do, print_done
 from .failures import EXIT_CODES, CommandError, ExitCode, told
-from .logs import set_up
 from .options import (
     Address,
     AnswerTimeout,
     AsJson,
     Inputs,
     Namespace,
+    Reason,
+    RequestId,
     RunId,
     TaskQueue,
     WorkflowId,
@@ -33,9 +32,6 @@ from .views import print_description, print_history
 app = typer.Typer(
     no_args_is_help=True, epilog=EXIT_CODES, help="Start workflows, send them messages, look at them, end them."
 )
-
-T = TypeVar("T")
-_ANSWER_SECONDS = 10.0
 
 WorkflowType = Annotated[str, typer.Argument(metavar="TYPE", help="The workflow's type: its class or function name.")]
 NewId = Annotated[str, typer.Option("--id", metavar="ID", help="The workflow's ID. Without it: one is made.")]
@@ -51,30 +47,10 @@ ReusePolicy = Annotated[
 RunTimeout = Annotated[float, typer.Option(metavar="SECONDS", min=0, help="The workflow is ended after it. 0: none.")]
 StartDelay = Annotated[float, typer.Option(metavar="SECONDS", min=0, help="How long to wait before it begins.")]
 Memo = Annotated[list[str], typer.Option("--memo", metavar="NAME=JSON", help="A note to keep with it; repeatable.")]
-RequestId = Annotated[str, typer.Option(metavar="ID", help="Makes a repeated command take effect once.")]
 EndTimeout = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", min=0, help="How long to wait for its end. 0: no limit.")
 ]
-Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Kept in the history.")]
 NO_INPUT: list[str] = []
-
-
-def do(
-    address: str,
-    namespace: str,
-    as_json: bool,
-    action: Callable[[WorkflowService], Awaitable[T]],
-    timeout: float = _ANSWER_SECONDS,
-) -> T:
-    """Connect, do `action`, and disconnect. Errors become messages and exit codes."""
-
-    async def run() -> T:
-        async with connect(address, namespace, timeout) as service:
-            return await action(service)
-
-    with told(as_json):
-        set_up("error", "text")
-        return asyncio.run(run())
 
 
 def _start_request(
@@ -126,7 +102,7 @@ def start(
     request_id: RequestId = "",
     address: Address = "",
     namespace: Namespace = "default",
-    timeout: AnswerTimeout = _ANSWER_SECONDS,
+    timeout: AnswerTimeout = ANSWER_SECONDS,
     as_json: AsJson = False,
 ) -> None:
     """Start a workflow, and return at once."""
@@ -224,7 +200,7 @@ def signal(
     request_id: RequestId = "",
     address: Address = "",
     namespace: Namespace = "default",
-    timeout: AnswerTimeout = _ANSWER_SECONDS,
+    timeout: AnswerTimeout = ANSWER_SECONDS,
     as_json: AsJson = False,
 ) -> None:
     """Send a signal. Returns when it is durable and the engine has taken it."""
@@ -232,7 +208,7 @@ def signal(
         args = read_inputs(input)
     key = WorkflowKey(workflow_id, run_id or None)
     do(address, namespace, as_json, lambda s: s.signal(key, name, args, request_id or None), timeout)
-    _print_done(as_json, f"Signalled {name} to {workflow_id}", workflow_id=workflow_id, signal=name)
+    print_done(as_json, f"Signalled {name} to {workflow_id}", workflow_id=workflow_id, signal=name)
 
 
 @app.command()
@@ -243,7 +219,7 @@ def query(
     run_id: RunId = "",
     address: Address = "",
     namespace: Namespace = "default",
-    timeout: AnswerTimeout = _ANSWER_SECONDS,
+    timeout: AnswerTimeout = ANSWER_SECONDS,
     as_json: AsJson = False,
 ) -> None:
     """Ask a workflow something, also after its end, and print the answer."""
@@ -276,7 +252,7 @@ def describe(
     run_id: RunId = "",
     address: Address = "",
     namespace: Namespace = "default",
-    timeout: AnswerTimeout = _ANSWER_SECONDS,
+    timeout: AnswerTimeout = ANSWER_SECONDS,
     as_json: AsJson = False,
 ) -> None:
     """Show how a workflow stands: status, pending activities and timers, and what holds it up."""
@@ -295,7 +271,7 @@ def show(
     full: Annotated[bool, typer.Option("--full", help="Do not shorten values.")] = False,
     address: Address = "",
     namespace: Namespace = "default",
-    timeout: AnswerTimeout = _ANSWER_SECONDS,
+    timeout: AnswerTimeout = ANSWER_SECONDS,
     as_json: AsJson = False,
 ) -> None:
     """Show a workflow's history: every event so far."""
@@ -314,13 +290,13 @@ def cancel(
     run_id: RunId = "",
     address: Address = "",
     namespace: Namespace = "default",
-    timeout: AnswerTimeout = _ANSWER_SECONDS,
+    timeout: AnswerTimeout = ANSWER_SECONDS,
     as_json: AsJson = False,
 ) -> None:
     """Ask a workflow to cancel: its code may clean up."""
     key = WorkflowKey(workflow_id, run_id or None)
     do(address, namespace, as_json, lambda service: service.cancel(key, reason), timeout)
-    _print_done(as_json, f"Asked {workflow_id} to cancel", workflow_id=workflow_id, requested="cancel")
+    print_done(as_json, f"Asked {workflow_id} to cancel", workflow_id=workflow_id, requested="cancel")
 
 
 @app.command()
@@ -330,17 +306,10 @@ def terminate(
     run_id: RunId = "",
     address: Address = "",
     namespace: Namespace = "default",
-    timeout: AnswerTimeout = _ANSWER_SECONDS,
+    timeout: AnswerTimeout = ANSWER_SECONDS,
     as_json: AsJson = False,
 ) -> None:
     """End a workflow at once; its code is not asked."""
     key = WorkflowKey(workflow_id, run_id or None)
     do(address, namespace, as_json, lambda service: service.terminate(key, reason), timeout)
-    _print_done(as_json, f"Terminated {workflow_id}", workflow_id=workflow_id, requested="terminate")
-
-
-def _print_done(as_json: bool, text: str, **fields: str) -> None:
-    if as_json:
-        print_json(fields)
-    else:
-        stdout.print(text, markup=False, soft_wrap=True)
+    print_done(as_json, f"Terminated {workflow_id}", workflow_id=workflow_id, requested="terminate")
