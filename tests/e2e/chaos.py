@@ -25,6 +25,7 @@ from odradek_log import TopicPartition, open_log
 from odradek_schemas import Topics, decode, history, idempotency_key
 from odradek_schemas.tasks import HistoryBatch
 
+from .families import COLLECTOR, EXPECTED, FAMILY_QUEUE, Collector, parent
 from .orders import PATIENT_LOG, STEPS, TASK_QUEUE, Order, expected
 
 HERE = Path(__file__).parent
@@ -73,7 +74,9 @@ class Report:
 
     faults: Counter[str] = field(default_factory=Counter)
     orders: int = 0
+    families: int = 0
     wrong_results: list[str] = field(default_factory=list)
+    wrong_families: list[str] = field(default_factory=list)
     wrong_keys: list[str] = field(default_factory=list)
     started_after_result: list[str] = field(default_factory=list)
     claimed_before_result: int = 0
@@ -83,11 +86,11 @@ class Report:
 
     @property
     def problems(self) -> list[str]:
-        return self.wrong_results + self.wrong_keys + self.started_after_result
+        return self.wrong_results + self.wrong_families + self.wrong_keys + self.started_after_result
 
 
 class Chaos:
-    """Two engines, three workers, 100 orders at a time, on a real broker."""
+    """Two engines, three workers, 100 orders at a time, on a real broker. Every fifth order, a parent with children."""
 
     def __init__(self, bootstrap: str, folder: Path, seed: int, in_flight: int = 100) -> None:
         self.target = f"kafka://{bootstrap}"
@@ -133,11 +136,26 @@ class Chaos:
     async def _orders(self, client: Client) -> None:
         """Keep many orders open until the faults are over, then see the last ones end."""
         slots = asyncio.Semaphore(self.in_flight)
+        collector = await client.start(Collector, id=COLLECTOR, task_queue=FAMILY_QUEUE)
         async with asyncio.TaskGroup() as group:
             while not self._stopping.is_set():
                 await slots.acquire()
                 amount, self.report.orders = self.report.orders, self.report.orders + 1
                 group.create_task(self._order(client, amount, slots))
+                if amount % 5 == 0:
+                    number, self.report.families = self.report.families, self.report.families + 1
+                    group.create_task(self._family(client, number))
+        await collector.signal(Collector.end)
+        heard = await collector.with_options(timeout=PATIENCE_S).result()
+        if sorted(heard) != list(range(self.report.families)):
+            wrong = [f"{n}: {count} times" for n, count in sorted(Counter(heard).items()) if count != 1]
+            self.report.wrong_families.append(f"the collector heard {len(heard)} of {self.report.families}; {wrong}")
+
+    async def _family(self, client: Client, number: int) -> None:
+        handle = await client.start(parent, number, id=f"parent-{number}", task_queue=FAMILY_QUEUE)
+        result = await handle.with_options(timeout=PATIENCE_S).result()
+        if result != EXPECTED:
+            self.report.wrong_families.append(f"parent-{number}: {result}")
 
     async def _order(self, client: Client, amount: int, slots: asyncio.Semaphore) -> None:
         begun = time.monotonic()
@@ -241,6 +259,8 @@ def show(report: Report) -> None:
     table.add_row("orders", str(report.orders))
     table.add_row("activity executions", str(report.executions))
     table.add_row("orders lost or wrong", str(len(report.wrong_results)))
+    table.add_row("parents, each with three children", str(report.families))
+    table.add_row("families lost or wrong, messages lost or doubled", str(len(report.wrong_families)))
     table.add_row("steps without exactly one idempotency key", str(len(report.wrong_keys)))
     table.add_row("activities started after their result", str(len(report.started_after_result)))
     table.add_row("begun within 2.5 s of it, claimed before", str(report.claimed_before_result))

@@ -9,10 +9,12 @@ import asyncio
 import logging
 import signal
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from families import FAMILY_QUEUE, FAMILY_WORKFLOWS
 from odradek import Client, Worker
 from odradek_engine import Engine
 from orders import PATIENT_LOG, TASK_QUEUE, Order, charge, ship, thank
@@ -35,10 +37,13 @@ async def engine(target: str, namespace: str, folder: str) -> None:
 async def worker(target: str, namespace: str, kind: str) -> None:
     workflows = [] if kind == "activities" else [Order]
     activities = [] if kind == "workflows" else ACTIVITIES
-    async with (
-        Client(target, namespace=namespace, log_settings=PATIENT_LOG) as client,
-        Worker(client, task_queue=TASK_QUEUE, workflows=workflows, activities=activities, eager_activities=True),
-    ):
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(Client(target, namespace=namespace, log_settings=PATIENT_LOG))
+        await stack.enter_async_context(
+            Worker(client, task_queue=TASK_QUEUE, workflows=workflows, activities=activities, eager_activities=True)
+        )
+        if workflows:
+            await stack.enter_async_context(Worker(client, task_queue=FAMILY_QUEUE, workflows=FAMILY_WORKFLOWS))
         await _until_terminated()
 
 
