@@ -1,5 +1,6 @@
 # make demo    a food order on the embedded log, killed in the middle, goes on
 # make test    the whole test suite; a real Apache Kafka comes from Docker, or from Maven and Java 17+
+# make simulate SEEDS=200    whole clusters in one thread, with faults by a seed; a seed that fails is shrunk and shown
 # make check   all of CI: lint, types, tests
 # All of them make .venv first; only a changed pyproject.toml makes them install again.
 
@@ -12,7 +13,7 @@ SOURCES := schemas log engine workers examples
 PYTEST_OPTIONS ?= -q --durations=15 -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test lint types check bench chaos clean python
+.PHONY: help demo install test lint types check bench chaos simulate clean python
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -47,6 +48,10 @@ bench: $(INSTALLED)
 
 chaos: $(INSTALLED)
 	$(BIN)/python -m tests.e2e.chaos --faults 50
+
+SEEDS ?= 100
+simulate: $(INSTALLED)
+	$(BIN)/python -m tests.simulation $(SEEDS) --without "$(WITHOUT)" --trace "$(TRACE)"
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist odradek-data odradek-state odradek-stats \

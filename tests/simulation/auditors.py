@@ -1,0 +1,295 @@
+"""What must be true at every moment, and what must be true in the end, whatever befell the cluster.
+
+The auditors fold the log themselves, from zero, and compare: that is the truth about which everybody else may be late
+but never wrong.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from odradek_engine.fold import State, events, fold
+from odradek_engine.fold.invariants import problems
+from odradek_log import TopicPartition
+from odradek_schemas import Topics, decode, history, idempotency_key, records, tasks
+from odradek_schemas.common import Position
+
+from .disk import DiskStorage, SortedStorage
+from .hosted_log import ClusterLog
+from .journal import Journal
+from .machines import EngineMachine
+
+LATE_S = 5.0
+"""A claim that was answered in time may be followed by its execution for so long, and by nothing else."""
+
+EARLY_MS = 1_000
+"""How much earlier than due the record of a timer may be stamped (rule C1)."""
+
+RunKey = tuple[str, str]
+
+
+class Entry(NamedTuple):
+    """An event of a run, and the record that made it."""
+
+    event: history.HistoryEvent
+    offset: int
+    timestamp_ms: int
+
+
+@dataclass
+class Run:
+    """The history of a run as the auditors have it. `bases`: of its completions, by base."""
+
+    workflow_id: str
+    run_id: str
+    partition: int
+    entries: list[Entry] = field(default_factory=list)
+    tip: str = ""
+    ended: dict[int, str] = field(default_factory=dict)
+    scheduled: dict[int, str] = field(default_factory=dict)
+    timers: dict[int, int] = field(default_factory=dict)
+
+
+class Golden:
+    """One partition, folded from zero."""
+
+    def __init__(self, log: ClusterLog, topics: Topics, partition: int, wrong: list[str]) -> None:
+        self.partition = partition
+        self.state = State(SortedStorage(), partition)
+        self.runs: dict[RunKey, Run] = {}
+        self.effects: dict[TopicPartition, list[tuple[Position, bytes]]] = defaultdict(list)
+        self.records: dict[str, int] = defaultdict(int)
+        self.completed: dict[str, int] = {}
+        """When the result of an activity was taken, by idempotency key: ms of the record's stamp."""
+        self._log = log.records[TopicPartition(topics.events, partition)]
+        self._topics = topics
+        self._wrong = wrong
+
+    def follow(self, end: int) -> None:
+        """Fold up to an offset."""
+        while self.state.partition.position < end:
+            record = self._log[self.state.partition.position]
+            folded = fold(self.state, self._topics, record.offset, record.timestamp_ms, record.key, record.value)
+            self.records[type(folded.record).__name__] += 1
+            for event in folded.events:
+                if type(event) is events.Appended:
+                    self._appended(event, record.offset, record.timestamp_ms)
+            for effect in folded.effects:
+                where = TopicPartition(effect.topic, effect.partition)
+                body: Any = decode(effect.value)
+                self.effects[where].append((body.position, effect.value))
+
+    # ------------------------------------------------------------ what a history must be, event by event
+
+    def _appended(self, appended: events.Appended, offset: int, timestamp_ms: int) -> None:
+        key = (appended.workflow_id, appended.run_id)
+        run = self.runs.get(key)
+        if run is None:
+            run = self.runs[key] = Run(*key, self.partition, tip=appended.run_id)
+        event = decode(appended.encoded)
+        assert isinstance(event, history.HistoryEvent)
+        run.entries.append(Entry(event, offset, timestamp_ms))
+        if event.event_id != len(run.entries):
+            self._wrong.append(f"{key} has event {event.event_id} as its number {len(run.entries)}")
+        if len(run.entries) > 1 and event.time_ms < run.entries[-2].event.time_ms:
+            self._wrong.append(f"{key}: the time goes back at event {event.event_id}")
+        self._check(run, event, timestamp_ms)
+
+    def _check(self, run: Run, event: history.HistoryEvent, timestamp_ms: int) -> None:
+        what = event.attributes
+        name = f"event {event.event_id} of {run.workflow_id} ({run.run_id})"
+        if isinstance(what, history.WorkflowTaskCompleted):
+            if what.base != run.tip and not self._was_reset(run):
+                self._wrong.append(f"{name}: a completion on {what.base}, the last one was {run.tip}")
+            run.tip = what.id
+        elif isinstance(what, history.ActivityScheduled):
+            run.scheduled[what.seq] = what.scheduled_by
+        elif isinstance(what, (history.ActivityCompleted, history.ActivityFailed, history.ActivityTimedOut)):
+            if what.seq in run.ended:
+                self._wrong.append(f"{name}: activity {what.seq} ended before, by {run.ended[what.seq]}")
+            run.ended[what.seq] = type(what).__name__
+            if isinstance(what, history.ActivityCompleted) and what.seq in run.scheduled:
+                key = idempotency_key(run.run_id, run.scheduled[what.seq], what.seq)
+                self.completed.setdefault(key, timestamp_ms)
+        elif isinstance(what, history.TimerStarted):
+            run.timers[what.seq] = what.due_ms
+        elif isinstance(what, history.TimerFired):
+            due = run.timers.pop(what.seq, None)
+            if due is None:
+                self._wrong.append(f"{name}: timer {what.seq} was not there to fire")
+            elif timestamp_ms < due - EARLY_MS or event.time_ms < due:
+                self._wrong.append(f"{name}: timer {what.seq} fired {due - timestamp_ms} ms early")
+
+    @staticmethod
+    def _was_reset(run: Run) -> bool:
+        return any(isinstance(entry.event.attributes, history.WorkflowReset) for entry in run.entries)
+
+
+class Auditors:
+    """`wrong` lists what they found, in words."""
+
+    def __init__(self, log: ClusterLog, topics: Topics, partitions: int, journal: Journal) -> None:
+        self.wrong: list[str] = []
+        self.journal = journal
+        self._log = log
+        self._topics = topics
+        self.golden = [Golden(log, topics, p, self.wrong) for p in range(partitions)]
+        self._dumps: dict[tuple[int, int], int] = {}
+
+    # ------------------------------------------------------------ at every moment
+
+    def look(self, engines: list[EngineMachine]) -> None:
+        """Between two steps: every state is what the log says, and sound."""
+        for golden in self.golden:
+            states = [(m.name, state) for m in engines if (state := _state_of(m, golden.partition)) is not None]
+            for position in sorted({state.partition.position for _, state in states}):
+                self._compare_at(golden, position, states)
+            self.wrong += [f"partition {golden.partition}: {problem}" for problem in problems(golden.state)]
+
+    def _compare_at(self, golden: Golden, position: int, states: list[tuple[str, State]]) -> None:
+        """Compare those who are at a position with a fold that has got so far; later ones with a note of it."""
+        noted = (golden.partition, position)
+        if position >= golden.state.partition.position:
+            golden.follow(position)
+            self._dumps[noted] = _hash(golden.state)
+        for name, state in states:
+            if state.partition.position == position and noted in self._dumps and _hash(state) != self._dumps[noted]:
+                self.wrong.append(
+                    f"the state of {name} for partition {golden.partition} at {position} is not what the log says"
+                )
+
+    # ------------------------------------------------------------ in the end
+
+    def close(self, engines: list[EngineMachine]) -> None:
+        """All has come to rest."""
+        for golden in self.golden:
+            golden.follow(len(self._log.records[TopicPartition(self._topics.events, golden.partition)]))
+        self.look(engines)
+        for check in (self._effects, self._nothing_open, self._acknowledged, self._executions):
+            self.wrong += check()
+        self.wrong += self.journal.wrong
+
+    @property
+    def runs(self) -> list[Run]:
+        return [run for golden in self.golden for run in golden.runs.values()]
+
+    def _effects(self) -> Iterator[str]:
+        """Every effect has arrived, once and in order, as a receiver takes it (rule E1)."""
+        for golden in self.golden:
+            for where, made in golden.effects.items():
+                got = _received(self._log, where, golden.partition)
+                if got != [value for _, value in made]:
+                    yield f"{where} took {len(got)} effects of partition {golden.partition}, which made {len(made)}"
+
+    def _nothing_open(self) -> Iterator[str]:
+        for run in self.runs:
+            if not isinstance(run.entries[-1].event.attributes, history.CLOSES):
+                if any(_closed_here(entry.event.attributes) for entry in run.entries):
+                    continue
+                yield f"{run.workflow_id} ({run.run_id}) is open: {type(run.entries[-1].event.attributes).__name__}"
+
+    def _acknowledged(self) -> Iterator[str]:
+        """Every acknowledged message is in the history of its workflow, once, in the order of its sender."""
+        for acknowledged in self.journal.acknowledged:
+            found = [
+                run
+                for run in self.runs
+                if run.workflow_id == acknowledged.workflow_id
+                for entry in run.entries
+                if _has(entry.event.attributes, acknowledged.token)
+            ]
+            carried = sum(_carries(run, acknowledged.token) for run in found)
+            if len(found) != 1 + carried:
+                yield f"{acknowledged} is {len(found)} times in history, carried on {carried} times"
+        yield from self._order()
+
+    def _order(self) -> Iterator[str]:
+        by_sender: dict[tuple[str, str], list[str]] = defaultdict(list)
+        for kind, workflow_id, token, sender in self.journal.acknowledged:
+            if kind == "signal":
+                by_sender[workflow_id, sender].append(token)
+        for (workflow_id, sender), tokens in by_sender.items():
+            for run in self.runs:
+                if run.workflow_id == workflow_id:
+                    at = [_index(run, token) for token in tokens]
+                    there = [index for index in at if index >= 0]
+                    if there != sorted(there):
+                        yield f"{workflow_id} ({run.run_id}) has the signals of {sender} in the order {there}"
+
+    def _executions(self) -> Iterator[str]:
+        """No activity begins again after its result was taken; one that may run once, did."""
+        completed = {key: at for golden in self.golden for key, at in golden.completed.items()}
+        for key, executions in self.journal.executions.items():
+            if len({(e.workflow_id, e.name) for e in executions}) != 1:
+                yield f"the idempotency key {key} stands for several: {executions}"
+            if key in completed:
+                done = (completed[key] - 1_700_000_000_000) / 1000
+                late = [e for e in executions if e.at > done + LATE_S]
+                if late:
+                    yield f"{late[0]} began although a result was taken at {done:.3f}"
+            if executions[0].name.startswith("once") and len(executions) > 1:
+                yield f"an activity that may run once ran {len(executions)} times: {executions}"
+
+
+def _state_of(machine: EngineMachine, partition: int) -> State | None:
+    """The state that a machine has of a partition, if it is between two records and between two writes."""
+    engine = machine.engine
+    if not machine.up or engine is None:
+        return None
+    processor = engine._processors.get(partition)
+    if processor is None:
+        return None
+    state = processor.state
+    storage = state.storage
+    assert isinstance(storage, DiskStorage)
+    return None if state._step or storage.writing else state
+
+
+def _hash(state: State) -> int:
+    return hash(tuple(state.dump().items()))
+
+
+def _received(log: ClusterLog, where: TopicPartition, source: int) -> list[bytes]:
+    """What a receiver takes of one source's effects."""
+    last, taken = (-1, 0), []
+    for record in log.records.get(where, []):
+        try:
+            body: Any = decode(record.value)
+        except ValueError:
+            continue
+        if where.topic.endswith(".events") and not isinstance(body, (records.ForwardedRecord, tasks.VoidEffect)):
+            continue
+        position = getattr(body, "position", None)
+        if not isinstance(position, Position) or position.partition != source:
+            continue
+        here = (position.offset, position.index)
+        if (position.previous_offset, position.previous_index) <= last < here:
+            taken.append(record.value)
+            last = here
+    return taken
+
+
+def _closed_here(attributes: Any) -> bool:
+    return isinstance(attributes, history.CLOSES)
+
+
+def _has(attributes: Any, token: str) -> bool:
+    if isinstance(attributes, (history.SignalReceived, history.WorkflowStarted)):
+        return attributes.request_id == token or any(token.encode() in payload.data for payload in attributes.input)
+    return False
+
+
+def _index(run: Run, token: str) -> int:
+    return next((n for n, entry in enumerate(run.entries) if _has(entry.event.attributes, token)), -1)
+
+
+def _carries(run: Run, token: str) -> bool:
+    """Whether the run has ended without reading a message, which went on into the next one; or was reset."""
+    last = run.entries[-1].event.attributes
+    unread = getattr(last, "unread", [])
+    return bool(getattr(last, "new_run_id", "")) and any(
+        _has(run.entries[number - 1].event.attributes, token) for number in unread
+    )

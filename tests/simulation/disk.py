@@ -1,0 +1,116 @@
+"""The disks of simulated engines: what was not synced is lost in a crash; they may be full, old or gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from random import Random
+
+from odradek_engine.store import StoreError
+from sortedcontainers import SortedDict
+
+from .hub import Process
+
+
+class Disk:
+    """What survives a crash: of each partition the entries as they were synced last, and once before."""
+
+    def __init__(self, rng: Random) -> None:
+        self.rng = rng
+        self.full = False
+        self.durable: dict[str, dict[bytes, bytes]] = {}
+        self.older: dict[str, dict[bytes, bytes]] = {}
+
+    def restore_older(self) -> None:
+        """Somebody puts back an old copy."""
+        self.durable = dict(self.older)
+
+    def lose(self) -> None:
+        self.durable.clear()
+
+    def opener(self, process: Process) -> _Opener:
+        return _Opener(self, process)
+
+
+class _Opener:
+    def __init__(self, disk: Disk, process: Process) -> None:
+        self._disk = disk
+        self._process = process
+
+    def __call__(self, folder: Path) -> DiskStorage:
+        return DiskStorage(self._disk, self._process, folder.name)
+
+
+class SortedStorage:
+    """A `Storage` in memory whose scans cost what they give."""
+
+    def __init__(self, entries: dict[bytes, bytes] | None = None) -> None:
+        self.entries: SortedDict[bytes, bytes] = SortedDict(entries or {})
+
+    def get(self, key: bytes) -> bytes | None:
+        found: bytes | None = self.entries.get(key)
+        return found
+
+    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return iter([(key, self.entries[key]) for key in self.entries.irange(start, end, (True, False))])
+
+    def write(self, changes: Iterable[tuple[bytes, bytes | None]]) -> None:
+        for key, value in changes:
+            if value is None:
+                self.entries.pop(key, None)
+            else:
+                self.entries[key] = value
+
+
+class DiskStorage(SortedStorage):
+    """One partition's state. As RocksDB without a write-ahead log: batches are atomic and in order, and the last ones
+    are in memory only until it likes to write them, or is told to."""
+
+    def __init__(self, disk: Disk, process: Process, name: str) -> None:
+        super().__init__(disk.durable.get(name))
+        self._disk = disk
+        self._process = process
+        self._name = name
+        self.writing = False
+        """A batch is under way: neither here yet, nor in the memory of who writes it."""
+        self._closed = False
+        self._unsynced = 0
+
+    def write(self, changes: Iterable[tuple[bytes, bytes | None]]) -> None:
+        batch = list(changes)
+        self.writing = True
+        self._process.touch("write")
+        self._check()
+        super().write(batch)
+        self.writing = False
+        self._unsynced += 1
+        if self._disk.rng.random() < 0.1:
+            self._sync()
+
+    def persist(self) -> None:
+        self._process.touch("persist")
+        self._check()
+        self._sync()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise StoreError(f"the store {self._name} is closed")
+        if self._disk.full:
+            raise StoreError(f"cannot write to the store {self._name}: no space left. Is the disk full?")
+
+    def _sync(self) -> None:
+        if self._unsynced:
+            self._disk.older[self._name] = self._disk.durable.get(self._name, {})
+            self._disk.durable[self._name] = dict(self.entries)
+            self._unsynced = 0
+
+    def close(self) -> None:
+        if not self._closed:
+            try:
+                self.persist()
+            finally:
+                self._closed = True
+
+    def destroy(self) -> None:
+        self._closed = True
+        self._disk.durable.pop(self._name, None)

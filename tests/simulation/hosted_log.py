@@ -1,0 +1,161 @@
+"""The simulated log as a simulated process sees it: polls that wait, flushes that wait, callbacks in a thread."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+
+from odradek_log import Committed, LogError, OnDelivery, Record, TopicPartition
+from odradek_log.simulated import SimulatedConsumer, SimulatedLog, SimulatedProcess, SimulatedProducer
+
+from .hub import Hub, Process, SimThread
+
+
+class ClusterLog(SimulatedLog):
+    """The log of a cluster on a hub: a record that lands wakes those who wait for it."""
+
+    def __init__(self, hub: Hub, seed: int) -> None:
+        super().__init__(seed, clock=lambda: hub.now_ms)
+        self.rng.seed(f"log-{seed}")
+        self.hub = hub
+        self.polling: list[HostedConsumer] = []
+        hub.network_step = self.step
+
+    def append(self, where: TopicPartition, key: bytes, value: bytes) -> int:
+        offset = super().append(where, key, value)
+        self.hub.note(where.topic, where.partition, offset, len(value), zlib.crc32(value))
+        for consumer in self.polling:
+            consumer.landed(where)
+        return offset
+
+
+class HostedProcess(SimulatedProcess):
+    """The log of one process."""
+
+    def __init__(self, log: ClusterLog, process: Process) -> None:
+        super().__init__(log, process.name)
+        self.cluster = log
+        self.host = process
+
+    def producer(self, linger_ms: float = 0.0) -> HostedProducer:
+        producer = HostedProducer(self)
+        self._producers.append(producer)
+        return producer
+
+    def consumer(self) -> HostedConsumer:
+        consumer = HostedConsumer(self)
+        self._consumers.append(consumer)
+        return consumer
+
+    def offsets(self, partition: TopicPartition) -> tuple[int, int]:
+        self.host.touch("offsets")
+        return super().offsets(partition)
+
+    def end_offsets(
+        self,
+        partitions: Iterable[TopicPartition],
+        on_result: Callable[[dict[TopicPartition, int], LogError | None], None],
+    ) -> None:
+        super().end_offsets(partitions, lambda ends, error: self.host.deliver(partial(on_result, ends, error)))
+
+    def close(self) -> None:
+        """The process goes on with others."""
+
+
+class HostedProducer(SimulatedProducer):
+    """Callbacks come in the process's thread for them."""
+
+    def __init__(self, process: HostedProcess) -> None:
+        super().__init__(process)
+        self._host = process.host
+        self._undelivered = 0
+        self._flushing: list[SimThread] = []
+
+    def send(self, topic: str, partition: int, key: bytes, value: bytes, on_delivery: OnDelivery | None = None) -> None:
+        self._host.touch("send")
+        self._undelivered += 1
+
+        def landed(offset: int, error: LogError | None) -> None:
+            self._host.deliver(partial(self._called, on_delivery, offset, error))
+
+        super().send(topic, partition, key, value, landed)
+
+    def _called(self, on_delivery: OnDelivery | None, offset: int, error: LogError | None) -> None:
+        try:
+            if on_delivery is not None:
+                on_delivery(offset, error)
+        finally:
+            self._undelivered -= 1
+            while self._flushing and not self._undelivered:
+                self._host.hub.wake(self._flushing.pop())
+
+    def flush(self, timeout: float) -> int:
+        hub = self._host.hub
+        until = hub.now + timeout
+        while self._undelivered and hub.now < until:
+            if hub.current is not None:
+                self._flushing.append(hub.current)
+            hub.block(until - hub.now)
+        return self._undelivered
+
+
+class HostedConsumer(SimulatedConsumer):
+    """`poll` waits, as a real one does."""
+
+    def __init__(self, process: HostedProcess) -> None:
+        super().__init__(process)
+        self._host = process.host
+        self._cluster = process.cluster
+        self._thread: SimThread | None = None
+        self._wanted = False
+
+    def subscribe(
+        self,
+        group: str,
+        topics: Iterable[str],
+        on_assigned: Callable[[dict[TopicPartition, Committed | None]], Mapping[TopicPartition, int]],
+        on_revoked: Callable[[list[TopicPartition]], None],
+    ) -> None:
+        super().subscribe(group, topics, on_assigned, on_revoked)
+        assert self.member is not None
+        self.member.wake = self._stir
+
+    def poll(self, timeout: float, max_records: int = 500) -> list[Record]:
+        hub = self._host.hub
+        self._host.touch("poll")
+        until = hub.now + timeout
+        while True:
+            records = super().poll(0.0, max_records)
+            if records or self._wanted or hub.now >= until:
+                self._wanted = False
+                return records
+            if self._available():
+                hub.give_way()  # it is there, but has not come over the network yet
+                continue
+            self._thread = hub.current
+            self._cluster.polling.append(self)
+            hub.block(until - hub.now)
+            self._cluster.polling.remove(self)
+            self._thread = None
+
+    def _available(self) -> bool:
+        records = self._log.records
+        return any(at < len(records[p]) for p, at in self._positions.items() if p not in self._paused)
+
+    def landed(self, where: TopicPartition) -> None:
+        if where in self._positions and where not in self._paused:
+            self._stir()
+
+    def _stir(self) -> None:
+        if self._thread is not None:
+            self._host.hub.wake(self._thread)
+
+    def wake(self) -> None:
+        self._wanted = True
+        self._stir()
+
+    def crash(self) -> None:
+        super().crash()
+        if self in self._cluster.polling:
+            self._cluster.polling.remove(self)

@@ -1,0 +1,285 @@
+"""The scheduler of a simulated cluster: all threads of all processes take turns in one real thread, by a seed.
+
+Every simulated thread is a greenlet. It gives up its turn where it blocks (a lock, a queue, a poll, a sleep) and, now
+and then, where it touches the world (an append, a write to disk). Time passes only here. A process that crashes is
+never given a turn again; a paused one waits for its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import heapq
+import itertools
+from collections import Counter, deque
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import greenlet
+
+T0 = 1_700_000_000_000
+"""The wall clock at the beginning, in ms since the Unix epoch."""
+
+STEP_S = 0.002
+"""A turn takes up to so long."""
+
+Action = Callable[[], None]
+
+
+class Stuck(AssertionError):
+    """Nothing can happen any more, although somebody waits for something."""
+
+
+class Process:
+    """What dies at once: a set of threads with a clock. `skew_ms`: how far its wall clock is off."""
+
+    def __init__(self, hub: Hub, name: str) -> None:
+        self.hub = hub
+        self.name = name
+        self.alive = True
+        self.paused = False
+        self.skew_ms = 0
+        self.threads: list[SimThread] = []
+        self.doom: tuple[int, Action] | None = None
+        """What befalls it after so many more touches of the world."""
+        self._deliveries: deque[Action] = deque()
+        self._delivering: SimThread | None = None
+
+    def spawn(self, name: str, run: Action) -> SimThread:
+        thread = SimThread(self, f"{self.name}/{name}", run)
+        self.threads.append(thread)
+        self.hub.wake(thread)
+        return thread
+
+    def deliver(self, callback: Action) -> None:
+        """Run a callback of the log, in the thread that this process has for them."""
+        if not self.alive:
+            return
+        self._deliveries.append(callback)
+        if self._delivering is None or self._delivering.ended:
+            self._delivering = self.spawn("deliveries", self._deliver_forever)
+        else:
+            self.hub.wake(self._delivering)
+
+    def _deliver_forever(self) -> None:
+        while True:
+            while self._deliveries:
+                self._deliveries.popleft()()
+            self.hub.block()
+
+    def touch(self, what: str) -> None:
+        """This process is about to touch the world: what is planned for it may befall it here, before it does."""
+        hub = self.hub
+        if hub.current is None or hub.current.process is not self or not self.alive:
+            return
+        hub.note(what, self.name)
+        if self.doom is not None:
+            left, action = self.doom
+            self.doom = (left - 1, action) if left > 0 else None
+            if left <= 0:
+                action()
+                hub.give_way()
+                return
+        if hub.rng.random() < hub.preempt:
+            hub.give_way()
+
+
+class SimThread:
+    """One thread of a process."""
+
+    def __init__(self, process: Process, name: str, run: Action) -> None:
+        self.process = process
+        self.name = name
+        self.number = next(process.hub.numbers)
+        self.ended = False
+        self.ready = False
+        self.woken = False
+        self.wake_at: float | None = None
+        self.waiters: list[SimThread] = []
+        self.greenlet = greenlet.greenlet(self._run)
+        self._target = run
+
+    def _run(self) -> None:
+        hub = self.process.hub
+        try:
+            self._target()
+        except Exception as error:
+            if self.process.alive:
+                hub.errors.append(f"thread {self.name} ended by {type(error).__name__}: {error}")
+        finally:
+            self.ended = True
+            if self.process.alive:
+                for waiter in self.waiters:
+                    hub.wake(waiter)
+
+
+class Hub:
+    """Everything that happens, one thing at a time. `now`: seconds since the beginning.
+
+    preempt: how often a thread that touches the world lets others go first. errors: what no thread should have met.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.rng = Random(f"schedule-{seed}")
+        self.tokens = Random(f"tokens-{seed}")
+        self.now = 0.0
+        self.preempt = 0.1
+        self.current: SimThread | None = None
+        self.errors: list[str] = []
+        self.turns = 0
+        self.network_step: Callable[[], bool] = lambda: False
+        self.trace: list[str] | None = None
+        self.happened: Counter[str] = Counter()
+        self._digest = hashlib.blake2b(digest_size=16)
+        self._ready: list[SimThread] = []
+        self._sleeping: list[tuple[float, int, SimThread]] = []
+        self._planned: list[tuple[float, int, Action]] = []
+        self.numbers = itertools.count(1)
+        self._counter = itertools.count()
+        self._hub = greenlet.getcurrent()
+        self._graveyard: list[Any] = []
+
+    # ------------------------------------------------------------ the trace
+
+    def note(self, *what: object) -> None:
+        """A line of the trace, and of its hash."""
+        line = f"{self.now:.6f} " + " ".join(map(str, what))
+        self._digest.update(line.encode())
+        if self.trace is not None:
+            self.trace.append(line)
+
+    @property
+    def digest(self) -> str:
+        """A hash of everything that has happened."""
+        return self._digest.hexdigest()
+
+    # ------------------------------------------------------------ time
+
+    @property
+    def now_ms(self) -> int:
+        """The true wall clock; processes and brokers may be off."""
+        return T0 + int(self.now * 1000)
+
+    def at(self, when: float, action: Action) -> None:
+        """Do something at a time, outside of all processes."""
+        heapq.heappush(self._planned, (when, next(self._counter), action))
+
+    # ------------------------------------------------------------ for threads
+
+    def block(self, timeout: float | None = None) -> bool:
+        """Wait to be woken, for at most `timeout` s; return whether it was. For the running thread only."""
+        thread = self.current
+        if thread is None:
+            raise AssertionError("only a simulated thread can wait")
+        if not thread.process.alive:
+            raise greenlet.GreenletExit
+        thread.woken = False
+        if timeout is not None:
+            thread.wake_at = self.now + max(0.0, timeout)
+            heapq.heappush(self._sleeping, (thread.wake_at, next(self._counter), thread))
+        self._switch()
+        thread.wake_at = None
+        return thread.woken
+
+    def _switch(self) -> None:
+        """Others have their turns; whichever event loop this thread is in, they are not."""
+        running = asyncio._get_running_loop()
+        asyncio._set_running_loop(None)
+        self._hub.switch()
+        asyncio._set_running_loop(running)
+
+    def give_way(self) -> None:
+        """Let others go first. Does not return in a process that has crashed."""
+        thread = self.current
+        if thread is None:
+            return
+        if thread.process.alive:
+            self.wake(thread)
+        self._switch()
+
+    def wake(self, thread: SimThread) -> None:
+        """Let a thread that waits go on."""
+        thread.woken = True
+        if not thread.ready and not thread.ended and thread.process.alive:
+            thread.ready = True
+            self._ready.append(thread)
+
+    # ------------------------------------------------------------ turns
+
+    def step(self) -> None:
+        """One thing happens: a thread's turn, something in the network, or time passes."""
+        self.turns += 1
+        self.now += self.rng.random() * STEP_S
+        self._wake_sleepers()
+        ready = [t for t in self._ready if not t.process.paused]
+        choice = self.rng.random()
+        if choice < 0.45 and self.network_step():
+            return
+        if ready and choice < 0.995:
+            self._turn(self.rng.choice(ready))
+        elif not self.network_step() and not (ready and self._pass()):
+            self._jump()
+
+    def _pass(self) -> bool:
+        """Nobody gets anything done for a moment."""
+        self.now += self.rng.random() * 0.2
+        return True
+
+    def _turn(self, thread: SimThread) -> None:
+        self._ready.remove(thread)
+        thread.ready = False
+        self._digest.update(thread.name.encode())
+        self.current = thread
+        try:
+            thread.greenlet.switch()
+        finally:
+            self.current = None
+            asyncio._set_running_loop(None)
+
+    def _jump(self) -> None:
+        """Nothing can happen now: go to the next moment at which something can."""
+        while self._sleeping and not self._counts(self._sleeping[0]):
+            heapq.heappop(self._sleeping)
+        times = [entry[0] for entry in (self._sleeping[:1] + self._planned[:1])]  # type: ignore[operator]
+        if not times:
+            raise Stuck("nothing will ever happen again")
+        self.now = max(self.now, min(times))
+        self._wake_sleepers()
+
+    @staticmethod
+    def _counts(entry: tuple[float, int, SimThread]) -> bool:
+        at, _, thread = entry
+        return thread.wake_at == at and not thread.ready and not thread.ended and thread.process.alive
+
+    def _wake_sleepers(self) -> None:
+        while self._sleeping and self._sleeping[0][0] <= self.now:
+            entry = heapq.heappop(self._sleeping)
+            if self._counts(entry):
+                thread = entry[2]
+                self.wake(thread)
+                thread.woken = False
+        while self._planned and self._planned[0][0] <= self.now:
+            heapq.heappop(self._planned)[2]()
+
+    # ------------------------------------------------------------ the end of processes
+
+    def kill(self, process: Process) -> None:
+        """The process is gone. What it was made of stays until the end: nothing of it may run again."""
+        process.alive = False
+        process.doom = None
+        self._ready = [t for t in self._ready if t.process is not process]
+        self._graveyard.append(process)
+
+    def close(self) -> None:
+        """Give up everything; the greenlets end."""
+        self._ready.clear()
+        self._sleeping.clear()
+        self._planned.clear()
+        for process in self._graveyard:
+            for thread in process.threads:
+                while not thread.greenlet.dead and thread.greenlet:
+                    self.current = thread
+                    thread.greenlet.throw(greenlet.GreenletExit)
+        self.current = None
+        asyncio._set_running_loop(None)

@@ -1,0 +1,57 @@
+"""What the outside world saw: executions of activities, and what clients were told."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from odradek import activity
+
+
+class Execution(NamedTuple):
+    """The code of an activity has begun. `at`: seconds of true time."""
+
+    key: str
+    name: str
+    workflow_id: str
+    run_id: str
+    attempt: int
+    process: str
+    at: float
+
+
+class Acknowledged(NamedTuple):
+    """A request was answered with success. `token`: a text in the event that it makes; `by`: who asked, one by one."""
+
+    kind: str
+    workflow_id: str
+    token: str
+    by: str
+
+
+@dataclass
+class Journal:
+    executions: dict[str, list[Execution]] = field(default_factory=lambda: defaultdict(list))
+    acknowledged: list[Acknowledged] = field(default_factory=list)
+    results: dict[str, str] = field(default_factory=dict)
+    """What clients were told about the ends of workflows, by ID."""
+    wrong: list[str] = field(default_factory=list)
+    """What clients found to be wrong by themselves."""
+
+
+class _Now:
+    """The world that activities run in."""
+
+    journal = Journal()
+    where = staticmethod(lambda: ("", 0.0))
+
+
+def executed() -> activity.Info:
+    """Note that an activity runs, from its code."""
+    info = activity.info()
+    process, at = _Now.where()
+    _Now.journal.executions[info.idempotency_key].append(
+        Execution(info.idempotency_key, info.activity_type, info.workflow_id, info.run_id, info.attempt, process, at)
+    )
+    return info

@@ -1,0 +1,207 @@
+"""The machines of a simulated cluster: where engines, workers and clients run, crash, stop and run again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from odradek import Client, OdradekError, Worker
+from odradek_engine import Engine
+from odradek_engine.processor import Settings
+from odradek_engine.store import StoreError
+from odradek_log import LogError
+
+from .disk import Disk
+from .hosted_log import ClusterLog, HostedProcess
+from .hub import Hub, Process
+from .loop import SimLoop
+
+NAMESPACE = "test"
+SESSION_S = 6.0
+"""The group takes a member for dead that has not been heard of for so long."""
+
+RESTART_S = (0.2, 4.0)
+"""A supervisor starts a program again after so long."""
+
+
+class Machine:
+    """A place for one process at a time. `life` counts them."""
+
+    def __init__(self, hub: Hub, log: ClusterLog, name: str) -> None:
+        self.hub = hub
+        self.cluster_log = log
+        self.name = name
+        self.life = 0
+        self.stopping = False
+        self.begin()
+
+    def begin(self) -> None:
+        """A new process."""
+        self.life += 1
+        self.stopping = False
+        self.process = Process(self.hub, f"{self.name}.{self.life}")
+        self.log = HostedProcess(self.cluster_log, self.process)
+        self.hub.note("boot", self.process.name)
+        self.boot()
+
+    @property
+    def up(self) -> bool:
+        return self.process.alive
+
+    def boot(self) -> None:
+        raise NotImplementedError
+
+    def crash(self) -> None:
+        """The process is gone at once; its groups notice later, and a supervisor starts it again."""
+        if not self.up:
+            return
+        self.hub.note("crash", self.process.name)
+        self._gone()
+        log, delay = self.log, self.hub.rng.uniform(0.5, SESSION_S)
+        self.hub.at(self.hub.now + delay, log.expel)
+
+    def exited(self) -> None:
+        """The process has ended by itself."""
+        if self.up:
+            self.hub.note("exit", self.process.name)
+            self._gone()
+            self.log.expel()
+
+    def _gone(self) -> None:
+        self.hub.kill(self.process)
+        self.log.crash()
+        life = self.life
+
+        def again() -> None:
+            if self.life == life:
+                self.begin()
+
+        self.hub.at(self.hub.now + self.hub.rng.uniform(*RESTART_S), again)
+
+    def pause(self, seconds: float) -> None:
+        """The process stands still for a while; if that is long, its groups give its partitions to others."""
+        if not self.up or self.process.paused:
+            return
+        self.hub.note("pause", self.process.name)
+        process, log = self.process, self.log
+        process.paused = True
+        log.pause(True)
+        if seconds > SESSION_S:
+            self.hub.at(self.hub.now + SESSION_S, lambda: log.expel() if process.paused else None)
+
+        def resume() -> None:
+            self.hub.note("resume", process.name)
+            process.paused = False
+            if process.alive:
+                log.pause(False)
+
+        self.hub.at(self.hub.now + seconds, resume)
+
+    def cut_off(self, seconds: float) -> None:
+        """What it sends stays in the network for a while."""
+        if not self.up or self.log.stalled:
+            return
+        log, process = self.log, self.process
+        log.stall(True)
+        self.hub.at(self.hub.now + seconds, lambda: log.stall(False) if process.alive else None)
+
+    def stop(self) -> None:
+        """Asked to end in order."""
+
+
+class EngineMachine(Machine):
+    def __init__(self, hub: Hub, log: ClusterLog, name: str, partitions: int, settings: Settings) -> None:
+        self.disk = Disk(hub.rng)
+        self._partitions = partitions
+        self._settings = settings
+        super().__init__(hub, log, name)
+
+    def boot(self) -> None:
+        self.engine: Engine | None = None
+        self.process.spawn("main", self._main)
+
+    def _main(self) -> None:
+        engine = self.engine = Engine(
+            log=self.log,
+            namespace=NAMESPACE,
+            data_dir="disk",
+            partitions=self._partitions,
+            settings=self._settings,
+            open_storage=self.disk.opener(self.process),
+        )
+        engine.start()
+        failure = engine.wait_failed()
+        if failure is not None:
+            expected = isinstance(failure, StoreError) and self.disk.full
+            if not expected:
+                self.hub.errors.append(f"{self.process.name} failed: {type(failure).__name__}: {failure}")
+            self.exited()
+            self.hub.give_way()
+
+    def stop(self) -> None:
+        engine = self.engine
+        if self.stopping or engine is None or not self.up:
+            return
+        self.stopping = True
+
+        def end() -> None:
+            engine.stop()
+            self.exited()
+            self.hub.give_way()
+
+        self.process.spawn("stop", end)
+
+
+class AsyncMachine(Machine):
+    """A process whose main function is a coroutine."""
+
+    def __init__(self, hub: Hub, log: ClusterLog, name: str, main: Callable[[AsyncMachine], Awaitable[bool]]) -> None:
+        self._main = main
+        self.finished = False
+        super().__init__(hub, log, name)
+
+    def boot(self) -> None:
+        self.loop = SimLoop(self.process)
+        self.asked_to_stop = False
+        self.worker: Worker | None = None
+        self.loop.create_task(self._run())
+
+    async def _run(self) -> None:
+        try:
+            self.finished = await self._main(self)
+        except (OdradekError, LogError) as error:
+            self.hub.note("failed", self.process.name, error)
+            self.hub.happened[f"{self.name.rstrip('0123456789')} ended by {type(error).__name__}"] += 1
+        except Exception as error:
+            self.hub.errors.append(f"{self.process.name} failed: {type(error).__name__}: {error}")
+        if not self.finished:
+            self.exited()
+
+    def client(self) -> Client:
+        return Client(self.log, namespace=NAMESPACE, identity=self.name)
+
+    def stop(self) -> None:
+        worker = self.worker
+        if worker is not None and self.up and not self.stopping:
+            self.stopping = True
+            self.loop.call_soon(worker.shutdown)
+
+
+def worker_main(
+    queue: str, workflows: list[Any], activities: list[Any], **options: Any
+) -> Callable[[AsyncMachine], Coroutine[Any, Any, bool]]:
+    """What a worker process does: it runs until it is stopped."""
+
+    async def main(machine: AsyncMachine) -> bool:
+        async with machine.client() as client:
+            machine.worker = Worker(
+                client, task_queue=queue, workflows=workflows, activities=activities, identity=machine.name, **options
+            )
+            await machine.worker.run()
+        return False
+
+    return main
+
+
+__all__ = ["AsyncMachine", "EngineMachine", "Machine", "asyncio", "worker_main"]

@@ -1,0 +1,345 @@
+"""What production code takes for the machine: `threading`, `time`, `secrets`, queues; here they belong to the hub.
+
+`installed(hub)` puts them in place of the real ones in every module of Odradek, so that the production classes run as
+they are. Their only other ways out are the log and the disk, which are given to them.
+"""
+
+from __future__ import annotations
+
+import queue
+import secrets
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from random import Random
+from types import FunctionType, ModuleType
+from typing import Any
+
+from .hub import Hub, SimThread
+
+PACKAGES = ("odradek", "odradek_engine", "odradek_log", "odradek_schemas")
+
+
+class Lock:
+    """`threading.Lock`."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._owner: Any = None
+        self._depth = 0
+        self._waiters: deque[SimThread] = deque()
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        me = self._hub.current or "outside"
+        if self._owner is None or self._takes_again(me):
+            self._owner = me
+            self._depth += 1
+            return True
+        if not blocking:
+            return False
+        if not isinstance(me, SimThread):
+            raise AssertionError("a lock is held by a thread, and wanted by what cannot wait for it")
+        until = None if timeout < 0 else self._hub.now + timeout
+        while self._owner is not None:
+            if until is not None and self._hub.now >= until:
+                return False
+            self._waiters.append(me)
+            self._hub.block(None if until is None else until - self._hub.now)
+            if me in self._waiters:
+                self._waiters.remove(me)
+        self._owner, self._depth = me, 1
+        return True
+
+    def _takes_again(self, me: Any) -> bool:
+        return False
+
+    def release(self) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            self._owner = None
+            if self._waiters:
+                self._hub.wake(self._waiters[0])
+
+    def locked(self) -> bool:
+        return self._owner is not None
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class RLock(Lock):
+    """`threading.RLock`."""
+
+    def _takes_again(self, me: Any) -> bool:
+        return self._owner is me
+
+
+class Condition:
+    """`threading.Condition`."""
+
+    def __init__(self, hub: Hub, lock: Lock | None = None) -> None:
+        self._hub = hub
+        self._lock = lock or RLock(hub)
+        self._waiters: deque[SimThread] = deque()
+        self.acquire = self._lock.acquire
+        self.release = self._lock.release
+
+    def __enter__(self) -> bool:
+        return self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        me = self._hub.current
+        assert me is not None
+        self._waiters.append(me)
+        depth, self._lock._depth = self._lock._depth, 1
+        self._lock.release()
+        try:
+            notified = self._hub.block(timeout)
+        finally:
+            if me in self._waiters:
+                self._waiters.remove(me)
+        self._lock.acquire()
+        self._lock._depth = depth
+        return notified
+
+    def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
+        until = None if timeout is None else self._hub.now + timeout
+        while not (result := predicate()):
+            left = None if until is None else until - self._hub.now
+            if left is not None and left <= 0:
+                return result
+            self.wait(left)
+        return result
+
+    def notify(self, n: int = 1) -> None:
+        for _ in range(min(n, len(self._waiters))):
+            self._hub.wake(self._waiters.popleft())
+
+    def notify_all(self) -> None:
+        self.notify(len(self._waiters))
+
+
+class Event:
+    """`threading.Event`."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._set = False
+        self._condition = Condition(hub)
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def set(self) -> None:
+        with self._condition:
+            self._set = True
+            self._condition.notify_all()
+
+    def clear(self) -> None:
+        self._set = False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        with self._condition:
+            self._condition.wait_for(lambda: self._set, timeout)
+        return self._set
+
+
+class SimpleQueue:
+    """`queue.SimpleQueue`."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._items: deque[Any] = deque()
+        self._hub = hub
+        self._waiters: deque[SimThread] = deque()
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        self._items.append(item)
+        if self._waiters:
+            self._hub.wake(self._waiters.popleft())
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        until = None if timeout is None else self._hub.now + timeout
+        while not self._items:
+            left = None if until is None else until - self._hub.now
+            if not block or (left is not None and left <= 0):
+                raise queue.Empty
+            me = self._hub.current
+            assert me is not None
+            self._waiters.append(me)
+            self._hub.block(left)
+            if me in self._waiters:
+                self._waiters.remove(me)
+        return self._items.popleft()
+
+    def qsize(self) -> int:
+        return len(self._items)
+
+    def empty(self) -> bool:
+        return not self._items
+
+
+class Thread:
+    """`threading.Thread`, of the process that makes it."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        target: Callable[..., None],
+        name: str = "thread",
+        args: tuple[Any, ...] = (),
+        daemon: bool = True,
+    ) -> None:
+        self.name = name
+        self._hub = hub
+        self._run = lambda: target(*args)
+        self.sim: SimThread | None = None
+
+    def start(self) -> None:
+        current = self._hub.current
+        assert current is not None, "a thread begins another"
+        self.sim = current.process.spawn(self.name, self._run)
+
+    def is_alive(self) -> bool:
+        return self.sim is not None and not self.sim.ended
+
+    def join(self, timeout: float | None = None) -> None:
+        until = None if timeout is None else self._hub.now + timeout
+        while self.sim is not None and not self.sim.ended:
+            left = None if until is None else until - self._hub.now
+            if left is not None and left <= 0:
+                return
+            if self._hub.current is not None:
+                self.sim.waiters.append(self._hub.current)
+            self._hub.block(left)
+
+
+class _Threading:
+    """The module `threading`."""
+
+    local = threading.local
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def Lock(self) -> Lock:
+        return Lock(self._hub)
+
+    def RLock(self) -> RLock:
+        return RLock(self._hub)
+
+    def Condition(self, lock: Lock | None = None) -> Condition:
+        return Condition(self._hub, lock)
+
+    def Event(self) -> Event:
+        return Event(self._hub)
+
+    def Thread(self, target: Callable[..., None], **options: Any) -> Thread:
+        return Thread(self._hub, target, **options)
+
+    def get_ident(self) -> int:
+        return self._hub.current.number if self._hub.current is not None else 0
+
+    def current_thread(self) -> Any:
+        return self._hub.current
+
+
+class _Time:
+    """The module `time`: each process has a wall clock, which may be off."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def monotonic(self) -> float:
+        return self._hub.now
+
+    perf_counter = monotonic
+
+    def time_ns(self) -> int:
+        current = self._hub.current
+        skew = current.process.skew_ms if current is not None else 0
+        return (self._hub.now_ms + skew) * 1_000_000
+
+    def time(self) -> float:
+        return self.time_ns() / 1e9
+
+    def sleep(self, seconds: float) -> None:
+        until = self._hub.now + seconds
+        while self._hub.now < until:
+            self._hub.block(until - self._hub.now)
+
+
+class _Secrets:
+    """The module `secrets`."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def token_hex(self, size: int = 32) -> str:
+        return f"{self._hub.tokens.getrandbits(8 * size):0{2 * size}x}"
+
+    def token_bytes(self, size: int = 32) -> bytes:
+        return self._hub.tokens.randbytes(size)
+
+    def SystemRandom(self) -> Random:
+        return Random(self._hub.tokens.getrandbits(64))
+
+
+def modules() -> list[ModuleType]:
+    """The modules of Odradek that are loaded."""
+    return [m for name, m in sorted(sys.modules.items()) if name.partition(".")[0] in PACKAGES]
+
+
+@contextmanager
+def installed(hub: Hub) -> Iterator[None]:
+    """Odradek's modules see the hub where they look for the machine."""
+    clock = _Time(hub)
+    replaced: list[tuple[Any, Any]] = [
+        (threading, _Threading(hub)),
+        (time, clock),
+        (secrets, _Secrets(hub)),
+        (time.monotonic, clock.monotonic),
+        (queue.SimpleQueue, lambda: SimpleQueue(hub)),
+    ]
+    undo: list[Callable[[], None]] = []
+    try:
+        for module in modules():
+            _replace_in(module, replaced, undo)
+        yield
+    finally:
+        for action in reversed(undo):
+            action()
+
+
+def _replace_in(module: ModuleType, replaced: list[tuple[Any, Any]], undo: list[Callable[[], None]]) -> None:
+    for name, value in list(vars(module).items()):
+        for real, simulated in replaced:
+            if value is real:
+                setattr(module, name, simulated)
+                undo.append(lambda m=module, n=name, v=value: setattr(m, n, v))
+        if isinstance(value, type) and value.__module__ == module.__name__:
+            for function in vars(value).values():
+                if isinstance(function, FunctionType):
+                    _replace_defaults(function, replaced, undo)
+
+
+def _replace_defaults(function: FunctionType, replaced: list[tuple[Any, Any]], undo: list[Callable[[], None]]) -> None:
+    """Default arguments such as `clock=time.monotonic`."""
+    before, keywords = function.__defaults__, function.__kwdefaults__
+
+    def other(value: Any) -> Any:
+        return next((simulated for real, simulated in replaced if value is real), value)
+
+    if any(other(v) is not v for v in before or ()):
+        function.__defaults__ = tuple(other(v) for v in before or ())
+        undo.append(lambda: setattr(function, "__defaults__", before))
+    if any(other(v) is not v for v in (keywords or {}).values()):
+        function.__kwdefaults__ = {k: other(v) for k, v in (keywords or {}).items()}
+        undo.append(lambda: setattr(function, "__kwdefaults__", keywords))

@@ -1,0 +1,207 @@
+"""A whole cluster in one process and one thread, from a seed: engines, workers, clients, a log, and their faults."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from random import Random
+
+from odradek_engine.engine import ensure_topics
+from odradek_engine.fold import keys
+from odradek_engine.processor import Settings
+from odradek_log import TopicPartition
+from odradek_schemas import Topics
+
+from examples import food_order
+
+from . import journal as journals
+from . import programs
+from .auditors import Auditors
+from .faults import Fault, plan, strike
+from .hosted_log import ClusterLog
+from .hub import Hub
+from .journal import Journal
+from .machines import NAMESPACE, AsyncMachine, EngineMachine, Machine, worker_main
+from .stdlib import installed
+
+PARTITIONS = 4
+FAULTY_S = 40.0
+"""Faults strike in the first so many seconds."""
+
+PATIENCE_S = 900.0
+"""After the last fault, everything has ended within so many seconds, or never will."""
+
+LOOK_EVERY = 1_500
+"""Turns between two looks of the auditors."""
+
+
+@dataclass
+class Outcome:
+    """How a run ended. `wrong`: what the auditors found. `plan`: the faults that it was given."""
+
+    seed: int
+    wrong: list[str]
+    digest: str
+    seconds: float
+    turns: int
+    plan: list[Fault]
+    happened: Counter[str]
+    records: int = 0
+    workflows: int = 0
+    trace: list[str] = field(default_factory=list)
+
+
+class World:
+    def __init__(self, seed: int, *, without: Sequence[int] = (), trace: bool = False) -> None:
+        self.seed = seed
+        self.rng = Random(f"plan-{seed}")
+        self.hub = Hub(seed)
+        self.hub.trace = [] if trace else None
+        self.log = ClusterLog(self.hub, seed)
+        self.topics = Topics(NAMESPACE)
+        self.journal = Journal()
+        names = ["engine1", "engine2", "worker1", "worker2", "client1"]
+        everything = plan(self.rng, FAULTY_S, names)
+        self.plan = [fault for number, fault in enumerate(everything) if number not in without]
+        self.orders = [self.rng.choice((0, 0, 0, 1, 2, 3)) for _ in range(self.rng.randint(2, 12))]
+        self._done = 0
+        self._started: set[int] = set()
+
+    # ------------------------------------------------------------ the run
+
+    def run(self) -> Outcome:
+        """Faults for a while, then none until everything has ended."""
+        with installed(self.hub), _errors_into(self.hub), _quiet_gc():
+            journals._Now.journal = self.journal
+            journals._Now.where = self._where  # type: ignore[method-assign, assignment]
+            try:
+                self._begin()
+                self._turn_until(lambda: self.clients_done, FAULTY_S + PATIENCE_S)
+                if not self.auditors.wrong:
+                    self._turn_until(self._settled, self.hub.now + 60)
+                    self.auditors.close(self.engines)
+                return self._outcome()
+            finally:
+                self.hub.close()
+
+    def _begin(self) -> None:
+        ensure_topics(self.log, self.topics, PARTITIONS)
+        self.auditors = Auditors(self.log, self.topics, PARTITIONS, self.journal)
+        settings = Settings(reissue_after=60.0)
+        self.engines = [EngineMachine(self.hub, self.log, f"engine{n}", PARTITIONS, settings) for n in (1, 2)]
+        main = worker_main(programs.QUEUE, [food_order.Order], programs.ORDER_ACTIVITIES)
+        self.workers = [AsyncMachine(self.hub, self.log, f"worker{n}", main) for n in (1, 2)]
+        self.clients = [AsyncMachine(self.hub, self.log, "client1", self._customers)]
+        self.machines: dict[str, Machine] = {m.name: m for m in (*self.engines, *self.workers, *self.clients)}
+        for fault in self.plan:
+            self.hub.at(fault.at, lambda f=fault: strike(self, f))  # type: ignore[misc]
+
+    async def _customers(self, machine: AsyncMachine) -> bool:
+        """What the client's process does: all orders that have not ended, side by side."""
+        async with machine.client() as client, asyncio.TaskGroup() as group:
+            for number, kind in enumerate(self.orders):
+                if f"order-{number}" not in self.journal.results:
+                    group.create_task(programs.order(client, self.journal, number, kind))
+        return True
+
+    @property
+    def clients_done(self) -> bool:
+        return all(client.finished for client in self.clients)
+
+    def _turn_until(self, done: object, until: float) -> None:
+        while not done():  # type: ignore[operator]
+            self.hub.step()
+            if self.hub.turns % LOOK_EVERY == 0:
+                self.auditors.look(self.engines)
+            if self.hub.errors or self.auditors.wrong:
+                self.auditors.wrong += self.hub.errors
+                return
+            if self.hub.now > until:
+                self.auditors.wrong.append(f"no end within {until:.0f} s of simulated time: {self._what_is_open()}")
+                return
+
+    def _settled(self) -> bool:
+        """All partitions are led, and have folded and emitted all there is."""
+        if self.hub.turns % 50:
+            return False
+        led = {}
+        for machine in self.engines:
+            if machine.up and machine.engine is not None:
+                led.update({n: p for n, p in machine.engine._processors.items() if p.leadership.leading})
+        if sorted(led) != list(range(PARTITIONS)):
+            return False
+        for partition, processor in led.items():
+            end = len(self.log.records[TopicPartition(self.topics.events, partition)])
+            if processor.state.partition.position < end or next(processor.state.scan(keys.OUTBOX), None) is not None:
+                return False
+        return True
+
+    def _what_is_open(self) -> str:
+        missing = [f"order-{n}" for n in range(len(self.orders)) if f"order-{n}" not in self.journal.results]
+        return ", ".join(missing) or "a partition does not come to rest"
+
+    def _where(self) -> tuple[str, float]:
+        current = self.hub.current
+        return (current.process.name if current is not None else "?", self.hub.now)
+
+    def _outcome(self) -> Outcome:
+        return Outcome(
+            self.seed,
+            self.auditors.wrong,
+            self.hub.digest,
+            self.hub.now,
+            self.hub.turns,
+            self.plan,
+            self.hub.happened,
+            records=sum(len(records) for records in self.log.records.values()),
+            workflows=len({run.workflow_id for run in self.auditors.runs}),
+            trace=self.hub.trace or [],
+        )
+
+
+@contextmanager
+def _errors_into(hub: Hub) -> Iterator[None]:
+    """What production code logs with a traceback is a bug; warnings about faults made on purpose are not looked at."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            current = hub.current
+            if record.exc_info and current is not None and current.process.alive:
+                hub.errors.append(f"{current.name} logged: {record.getMessage()}: {record.exc_info[1]!r}")
+
+    handler = Handler(level=logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("odradek", "odradek_engine", "odradek_log")]
+    before = [(one.level, one.propagate) for one in loggers]
+    for one in loggers:
+        one.addHandler(handler)
+        one.setLevel(logging.ERROR)
+        one.propagate = False
+    try:
+        yield
+    finally:
+        for one, (level, propagate) in zip(loggers, before, strict=True):
+            one.removeHandler(handler)
+            one.setLevel(level)
+            one.propagate = propagate
+
+
+@contextmanager
+def _quiet_gc() -> Iterator[None]:
+    """Finalizers run at times that no seed knows: not during the run."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+        gc.collect()
+
+
+def simulate(seed: int, *, without: Sequence[int] = (), trace: bool = False) -> Outcome:
+    return World(seed, without=without, trace=trace).run()
