@@ -50,6 +50,10 @@ class CardDeclined(ApplicationError, non_retryable=True):
     """Raised in an activity, caught as itself in the workflow."""
 
 
+class UnknownProduct(ApplicationError, non_retryable=True):
+    """The shop has no such product."""
+
+
 def record(step: str) -> None:
     """Show a step, and append a line to the file that ODRADEK_EXAMPLE_JOURNAL names: activity, workflow, idempotency
     key, attempt. An activity may run again after a crash, but with the same key: a service that knows the key
@@ -67,6 +71,8 @@ def record(step: str) -> None:
     retry_policy=RetryPolicy(initial_interval=1, backoff_coefficient=2, maximum_interval=60, maximum_attempts=5),
 )
 async def charge(product: Product) -> str:
+    if product != PRODUCTS.get(product.id):
+        raise UnknownProduct(f"there is no {product.name} for {product.cents / 100:.2f}")
     if product.cents > CARD_LIMIT_CENTS:
         record(f"card declined: {product.cents / 100:.2f} for {product.name} is above its limit")
         raise CardDeclined(f"{product.cents / 100:.2f} is above the card's limit")
@@ -93,9 +99,17 @@ class Order:
     async def run(self, product: Product, pace: Pace = IN_EARNEST) -> str:
         try:
             charge_id = await charge(product)  # calling an activity is the durable step
+        except UnknownProduct as unknown:
+            self.state = "refused"
+            await notify(f"We cannot take your order: {unknown.message}")
+            raise
         except CardDeclined as declined:
             self.state = "declined"
             await notify(f"Your card was declined: {declined.message}")
+            raise
+        except Exception:  # five attempts failed: the bank cannot be reached
+            self.state = "not charged"
+            await notify("We could not charge your card. Please order again later.")
             raise
         self.state = "paid"
         for step in ("picked up", "delivered"):
@@ -142,7 +156,7 @@ async def courier(order: WorkflowHandle[Order, str]) -> None:
 async def main(order_id: str) -> None:
     # Opening the folder starts the engine. An order that the last run of this program left open goes on.
     async with (
-        Client("file:./odradek-data") as client,
+        Client(os.environ.get("ODRADEK_ADDRESS", "file:./odradek-data")) as client,
         Worker(client, task_queue="orders", workflows=[Order], activities=[charge, refund, notify]),
     ):
         order = await client.start(

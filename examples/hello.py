@@ -9,6 +9,7 @@ Or leave the process running, and start workflows from another terminal:
 """
 
 import asyncio
+import os
 import sys
 
 from odradek import Client, Worker, activity, workflow
@@ -27,7 +28,7 @@ async def greet(name: str) -> str:
 async def main(name: str) -> None:
     # Opening the folder starts the engine. A workflow that the last run of this program left open goes on.
     async with (
-        Client("file:./odradek-data") as client,
+        Client(os.environ.get("ODRADEK_ADDRESS", "file:./odradek-data")) as client,
         Worker(client, task_queue="hello", workflows=[greet], activities=[compose]),
     ):
         greeting = await client.execute(

@@ -81,6 +81,7 @@ def test_food_order_with_the_command_line(tmp_path: Path) -> None:
     [
         (POKE, '{"step_timeout": 0.2}', "NotDelivered", "refunded", ["charge", "refund"]),
         ('{"id": 3, "name": "Caviar", "cents": 99900}', "{}", "CardDeclined", "declined", ["charge", "notify"]),
+        ('{"id": 9, "name": "Unicorn", "cents": 1}', "{}", "UnknownProduct", "refused", ["notify"]),
     ],
 )
 def test_food_order_that_fails(

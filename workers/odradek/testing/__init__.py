@@ -1,9 +1,9 @@
 """Tools for testing workflows: the real engine in this process, on a clock that skips what nobody waits for."""
 
-from ._environment import Environment
+from ._environment import Environment, NewEnvironment
 from ._replaying import replay
 
-__all__ = ["Environment", "replay"]
+__all__ = ["Environment", "NewEnvironment", "replay"]
 
 
 def __dir__() -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from odradek_engine import Engine
 from odradek_log.memory import MemoryLog
@@ -126,3 +126,16 @@ class Environment:
         for queue in new:
             asyncio.run_coroutine_threadsafe(self._serve(queue), self._loop).result()
         return bool(new)
+
+
+class NewEnvironment(Protocol):
+    """What the pytest fixture `new_odradek_env` gives: makes an Environment that is open until the test ends."""
+
+    async def __call__(
+        self,
+        *,
+        workflows: Sequence[TakesMany[Any, Any]],
+        activities: Sequence[Activity[..., Any]] | Mapping[Activity[..., Any], Callable[..., Any]] = (),
+        start_time: datetime | None = None,
+        data_converter: DataConverter | None = None,
+    ) -> Environment: ...
