@@ -104,7 +104,8 @@ class ContinueAsNewWorkflow(Record, frozen=True, tag="odradek.command.ContinueAs
     initiator: workflow (the code asks), cron (a run that does not know its time yet begins again at it: then only
     `begin_ms` counts). Empty names, -1 as a timeout, no retry policy, `keep_memo` and `keep_search_attributes` mean:
     as of this run. `begin_ms`: when the next run gets its first task; 0: at once.
-    `kept` signals come before those that are unread.
+    `kept` signals come before those that are unread. `versioning`: auto_upgrade, the next run begins on the current
+    build; empty: so does that of a run that is not pinned, or goes to another queue, and others stay on their build.
     """
 
     workflow_type: str = ""
@@ -121,6 +122,7 @@ class ContinueAsNewWorkflow(Record, frozen=True, tag="odradek.command.ContinueAs
     initiator: str = "workflow"
     begin_ms: int = 0
     kept: list[KeptSignal] = []
+    versioning: str = ""
 
 
 class UpsertSearchAttributes(Record, frozen=True, tag="odradek.command.UpsertSearchAttributes", tag_field="-type"):

@@ -27,6 +27,7 @@ class WorkflowStarted(Record, frozen=True, tag="odradek.history.WorkflowStarted"
     `start_delay_ms`: how long the first task waits. `cron_pending`: the run does not know its time yet; it begins
     again at it. `last_result` and `last_failure`: of the runs before, for cron and retries.
     `seed`: what the code's random numbers are made of, where that is not the run ID: in a run that a reset began.
+    `build_id`: the run is pinned to this build from its beginning.
     """
 
     workflow_type: str
@@ -52,6 +53,7 @@ class WorkflowStarted(Record, frozen=True, tag="odradek.history.WorkflowStarted"
     last_failure: Failure | None = None
     seed: str = ""
     parent: Caller | None = None
+    build_id: str = ""
 
 
 class SignalReceived(Record, frozen=True, tag="odradek.history.SignalReceived", tag_field="-type"):
@@ -219,6 +221,7 @@ class WorkflowReset(Record, frozen=True, tag="odradek.history.WorkflowReset", ta
     reapply: str = "signals"
     request_id: str = ""
     identity: str = ""
+    build_id: str = ""
 
 
 class WorkflowPaused(Record, frozen=True, tag="odradek.history.WorkflowPaused", tag_field="-type"):

@@ -18,6 +18,7 @@ class StartWorkflow(Record, frozen=True):
     id_reuse_policy (the last run is closed): allow, allow_if_failed, reject.
     `cron_schedule`: runs follow each other at these times; the first one begins after `start_delay_ms`, or at its time.
     `parent`: the command of the workflow whose child this is; only engines set it.
+    `build_id`: the run begins pinned to this build; empty: on the current one.
     """
 
     workflow_id: str
@@ -42,6 +43,7 @@ class StartWorkflow(Record, frozen=True):
     update: str = ""
     update_input: list[Payload] = []
     update_wait_for: str = "completed"
+    build_id: str = ""
 
 
 class SignalWorkflow(Record, frozen=True):
@@ -99,6 +101,7 @@ class ResetWorkflow(Record, frozen=True):
 
     Kept is what lies before the last WorkflowTaskCompleted at or before `event_id`; where there is none, only event 1.
     `run_id` empty: the newest run, also a closed one. reapply (what came after): signals, none.
+    `build_id`: the new run goes on pinned to this build; empty: on the current one, wherever the old one was.
     """
 
     workflow_id: str
@@ -108,6 +111,7 @@ class ResetWorkflow(Record, frozen=True):
     reapply: str = "signals"
     request: Request | None = None
     identity: str = ""
+    build_id: str = ""
 
 
 class PauseWorkflow(Record, frozen=True):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from odradek_engine import answers
 from odradek_engine.clock import SystemClock
 from odradek_engine.sessions import Sessions
-from odradek_schemas import Topics, ephemeral, history, records, tasks
+from odradek_schemas import Topics, commands, decode, ephemeral, history, records, tasks
+from odradek_schemas.common import Failure, RetryPolicy
 
 from .harness import DONE, T0, TOPICS, Partition, act, of_kind, outcomes, reasons, request
 
@@ -185,3 +187,100 @@ def test_no_two_builds_share_a_topic() -> None:
     names = [topics.workflow_tasks(*pair) for pair in pairs]
     assert len(set(names)) == len(names)
     assert max(map(len, names)) <= 249, "Kafka's limit"
+
+
+def test_r1_a_reset_goes_on_on_the_current_build_unless_told_otherwise(p: Partition) -> None:
+    """Breaks when a run that is reset after a bug fix is bound to the code that has the bug."""
+    set_current(p, "v1")
+    p.start()
+    p.advance(act(1), **PINNED)
+    p.signal()
+    p.advance(act(2), **PINNED)
+    set_current(p, "v2")
+    p.append(records.ResetWorkflow(workflow_id="w", event_id=p.run().last_event_id))
+    assert (p.run().build_id, p.run().versioning) == ("", "")
+    assert workflow_tasks(p)[-1] == "workflow-builds.6.orders.v2"
+    assert sent_to(p, tasks.ActivityTask)[-1] == "activity-builds.6.orders.v2", "what was open at the cut moves too"
+    assert needed(p) == {"v2": ["w"]}
+    p.append(records.ResetWorkflow(workflow_id="w", event_id=4, build_id="v1"))
+    assert workflow_tasks(p)[-1] == "workflow-builds.6.orders.v1"
+    assert needed(p) == {"v1": ["w"], "v2": []}
+    folded = p.append(records.ResetWorkflow(workflow_id="w", event_id=4, build_id="v/1", request=request("r")))
+    assert outcomes(folded) == ["invalid"]
+
+
+def child_start(p: Partition) -> records.StartWorkflow:
+    found = [decode(body.value) for body in p.made(records.ForwardedRecord)]
+    return [record for record in found if isinstance(record, records.StartWorkflow)][-1]
+
+
+def test_children_of_a_pinned_run_begin_on_its_build_on_its_own_queue(p: Partition) -> None:
+    """Breaks when parent and child are of different code, which need not know each other's arguments."""
+    set_current(p, "v1")
+    p.start()
+    set_current(p, "v2")
+    child = commands.StartChildWorkflow(seq=1, workflow_id="c", workflow_type="Child")
+    p.advance(child, **PINNED)
+    assert child_start(p).build_id == "v1"
+    p.advance(msgspec.structs.replace(child, seq=2, workflow_id="d", task_queue="push"), **PINNED)
+    assert child_start(p).build_id == "", "another queue has builds of its own"
+    p.signal()
+    p.advance(msgspec.structs.replace(child, seq=3, workflow_id="e"), **MOVING)
+    assert child_start(p).build_id == ""
+
+
+def test_a_run_may_begin_pinned(p: Partition) -> None:
+    """Breaks when it begins on the current build, or a build is needed only after its first task."""
+    set_current(p, "v1")
+    p.start("canary", build_id="v2")
+    assert workflow_tasks(p) == ["workflow-builds.6.orders.v2"]
+    set_current(p, "v3")
+    p.signal(workflow_id="canary")
+    assert needed(p) == {"v2": ["canary"], "v3": []}
+    folded = p.append(records.StartWorkflow(workflow_id="x", workflow_type="T", task_queue="orders", build_id="v\0"))
+    assert "build_id" in reasons(folded)[0]
+
+
+@pytest.mark.parametrize(
+    ("how", "command", "build"),
+    [
+        (PINNED, {}, "v1"),
+        (PINNED, {"versioning": "auto_upgrade"}, "v2"),
+        (MOVING, {}, "v2"),
+    ],
+)
+def test_w3_the_next_run_of_a_pinned_one_stays_on_its_build_unless_the_code_moves_it(
+    p: Partition, how: dict[str, str], command: dict[str, str], build: str
+) -> None:
+    """Breaks when old code's arguments go to new code unasked, or workflows without an end hold a build for ever."""
+    set_current(p, "v1")
+    p.start()
+    set_current(p, "v2")
+    p.advance(commands.ContinueAsNewWorkflow(**command), **how)  # type: ignore[arg-type]  # none is a list
+    assert workflow_tasks(p)[-1] == f"workflow-builds.6.orders.{build}"
+    assert needed(p) == {"v2": []} | {build: ["w"]}
+
+
+def test_w3_a_next_run_on_another_queue_and_a_cron_run_begin_on_the_current_build(p: Partition) -> None:
+    """Breaks when a build is taken along to a queue that does not have it."""
+    set_current(p, "v1")
+    p.start("a")
+    p.advance(commands.ContinueAsNewWorkflow(task_queue="push"), workflow_id="a", **PINNED)
+    assert workflow_tasks(p)[-1] == "workflow-tasks.push"
+    p.start("b", cron_schedule="* * * * *", start_delay_ms=1, build_id="v1")
+    set_current(p, "v2")
+    p.advance(commands.CompleteWorkflow(next_cron_ms=p.now + 1), workflow_id="b", **PINNED)
+    assert p.run("b").build_id == ""
+
+
+def test_a_run_that_is_tried_again_begins_as_it_began(p: Partition) -> None:
+    """Breaks when a failed run that began on the current build is tried again on the old one."""
+    set_current(p, "v1")
+    policy = RetryPolicy(initial_interval_ms=1)
+    failed = commands.FailWorkflow(failure=Failure(message="no", type="E", kind="application"))
+    p.start("a", retry_policy=policy)
+    p.start("b", retry_policy=policy, build_id="v1")
+    set_current(p, "v2")
+    for name in ("a", "b"):
+        p.advance(failed, workflow_id=name, **PINNED)
+    assert (p.run("a").build_id, p.run("b").build_id) == ("", "v1")

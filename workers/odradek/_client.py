@@ -218,6 +218,7 @@ class Client(Starting):
                 signal=signal_name,
                 signal_input=signal_payloads,
                 cron_schedule=options.get("cron_schedule") or "",
+                build_id=options.get("build_id") or "",
                 update=update_name,
                 update_input=update_payloads,
                 update_wait_for="accepted",

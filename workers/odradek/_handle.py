@@ -63,7 +63,9 @@ class Requests(Protocol):
 
     async def terminate(self, target: Target, reason: str) -> None: ...
 
-    async def reset(self, target: Target, event_id: int, reason: str, reapply: str) -> str: ...
+    async def reset(
+        self, target: Target, event_id: int, reason: str, reapply: str, build_id: str
+    ) -> str: ...
 
     async def pause(self, target: Target, reason: str) -> None: ...
 
@@ -316,16 +318,22 @@ class WorkflowHandle(_CanSignal[W_co], Generic[W_co, R_co]):
         await self._requests.terminate(self._target, reason)
 
     async def reset(
-        self, event_id: int, *, reason: str = "", reapply: Literal["signals", "none"] = "signals"
+        self,
+        event_id: int,
+        *,
+        reason: str = "",
+        reapply: Literal["signals", "none"] = "signals",
+        build_id: str | None = None,
     ) -> WorkflowHandle[W_co, R_co]:
         """Begin a new run from this one's history, open or closed, and return a handle of it.
 
         Undone is the last decision of the code at or before event `event_id` (its WorkflowTaskCompleted) and all that
         followed; the code decides anew from there. With 1 it begins from its input. The open run is terminated.
-        reapply: whether signals that came later are given to the new run too. Raises InvalidRequestError if there is
-        no such event.
+        reapply: whether signals that came later are given to the new run too. build_id: pin the new run to this build
+        of the workers; by default it goes to the current one, also if the old run was pinned to another. Raises
+        InvalidRequestError if there is no such event.
         """
-        run_id = await self._requests.reset(self._about_a_run(), event_id, reason, reapply)
+        run_id = await self._requests.reset(self._about_a_run(), event_id, reason, reapply, build_id or "")
         target = replace(self._target, run_id=None, result_run_id=run_id, barrier=-1, request_id=None)
         return type(self)(self._requests, target, self._result_type)
 

@@ -54,6 +54,7 @@ class InstanceContinuing:
                 keep_memo="memo" not in options,
                 search_attributes=_payloads(options.get("search_attributes") or {}, core.converter.plain),
                 keep_search_attributes="search_attributes" not in options,
+                versioning=options.get("versioning") or "",
             )
         )
 

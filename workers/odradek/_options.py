@@ -37,9 +37,11 @@ _POLICIES = {
 }
 START_OPTIONS = frozenset(
     {"id", "task_queue", "request_id", *_START_TIMEOUTS, *_POLICIES, "retry_policy", "memo", "search_attributes",
-     "cron_schedule"}
+     "cron_schedule", "build_id"}
 )
-CONTINUE_OPTIONS = frozenset({"task_queue", "run_timeout", "task_timeout", "retry_policy", "memo", "search_attributes"})
+CONTINUE_OPTIONS = frozenset(
+    {"task_queue", "run_timeout", "task_timeout", "retry_policy", "memo", "search_attributes", "versioning"}
+)
 _MAXIMUM_SECONDS = 1000 * 365 * 86_400.0
 
 
@@ -105,7 +107,7 @@ _CHILD_CHOICES = {
     "parent_close_policy": ("terminate", "abandon", "request_cancel"),
     "cancellation_type": ("wait", "try", "abandon"),
 }
-CHILD_OPTIONS = (START_OPTIONS | set(_CHILD_CHOICES)) - {"id_conflict_policy", "request_id", "start_delay"}
+CHILD_OPTIONS = (START_OPTIONS | set(_CHILD_CHOICES)) - {"id_conflict_policy", "request_id", "start_delay", "build_id"}
 
 
 def check_child_options(options: Mapping[str, Any], what: str) -> None:
@@ -130,9 +132,10 @@ def check_start_options(options: Mapping[str, Any], what: str) -> None:
             raise DefinitionError(f"{what}: {name} is one of {', '.join(allowed)}, not {options[name]!r}")
     _check_mappings(options, what)
     _check_cron(options, what)
-    request_id = options.get("request_id")
-    if request_id is not None and not (isinstance(request_id, str) and request_id):
-        raise DefinitionError(f"{what}: request_id is a string, not {request_id!r}")
+    for name in ("request_id", "build_id"):
+        value = options.get(name)
+        if value is not None and not (isinstance(value, str) and value):
+            raise DefinitionError(f"{what}: {name} is a string, not {value!r}")
 
 
 def check_continue_options(options: Mapping[str, Any], what: str) -> None:
@@ -140,6 +143,8 @@ def check_continue_options(options: Mapping[str, Any], what: str) -> None:
     if "execution_timeout" in options:
         raise DefinitionError(f"{what}: execution_timeout is of all runs together, and is given at the start")
     check_names(options, CONTINUE_OPTIONS, what)
+    if options.get("versioning", "auto_upgrade") != "auto_upgrade":
+        raise DefinitionError(f"{what}: versioning is auto_upgrade or left out, not {options['versioning']!r}")
     _check_timeouts(options, ("run_timeout", "task_timeout"), what)
     _check_common(options, what)
     _check_mappings(options, what)

@@ -270,7 +270,9 @@ class WorkflowRequests:
 
         await self._change(target, make)
 
-    async def reset(self, target: Target, event_id: int, reason: str, reapply: str) -> str:
+    async def reset(
+        self, target: Target, event_id: int, reason: str, reapply: str, build_id: str
+    ) -> str:
         """Begin a new run from the history; its run ID."""
 
         def make(request: Request) -> Record:
@@ -282,6 +284,7 @@ class WorkflowRequests:
                 reapply=reapply,
                 request=request,
                 identity=self.identity,
+                build_id=build_id,
             )
 
         return await self._change(target, make)

@@ -134,7 +134,11 @@ class CommonOptions(TypedDict, total=False):
 
 
 class StartOptions(CommonOptions, total=False):
-    """Options of `Client.start`. `id_conflict_policy` is for a run that is open, `id_reuse_policy` for a closed one."""
+    """Options of `Client.start`. `id_conflict_policy` is for a run that is open, `id_reuse_policy` for a closed one.
+
+    `build_id`: pin the workflow to this build of the workers from its beginning (default: it begins on the current
+    one).
+    """
 
     id: Required[str]
     id_conflict_policy: Literal["fail", "use_existing", "terminate_existing"]
@@ -142,6 +146,7 @@ class StartOptions(CommonOptions, total=False):
     request_id: str
     start_delay: Duration
     cron_schedule: str
+    build_id: str
 
 
 class SignalWithStartOptions(StartOptions, total=False):
@@ -173,4 +178,10 @@ class ChildOptions(CommonOptions, total=False):
 
 
 class ContinueOptions(CommonOptions, total=False):
-    pass
+    """Options of the next run; what is left out stays as it is.
+
+    `versioning`: auto_upgrade, the next run begins on the current build; by default one of a pinned run stays on its
+    build.
+    """
+
+    versioning: Literal["auto_upgrade"]

@@ -30,6 +30,7 @@ from odradek_schemas.records import (
 
 from . import keys
 from .callers import send
+from .deployments import inherited
 from .limits import check_choice, check_id, check_start
 from .rows import ChildRow, ExternalRow, RunRow
 from .step import Step
@@ -84,6 +85,7 @@ def initiate(step: Step, run: RunRow, command: StartChildWorkflow) -> None:
         memo=command.memo,
         search_attributes=command.search_attributes,
         parent=Caller(workflow_id=run.workflow_id, run_id=run.run_id, seq=command.seq),
+        build_id=inherited(run, queue),
     )
     try:
         check_start(start)

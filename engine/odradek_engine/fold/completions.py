@@ -11,7 +11,7 @@ from odradek_schemas.records import LocalResult, UpdatesRejected, WorkflowTaskCo
 
 from . import activities, cancelling, children, continuing, events
 from .closing import close
-from .deployments import check_build
+from .deployments import check_versioning
 from .limits import (
     check_activity,
     check_continue_as_new,
@@ -104,7 +104,7 @@ def _problem(step: Step, run: RunRow, record: WorkflowTaskCompleted) -> str:
     """Why a completion on the right base cannot be taken; empty if it can (rules E6, W1, W2)."""
     try:
         check_id("id", record.id)
-        check_build(record)
+        check_versioning(record)
     except ValueError as error:
         return str(error)
     if record.id == record.base:

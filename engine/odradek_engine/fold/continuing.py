@@ -16,6 +16,7 @@ from odradek_schemas.history import HistoryEvent, WorkflowStarted
 
 from . import keys, retry
 from .closing import close, end
+from .deployments import inherited
 from .outcomes import timed_out
 from .rows import RunRow
 from .step import Step
@@ -37,12 +38,13 @@ def continue_as_new(step: Step, run: RunRow, command: commands.ContinueAsNewWork
     started = _started(step, run)
     delay = max(0, command.begin_ms - step.now)
     if command.initiator == "cron":
-        following = replace(started, cron_pending=False, start_delay_ms=delay)
+        following = replace(started, cron_pending=False, start_delay_ms=delay, build_id="")
     else:
+        queue = command.task_queue or run.task_queue
         following = replace(
             started,
             workflow_type=command.workflow_type or run.workflow_type,
-            task_queue=command.task_queue or run.task_queue,
+            task_queue=queue,
             input=command.input,
             headers=command.headers,
             run_timeout_ms=started.run_timeout_ms if command.run_timeout_ms < 0 else command.run_timeout_ms,
@@ -54,6 +56,7 @@ def continue_as_new(step: Step, run: RunRow, command: commands.ContinueAsNewWork
             start_delay_ms=delay,
             cron_pending=False,
             last_failure=None,
+            build_id="" if command.versioning == "auto_upgrade" else inherited(run, queue),
         )
     following = replace(following, initiator=command.initiator)
     closing = history.WorkflowContinuedAsNew(
@@ -142,7 +145,9 @@ def _may_follow(step: Step, run: RunRow, delay_ms: int) -> bool:
 def _at_cron_time(step: Step, started: WorkflowStarted, begin_ms: int) -> WorkflowStarted:
     """The next run at `begin_ms`; 0: nobody knows when, so it asks first."""
     delay = max(0, begin_ms - step.now)
-    return replace(started, attempt=1, initiator="cron", start_delay_ms=delay, cron_pending=not begin_ms)
+    return replace(
+        started, attempt=1, initiator="cron", start_delay_ms=delay, cron_pending=not begin_ms, build_id=""
+    )
 
 
 def _started(step: Step, run: RunRow) -> WorkflowStarted:

@@ -6,11 +6,10 @@ current build of the queue with their next task: of its workers' code, or ("") t
 
 from __future__ import annotations
 
-from odradek_schemas import InvalidNameError, check_name
 from odradek_schemas.records import SetCurrentBuild, WorkflowTaskCompleted
 
 from . import events, keys
-from .limits import check_id, check_queue
+from .limits import check_build, check_id, check_queue
 from .rows import CurrentBuildRow, RequestRow, RunRow
 from .state import State
 from .step import KEEP_REQUEST_MS, Step
@@ -26,20 +25,18 @@ def build_of(state: State, run: RunRow | None, task_queue: str) -> str:
     return current.build_id if current is not None else ""
 
 
-def check_build(record: WorkflowTaskCompleted) -> None:
+def inherited(run: RunRow, task_queue: str) -> str:
+    """The build that a run which this one begins is pinned to from its beginning: on its own queue, the one that it is
+    pinned to itself, as the two know each other's arguments; else none, which is the current one."""
+    return run.build_id if run.versioning == "pinned" and run.task_queue == task_queue else ""
+
+
+def check_versioning(record: WorkflowTaskCompleted) -> None:
     """Raise ValueError for a completion whose build cannot be part of a topic's name (rule E6)."""
-    if record.build_id:
-        _check_name(record.build_id)
+    check_build(record.build_id)
     allowed = _VERSIONING if record.build_id else ("",)
     if record.versioning not in allowed:
         raise ValueError(f"versioning {record.versioning!r}: use one of {', '.join(_VERSIONING)}, with a build_id")
-
-
-def _check_name(build_id: str) -> None:
-    try:
-        check_name("build_id", build_id)
-    except InvalidNameError as error:
-        raise ValueError(str(error)) from error
 
 
 def decide_set_current(step: Step, record: SetCurrentBuild) -> None:
@@ -47,8 +44,7 @@ def decide_set_current(step: Step, record: SetCurrentBuild) -> None:
     request = record.request
     try:
         check_queue(record.task_queue)
-        if record.build_id:
-            _check_name(record.build_id)
+        check_build(record.build_id)
         if request is not None:
             check_id("request_id", request.request_id)
     except ValueError as error:

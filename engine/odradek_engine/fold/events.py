@@ -177,11 +177,13 @@ class TaskDelayed(Event, frozen=True):
 
 
 class RunForked(Event, frozen=True):
-    """A reset has given the run the history of another; it begins now, and its base is its own."""
+    """A reset has given the run the history of another; it begins now, its base is its own, and its code goes on on
+    this build, pinned to it, or on the current one."""
 
     workflow_id: str
     run_id: str
     time_ms: int
+    build_id: str = ""
 
 
 # ---------------------------------------------------------------- an update, outside of history

@@ -194,6 +194,8 @@ def _run_forked(state: State, e: events.RunForked) -> None:
         task_retry_ms=0,
         execution_deadline_ms=e.time_ms + execution - run.start_ms if execution else 0,
         run_deadline_ms=e.time_ms + whole - run.start_ms if whole else 0,
+        build_id=e.build_id,
+        versioning="pinned" if e.build_id else "",
         **NOT_PAUSED,
     )
 
@@ -245,6 +247,8 @@ def _started(state: State, e: events.Appended, started: history.WorkflowStarted)
         task_timeout_ms=started.task_timeout_ms,
         seed=started.seed,
         parent=started.parent,
+        build_id=started.build_id,
+        versioning="pinned" if started.build_id else "",
     )
     state.put(key, row)
 

@@ -37,6 +37,15 @@ def check_queue(value: str) -> None:
         raise ValueError(str(error)) from error
 
 
+def check_build(value: str) -> None:
+    """Raise ValueError unless `value` is empty, or can be part of a topic's name."""
+    try:
+        if value:
+            check_name("build_id", value)
+    except InvalidNameError as error:
+        raise ValueError(str(error)) from error
+
+
 def check_durations(record: object, *fields: str) -> None:
     """Raise ValueError for a field that is no duration in ms: 0 to 1,000 years."""
     for field in fields:
@@ -115,6 +124,7 @@ def check_continue_as_new(command: ContinueAsNewWorkflow) -> None:
     check_delays(command, "run_timeout_ms", "task_timeout_ms")
     check_retry_policy(command.retry_policy)
     check_search_attributes(command.search_attributes)
+    check_choice("versioning", command.versioning, ("", "auto_upgrade"))
     for kept in command.kept:
         check_id("signal", kept.signal)
 
@@ -124,6 +134,7 @@ def check_start(record: StartWorkflow) -> None:
     check_id("workflow_id", record.workflow_id)
     check_id("workflow_type", record.workflow_type)
     check_queue(record.task_queue)
+    check_build(record.build_id)
     if record.signal:
         check_id("signal", record.signal)
     check_choice("id_conflict_policy", record.id_conflict_policy, ("fail", "use_existing", "terminate_existing"))

@@ -27,7 +27,7 @@ from odradek_schemas.records import (
 from . import activities, callers, events, keys
 from .cancelling import end_cancelled
 from .closing import close
-from .limits import check_id, check_start
+from .limits import check_build, check_choice, check_id, check_start
 from .outcomes import Outcome, not_open
 from .pausing import change_activity, check_change, pause, unpause
 from .reset import REAPPLY, reset
@@ -137,8 +137,9 @@ def _problem(record: AnyRequest) -> str:
             parse_task_token(record.task_token)
         elif isinstance(record, ChangeActivity):
             check_change(record)
-        elif isinstance(record, ResetWorkflow) and record.reapply not in REAPPLY:
-            raise ValueError(f"reapply {record.reapply[:40]!r}: use one of {', '.join(REAPPLY)}")
+        elif isinstance(record, ResetWorkflow):
+            check_choice("reapply", record.reapply, REAPPLY)
+            check_build(record.build_id)
     except ValueError as error:
         return f"{type(record).__name__}: {error}"
     return ""
@@ -188,6 +189,7 @@ def _start(step: Step, record: StartWorkflow) -> Outcome:
             cron_schedule=record.cron_schedule,
             cron_pending=bool(record.cron_schedule) and not record.start_delay_ms,
             parent=record.parent,
+            build_id=record.build_id,
         ),
     )
     if record.signal:

@@ -48,6 +48,7 @@ def reset(step: Step, record: ResetWorkflow) -> Outcome:
         live_on = 0 if newest is not source else source.last_event_id if record.reapply == "signals" else kept
         close(step, newest, WorkflowTerminated(reason=_reason(record, run_id)), carried_through=live_on)
     _copy(step, source, run_id, kept)
+    step.apply(events.RunForked(record.workflow_id, run_id, step.now, record.build_id))
     step.append(
         record.workflow_id,
         run_id,
@@ -58,6 +59,7 @@ def reset(step: Step, record: ResetWorkflow) -> Outcome:
             reapply=record.reapply,
             request_id=record.request.request_id if record.request else "",
             identity=brief(record.identity),
+            build_id=record.build_id,
         ),
     )
     for signal in signals:
@@ -119,7 +121,6 @@ def _copy(step: Step, source: RunRow, run_id: str, kept: int) -> None:
                 source.workflow_id, run_id, number, event.time_ms, event.attributes, encoded, number in local
             )
         )
-    step.apply(events.RunForked(source.workflow_id, run_id, step.now))
 
 
 def _reopen(step: Step, workflow_id: str, run_id: str, first_run_id: str) -> None:
