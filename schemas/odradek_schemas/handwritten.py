@@ -27,6 +27,7 @@ from .records import (
     StartWorkflow,
     TerminateWorkflow,
     UnpauseWorkflow,
+    UpdateWorkflow,
 )
 
 MAX_SECONDS = 1000 * 365 * 86_400
@@ -174,9 +175,15 @@ def _start(fields: _Fields) -> Record:
         signal=fields.text("signal", ""),
         signal_input=fields.arguments("signal_args"),
         cron_schedule=fields.text("cron_schedule", ""),
+        update=fields.text("update", ""),
+        update_input=fields.arguments("update_args"),
     )
     if record.signal_input and not record.signal:
         raise ValueError("'signal_args' is for a 'signal', which is missing")
+    if record.update_input and not record.update:
+        raise ValueError("'update_args' is for an 'update', which is missing")
+    if record.update and record.request is None:
+        raise ValueError("'request_id' is missing: it is the ID of the 'update'")
     return record
 
 
@@ -188,6 +195,20 @@ def _signal(fields: _Fields) -> Record:
         input=fields.arguments("args"),
         request=_request(fields),
     )
+
+
+def _update(fields: _Fields) -> Record:
+    """Nobody gets an answer: history shows what became of it, and a refused one is in the dead letters."""
+    record = UpdateWorkflow(
+        workflow_id=fields.text("workflow_id"),
+        update=fields.text("update"),
+        run_id=fields.text("run_id", ""),
+        input=fields.arguments("args"),
+        request=_request(fields),
+    )
+    if record.request is None:
+        raise ValueError("'request_id' is missing: it is the ID of the update")
+    return record
 
 
 def _cancel(fields: _Fields) -> Record:
@@ -298,6 +319,7 @@ def _failure(fields: _Fields) -> Failure:
 _KINDS: dict[str, Callable[[_Fields], Record]] = {
     "StartWorkflow": _start,
     "SignalWorkflow": _signal,
+    "UpdateWorkflow": _update,
     "CancelWorkflow": _cancel,
     "TerminateWorkflow": _terminate,
     "ResetWorkflow": _reset,

@@ -55,6 +55,21 @@ class Counter:
     def add(self, number: int, times: int = 1) -> None:
         self.total += number * times
 
+    @workflow.update
+    async def add_and_wait(self, number: int, total: int = 0) -> int:
+        self.total += number
+        await workflow.wait_condition(lambda: self.total >= total)
+        return self.total
+
+    @add_and_wait.validator
+    def only_up(self, number: int, total: int = 0) -> None:
+        if number < 1:
+            raise ApplicationError(f"{number} is not above 0", type="NotUp")
+
+    @workflow.update
+    def break_update(self) -> None:
+        raise ApplicationError("it broke", type="Broken")
+
     @workflow.query
     def value(self, factor: int = 1) -> int:
         return self.total * factor

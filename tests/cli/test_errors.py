@@ -19,7 +19,7 @@ NOT_FOUND, UNAVAILABLE, USAGE, REFUSED = 3, 4, 2, 6
 @pytest.mark.parametrize(
     "command",
     [("result", "nobody"), ("describe", "nobody"), ("show", "nobody"), ("query", "nobody", "value"),
-     ("signal", "nobody", "add"), ("cancel", "nobody"), ("terminate", "nobody")],
+     ("signal", "nobody", "add"), ("update", "nobody", "add_and_wait"), ("cancel", "nobody"), ("terminate", "nobody")],
 )  # fmt: skip
 def test_an_unknown_workflow(server: str, command: tuple[str, ...]) -> None:
     done = odradek_here("workflow", *command, "--json", address=server)

@@ -77,6 +77,32 @@ def test_request_id_makes_a_repeated_signal_count_once(run: Run) -> None:
     assert run("query", "repeated", "value").json == 4
 
 
+def test_updates(run: Run) -> None:
+    run("start", "Counter", "--id", "updated", "--input", "100")
+    done = run("update", "updated", "add_and_wait", "--input", "2")
+    assert (done.code, done.json) == (0, 2), done.err
+    rejected = run("update", "updated", "add_and_wait", "--input", "0", "--json")
+    assert (rejected.code, rejected.error["code"]) == (6, "refused")
+    assert "NotUp: 0 is not above 0" in rejected.error["message"]
+    failed = run("update", "updated", "break_update")
+    assert (failed.code, "Broken: it broke" in failed.err) == (1, True)
+    wrong = run("update", "updated", "add_and_wait", "--wait", "perhaps")
+    assert (wrong.code, "accepted or completed" in wrong.err) == (2, True)
+
+
+def test_an_accepted_update_is_waited_for_by_its_request_id(run: Run) -> None:
+    run("start", "Counter", "--id", "update-wait", "--input", "100")
+    arguments = ("update-wait", "add_and_wait", "--input", "1", "--input", "5", "--request-id", "u-1")
+    accepted = run("update", *arguments, "--wait", "accepted", "--json")
+    assert (accepted.code, accepted.json["status"], accepted.json["update_id"]) == (0, "accepted", "u-1"), accepted.err
+    assert "--request-id u-1" in run("update", *arguments, "--wait", "accepted").out
+    late = run("update", *arguments, "--timeout", "0.3")
+    assert (late.code, "To go on waiting" in late.err and "--request-id u-1" in late.err) == (5, True)
+    run("signal", "update-wait", "add", "--input", "4")
+    assert run("update", "update-wait", "add_and_wait", "--request-id", "u-1").json == 5
+    assert run("query", "update-wait", "value").json == 5
+
+
 def test_id_policies(run: Run) -> None:
     first = run("start", "sleeper", "--id", "policies", "--json").json["run_id"]
     again = run("start", "sleeper", "--id", "policies", "--json")

@@ -16,6 +16,7 @@ from odradek import (
     Client,
     DataConverter,
     RetryPolicy,
+    UpdateRejectedError,
     Worker,
     WorkflowFailedError,
     ZlibCodec,
@@ -38,6 +39,9 @@ KINDS = (
     "local",
     "result",
     "final",
+    "update",
+    "updated",
+    "refusal",
 )
 QUEUE = "secrets"
 
@@ -75,6 +79,15 @@ class Keeper:
     def tell(self, what: str) -> None:
         self.told = what
 
+    @workflow.update
+    def change(self, what: str) -> str:
+        return self.secrets["updated"]
+
+    @change.validator
+    def check_change(self, what: str) -> None:
+        if what.startswith("fail"):
+            raise ApplicationError(self.secrets["refusal"])
+
     @workflow.query
     def ask(self, what: str) -> str:
         if what.startswith("fail"):
@@ -111,6 +124,9 @@ async def live_through(client: Client, secrets: dict[str, str]) -> None:
         assert await handle_.query(Keeper.ask, secrets["query"]) == secrets["answer"]
         with pytest.raises(Exception, match=secrets["local"]):
             await handle_.query(Keeper.ask, "fail" + secrets["query"])
+        assert await handle_.update(Keeper.change, secrets["update"]) == secrets["updated"]
+        with pytest.raises(UpdateRejectedError, match=secrets["refusal"]):
+            await handle_.update(Keeper.change, "fail")
         await handle_.signal(Keeper.tell, how + secrets["signal"])
         if how == "complete":
             assert await handle_.result() == secrets["final"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from odradek_engine.fold import updates
 from odradek_engine.fold.step import Source, Step
 from odradek_engine.fold.tasks import wake
-from odradek_schemas import commands, history, records, replies, tasks
-from odradek_schemas.common import Payload
+from odradek_schemas import commands, decode, history, records, replies, tasks
+from odradek_schemas.common import Payload, Request
 
 from .harness import DONE, T0, TOPICS, Folded, Partition, bodies, failure, of_kind, outcomes, payload, request
 
@@ -226,3 +227,32 @@ def test_an_update_that_is_too_large_or_has_no_request_is_refused(p: Partition) 
     assert outcomes(folded) == ["invalid"]
     assert [type(b) for b in bodies(update(p, request=None))] == [tasks.DeadLetter]
     assert p.run().pending_updates == 0
+
+
+def test_W3_an_update_that_nobody_waits_for_is_reported(p: Partition) -> None:
+    """Made by hand it has no client: acknowledged means taken, or found among the dead letters."""
+    for request_id in ("u1", "u2"):
+        update(p, request_id, request=Request(request_id=request_id))
+    first = p.advance(rejected_updates=[rejected()])
+    assert first
+    p.advance(DONE)
+    letters = p.made(tasks.DeadLetter)
+    assert [letter.reason for letter in letters] == [
+        "update 'rename': rejected: no",
+        "update 'rename': closed: workflow 'w' closed before it answered the update",
+    ]
+    asked = decode(letters[1].value)
+    assert asked == records.UpdateWorkflow(
+        workflow_id="w", update="rename", input=[payload("1")], request=Request(request_id="u2")
+    )
+    assert answers(p) == []
+
+
+def test_E6_what_a_rejection_holds_is_bounded_also_where_it_is_encrypted(p: Partition) -> None:
+    large = Payload(metadata={}, data=b"x" * 60_000)
+    for number, hidden in enumerate((large, payload("1")), 1):
+        update(p, f"u{number}")
+        why = msgspec.structs.replace(failure("Encoded failure"), encoded_attributes=hidden)
+        p.advance(rejected_updates=[msgspec.structs.replace(rejected(number), failure=why)])
+    kept = [reply.failure for reply in p.made(replies.RequestReply)]
+    assert [one.encoded_attributes if one else one for one in kept] == [None, payload("1")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from odradek_schemas import DecodeError, Failure, Payload, Request, RetryPolicy, decode, task_token
 from odradek_schemas.records import (
@@ -18,6 +19,7 @@ from odradek_schemas.records import (
     StartWorkflow,
     TerminateWorkflow,
     UnpauseWorkflow,
+    UpdateWorkflow,
 )
 
 TOKEN = task_token("order-42", "run-1", "s/1", 3)
@@ -290,3 +292,29 @@ def test_changes_of_pending_activities() -> None:
         workflow_id="w", action="update", activity_type="charge", task_queue="other", start_to_close_timeout_ms=1500,
         heartbeat_timeout_ms=0, retry_policy=RetryPolicy(maximum_attempts=3), identity="Ada",
     )  # fmt: skip
+
+
+def test_updates() -> None:
+    asked = {"type": "UpdateWorkflow", "workflow_id": "w", "update": "rename", "request_id": "u1"}
+    fewest = UpdateWorkflow(workflow_id="w", update="rename", request=Request(request_id="u1"))
+    assert read(**asked) == fewest
+    assert read(**asked, run_id="r", args=["Poke"]) == msgspec.structs.replace(
+        fewest, run_id="r", input=[value('"Poke"')]
+    )
+    with_start = start(update="rename", update_args=[1], request_id="u1")
+    assert (with_start.update, with_start.update_input) == ("rename", [value("1")])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"type": "UpdateWorkflow", "update": "rename"}, "'request_id' is missing"),
+        ({"type": "UpdateWorkflow", "request_id": "u1"}, "'update' is missing"),
+        ({"type": "StartWorkflow", "workflow_type": "Order", "update": "rename"}, "'request_id' is missing"),
+        ({"type": "StartWorkflow", "workflow_type": "Order", "update_args": [1]}, "'update', which is missing"),
+    ],
+)
+def test_an_update_has_an_id_and_a_name(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(DecodeError) as raised:
+        read(workflow_id="w", **fields)
+    assert message in str(raised.value)

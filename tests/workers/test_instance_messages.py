@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from odradek import workflow
+from odradek._replay import replay
 from odradek.errors import (
     QueryRejectedError,
     ReadOnlyError,
@@ -16,7 +20,7 @@ from odradek.errors import (
 )
 from odradek_schemas import commands
 
-from .engine_model import EngineModel, converter
+from .engine_model import EngineModel, converter, new_instance
 from .sample_workflow import Order, Product, price
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -35,6 +39,80 @@ def test_two_signals_in_one_task_do_not_skip_the_first_state() -> None:
     engine.advance()
     assert engine.result() == "ch_1"
     assert engine.instance._core.object.log == ["picked up", "delivered"]
+
+
+@workflow.define
+class Machine:
+    """A state machine: waits for the states of `wanted`, in this order, and notes each; a second task notes every
+    change."""
+
+    def __init__(self) -> None:
+        self.state = 0
+        self.found: list[str] = []
+
+    async def run(self, wanted: list[int]) -> list[str]:
+        changes = asyncio.create_task(self.note_changes())
+        for state in wanted:
+            await workflow.wait_condition(lambda state=state: self.state == state)  # type: ignore[misc]
+            self.found.append(f"found {state}")
+        changes.cancel()
+        return self.found
+
+    async def note_changes(self) -> None:
+        while True:
+            last = self.state
+            await workflow.wait_condition(lambda last=last: self.state != last)  # type: ignore[misc]
+            self.found.append(f"{last} to {self.state}")
+
+    @workflow.signal
+    def move(self, state: int) -> None:
+        self.state = state
+
+    @workflow.signal
+    async def move_later(self, state: int) -> None:
+        await asyncio.sleep(0)
+        self.state = state
+
+
+MOVES = st.lists(st.tuples(st.sampled_from(["move", "move_later"]), st.integers(0, 3)), max_size=20)
+
+
+def _moved(wanted: list[int], moves: list[tuple[str, int]], sizes: list[int]) -> EngineModel:
+    """A machine to which the moves came in tasks of these sizes; of 1 when they have been used up."""
+    engine = EngineModel(Machine, wanted)
+    engine.advance()
+    rest = iter(sizes)
+    left = next(rest, 1)
+    for name, state in moves:
+        if engine.closed_by is not None:
+            break
+        engine.signal(name, state)
+        left -= 1
+        if not left:
+            engine.advance()
+            left = next(rest, 1)
+    if engine.closed_by is None:
+        engine.advance()
+    return engine
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=6), MOVES, st.lists(st.integers(1, 8), max_size=6))
+def test_messages_in_one_task_do_what_they_do_one_by_one(
+    wanted: list[int], moves: list[tuple[str, int]], sizes: list[int]
+) -> None:
+    """Conditions are looked at after every single message: however many come in one task, no state is skipped."""
+    engine = _moved(wanted, moves, sizes)
+    found = engine.instance._core.object.found
+    assert found == _moved(wanted, moves, []).instance._core.object.found
+    states = [0, *(state for _, state in moves)]
+    changes = [f"{before} to {after}" for before, after in itertools.pairwise(states) if before != after]
+    noted = [one for one in found if " to " in one]
+    assert noted == changes[: len(noted)], "in order, and none left out"
+    assert engine.closed_by is not None or len(noted) == len(changes)
+    again = new_instance(Machine)
+    replay(again, engine.events)
+    assert again._core.object.found == found
 
 
 def test_a_signal_right_after_the_start_finds_a_workflow_that_runs() -> None:

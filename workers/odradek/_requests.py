@@ -244,7 +244,7 @@ class WorkflowRequests:
         if reply.outcome not in ("failed", "rejected"):
             refused(target.workflow_id, reply)
         cause = None if reply.failure is None else self.converter.from_failure(reply.failure)
-        said = "no reason is given" if reply.failure is None else _summary(reply.failure)
+        said = "no reason is given" if reply.failure is None else self._summary(reply.failure)
         about = f"update {name!r} of workflow {target.workflow_id!r}"
         if reply.outcome == "rejected":
             raise UpdateRejectedError(f"{about} was rejected: {said}") from cause

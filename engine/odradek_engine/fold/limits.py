@@ -153,12 +153,14 @@ def check_choice(field: str, value: str, allowed: tuple[str, ...]) -> None:
 
 def shorten(failure: Failure, depth: int = 0) -> Failure:
     """A failure as it is kept beside what is still running: without what would make the state large."""
-    size = sum(len(d.data) for d in failure.details)
+    encoded = failure.encoded_attributes
+    size = sum(len(d.data) for d in failure.details) + (0 if encoded is None else len(encoded.data))
     cause = failure.cause
     return msgspec.structs.replace(
         failure,
         message=failure.message[:MAX_MESSAGE],
         stack_trace=failure.stack_trace[-MAX_STACK:],
         details=failure.details if size <= MAX_DETAIL_BYTES else [],
+        encoded_attributes=encoded if size <= MAX_DETAIL_BYTES else None,
         cause=shorten(cause, depth + 1) if cause is not None and depth < MAX_CAUSES else None,
     )

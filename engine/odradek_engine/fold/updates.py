@@ -214,6 +214,21 @@ def answer_update(
             )
         )
     step.reply(_request(row), outcome, row.run_id, message, result, failure)
+    if row.reply_partition < 0 and outcome in ("rejected", "closed"):
+        _report(step, row, outcome, message if failure is None else failure.message)
+
+
+def _report(step: Step, row: UpdateRow, outcome: str, message: str) -> None:
+    """Nobody waits for the answer, and history does not show it: people find the update in the dead letters."""
+    asked = UpdateWorkflow(
+        workflow_id=row.workflow_id,
+        update=row.update,
+        input=row.input,
+        headers=row.headers,
+        request=Request(request_id=row.update_id),
+    )
+    reason = f"update {row.update!r}: {outcome}: {message}"
+    step.dead_letter(reason, encode(asked), row.workflow_id.encode())
 
 
 def _request(row: UpdateRow) -> Request:

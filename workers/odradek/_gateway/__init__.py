@@ -13,6 +13,8 @@ from .messages import (
     ResetRequest,
     Started,
     StartRequest,
+    UpdateAnswer,
+    UpdateRequest,
     WorkflowKey,
 )
 from .remote import HttpService
@@ -28,6 +30,8 @@ __all__ = [
     "ResetRequest",
     "StartRequest",
     "Started",
+    "UpdateAnswer",
+    "UpdateRequest",
     "WorkflowKey",
     "WorkflowService",
 ]

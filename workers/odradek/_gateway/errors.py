@@ -16,6 +16,8 @@ _CODES: list[tuple[type[BaseException], str, int]] = [  # subclasses before thei
     (errors.WorkflowAlreadyStartedError, "already_started", 409),
     (errors.QueryFailedError, "query_failed", 422),
     (errors.QueryRejectedError, "query_rejected", 422),
+    (errors.UpdateRejectedError, "update_rejected", 422),
+    (errors.UpdateFailedError, "update_failed", 422),
     (errors.RequestTooLargeError, "too_large", 413),
     (errors.InvalidRequestError, "invalid", 400),
     (errors.PayloadError, "invalid_payload", 400),
@@ -32,7 +34,7 @@ _CLASSES: dict[str, Any] = {code: cls for cls, code, _ in _CODES}
 def details_of(error: errors.OdradekError, converter: DataConverter) -> tuple[ErrorDetails, int]:
     """The error as it is sent, and the HTTP status that goes with it."""
     code, status = next((code, status) for cls, code, status in _CODES if isinstance(error, cls))
-    cause = error.__cause__ if isinstance(error, errors.QueryFailedError) else None
+    cause = error.__cause__ if isinstance(error, (errors.QueryFailedError, errors.UpdateFailedError)) else None
     failure = failure_of(cause, converter) if cause is not None else None
     return ErrorDetails(code=code, message=str(error), failure=failure), status
 

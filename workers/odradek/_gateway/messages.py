@@ -45,6 +45,18 @@ class MessageRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     timeout: float = 30
 
 
+class UpdateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An update. `wait_for`: until the workflow has accepted it, or its handler is done; `timeout` in seconds.
+
+    With the `request_id` of one that was sent before, it goes on waiting for that one.
+    """
+
+    input: list[Any] = []
+    wait_for: Literal["accepted", "completed"] = "completed"
+    request_id: str | None = None
+    timeout: float = 30
+
+
 class EndRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A request to cancel, to terminate, to pause or to unpause."""
 
@@ -97,6 +109,14 @@ class ActivityFailure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What a query gave."""
 
+    result: Any = None
+
+
+class UpdateAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """How an update stands: `status` accepted or completed; `update_id` is its request ID."""
+
+    update_id: str
+    status: Literal["accepted", "completed"]
     result: Any = None
 
 

@@ -30,6 +30,8 @@ from .messages import (
     SetCurrentRequest,
     Started,
     StartRequest,
+    UpdateAnswer,
+    UpdateRequest,
     WorkflowKey,
 )
 
@@ -72,6 +74,10 @@ class HttpService:
         body = MessageRequest(input=list(args), timeout=timeout)
         url = self._url(key, f"/queries/{_quoted(name)}")
         return (await self._call("POST", url, Answer, body, timeout=timeout)).result
+
+    async def update(self, key: WorkflowKey, name: str, request: UpdateRequest) -> UpdateAnswer:
+        url = self._url(key, f"/updates/{_quoted(name)}")
+        return await self._call("POST", url, UpdateAnswer, request, timeout=request.timeout)
 
     async def result(self, key: WorkflowKey, timeout: float | None) -> Outcome:
         """As the server waits for a limited time, it is asked again until the workflow has ended."""

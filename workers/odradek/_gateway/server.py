@@ -4,6 +4,7 @@
     GET  /api/v1/namespaces/{namespace}/workflows/{id}                       describe
     GET  .../workflows/{id}/history      GET  .../workflows/{id}/result?wait=20
     POST .../workflows/{id}/signals/{name}    POST .../workflows/{id}/queries/{name}
+    POST .../workflows/{id}/updates/{name}
     GET  /api/v1/namespaces/{namespace}/task-queues/{queue}/builds           POST .../builds/current
     POST .../workflows/{id}/cancel            POST .../workflows/{id}/terminate
     POST .../workflows/{id}/pause             POST .../workflows/{id}/unpause
@@ -44,6 +45,7 @@ from .messages import (
     ResetRequest,
     SetCurrentRequest,
     StartRequest,
+    UpdateRequest,
     WorkflowKey,
 )
 from .service import ClientService
@@ -93,6 +95,7 @@ class _Routes:
         router.add_get(one + "/result", self.result)
         router.add_post(one + "/signals/{name}", self.signal)
         router.add_post(one + "/queries/{name}", self.query)
+        router.add_post(one + "/updates/{name}", self.update)
         router.add_post(one + "/cancel", self.cancel)
         router.add_post(one + "/terminate", self.terminate)
         builds = namespace + "/task-queues/{task_queue}/builds"
@@ -118,6 +121,10 @@ class _Routes:
         key, message = self._key(request), await _body(request, MessageRequest)
         result = await self._service.query(key, request.match_info["name"], message.input, message.timeout)
         return _json(Answer(result=result))
+
+    async def update(self, request: web.Request) -> web.Response:
+        key, update = self._key(request), await _body(request, UpdateRequest)
+        return _json(await self._service.update(key, request.match_info["name"], update))
 
     async def result(self, request: web.Request) -> web.Response:
         return _json(await self._service.result(self._key(request), _wait(request)))

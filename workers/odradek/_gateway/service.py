@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -22,6 +23,8 @@ from .messages import (
     ResetRequest,
     Started,
     StartRequest,
+    UpdateAnswer,
+    UpdateRequest,
     WorkflowKey,
 )
 
@@ -34,6 +37,8 @@ class WorkflowService(Protocol):
     async def signal(self, key: WorkflowKey, name: str, args: Sequence[Any], request_id: str | None = None) -> None: ...
 
     async def query(self, key: WorkflowKey, name: str, args: Sequence[Any], timeout: float) -> Any: ...
+
+    async def update(self, key: WorkflowKey, name: str, request: UpdateRequest) -> UpdateAnswer: ...
 
     async def result(self, key: WorkflowKey, timeout: float | None) -> Outcome:
         """Wait for the end. A failed workflow is an outcome too; one that has not ended in time has `running`."""
@@ -111,6 +116,15 @@ class ClientService:
 
     async def query(self, key: WorkflowKey, name: str, args: Sequence[Any], timeout: float) -> Any:
         return msgspec.to_builtins(await self._handle(key, timeout).query(name, *args))
+
+    async def update(self, key: WorkflowKey, name: str, request: UpdateRequest) -> UpdateAnswer:
+        update_id = request.request_id or secrets.token_hex(12)
+        handle = self._handle(key, request.timeout, update_id)
+        if request.wait_for == "accepted":
+            await handle.start_update(name, *request.input)
+            return UpdateAnswer(update_id=update_id, status="accepted")
+        result = msgspec.to_builtins(await handle.update(name, *request.input))
+        return UpdateAnswer(update_id=update_id, status="completed", result=result)
 
     async def result(self, key: WorkflowKey, timeout: float | None) -> Outcome:
         handle = self._client.get(key.workflow_id, run_id=key.run_id)

@@ -8,6 +8,7 @@ from odradek_schemas import Failure
 _MESSAGE = 4_000
 _TRACE = 16_000
 _DEPTH = 5
+_SMALL_BYTES = 20_000
 
 
 def compact(failure: Failure, depth: int = _DEPTH) -> Failure:
@@ -26,6 +27,11 @@ def compact(failure: Failure, depth: int = _DEPTH) -> Failure:
         encoded_attributes=None,
         cause=compact(cause, depth - 1) if cause is not None and depth > 1 else None,
     )
+
+
+def compact_if_large(failure: Failure) -> Failure:
+    """The failure as it is, unless it would take much of a record."""
+    return failure if len(msgspec.json.encode(failure)) <= _SMALL_BYTES else compact(failure)
 
 
 def _cut(text: str, limit: int) -> str:

@@ -33,7 +33,7 @@ from .activities import Attempt
 from .cache import BoundedCache
 from .eager import Eager
 from .history import History, HistoryFetch, decode_events, unread_inputs
-from .limits import compact
+from .limits import compact, compact_if_large
 from .offsets import Ticket
 from .ports import Appender, HistorySource, Later, RunningWorkflow, Workflows
 from .session import WorkerSession
@@ -530,7 +530,7 @@ def feed_until_end(
 
 
 def _compact(update: RejectedUpdate) -> RejectedUpdate:
-    return msgspec.structs.replace(update, failure=compact(update.failure))
+    return msgspec.structs.replace(update, failure=compact_if_large(update.failure))
 
 
 def blocked_failure(workflow_id: str, stack: str) -> Failure:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import activity, deployment, log, operations, replaying, workflow
+from . import activity, deployment, log, messages, operations, replaying, workflow
 from .dev import dev
 from .failures import EXIT_CODES
 from .processes import engine, worker
@@ -46,6 +46,7 @@ app.command()(engine)
 app.command()(worker)
 workflow.app.command()(replaying.export)
 workflow.app.command()(replaying.replay)
+messages.add_to(workflow.app)
 operations.add_to(workflow.app)
 app.add_typer(workflow.app, name="workflow")
 app.add_typer(activity.app, name="activity")

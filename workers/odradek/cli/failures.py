@@ -32,12 +32,12 @@ EXIT_CODES = """Exit codes:
 
 \b
   0  done
-  1  the workflow failed; `log verify` found a difference
+  1  the workflow or the update failed; `log verify` found a difference
   2  wrong use: an option, an argument, JSON, a module
   3  there is no such workflow or run
   4  nobody answers: server, broker, engine or worker
-  5  the workflow did not end within --timeout
-  6  refused: already started or closed, no such query
+  5  the workflow or the update did not end within --timeout
+  6  refused: already started or closed, no such query, an update rejected
  70  a defect of this program
 130  interrupted
 """
@@ -59,6 +59,8 @@ _CODES: list[tuple[type[BaseException], ExitCode]] = [  # subclasses before thei
     (errors.WorkflowAlreadyStartedError, ExitCode.REFUSED),
     (errors.QueryFailedError, ExitCode.REFUSED),
     (errors.QueryRejectedError, ExitCode.REFUSED),
+    (errors.UpdateRejectedError, ExitCode.REFUSED),
+    (errors.UpdateFailedError, ExitCode.FAILED),
     (errors.InvalidRequestError, ExitCode.USAGE),
     (errors.PayloadError, ExitCode.USAGE),
     (errors.DefinitionError, ExitCode.USAGE),
