@@ -177,6 +177,7 @@ def _start(fields: _Fields) -> Record:
         cron_schedule=fields.text("cron_schedule", ""),
         update=fields.text("update", ""),
         update_input=fields.arguments("update_args"),
+        build_id=fields.text("build_id", ""),
     )
     if record.signal_input and not record.signal:
         raise ValueError("'signal_args' is for a 'signal', which is missing")
@@ -238,6 +239,7 @@ def _reset(fields: _Fields) -> Record:
         reapply=fields.text("reapply", "signals"),
         request=_request(fields),
         identity=fields.text("identity", ""),
+        build_id=fields.text("build_id", ""),
     )
 
 

@@ -28,6 +28,7 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     start_delay: float = 0
     memo: dict[str, Any] = {}
     request_id: str | None = None
+    build_id: str | None = None
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,13 +68,16 @@ class SetCurrentRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """Make a build current; None: workers without one."""
 
     build_id: str | None
+
+
 class ResetRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Begin a new run from what lies before event `event_id`."""
+    """Begin a new run from what lies before event `event_id`; without a `build_id` on the current build."""
 
     event_id: int
     reason: str = ""
     reapply: Literal["signals", "none"] = "signals"
     request_id: str | None = None
+    build_id: str | None = None
 
 
 class ActivityChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -95,7 +95,8 @@ class ClientService:
         return handle.with_options(timeout=timeout or self._timeout, request_id=request_id)
 
     async def start(self, request: StartRequest) -> Started:
-        options: dict[str, Any] = {"request_id": request.request_id} if request.request_id else {}
+        given = {"request_id": request.request_id, "build_id": request.build_id}
+        options: dict[str, Any] = {name: value for name, value in given.items() if value}
         handle = await self._client.start(
             request.workflow_type,
             *request.input,
@@ -174,9 +175,12 @@ class ClientService:
 
     async def set_current_build(self, task_queue: str, build_id: str | None) -> None:
         await self._client.set_current_build(task_queue, build_id)
+
     async def reset(self, key: WorkflowKey, request: ResetRequest) -> Started:
         handle = self._handle(key, request_id=request.request_id)
-        again = await handle.reset(request.event_id, reason=request.reason, reapply=request.reapply)
+        again = await handle.reset(
+            request.event_id, reason=request.reason, reapply=request.reapply, build_id=request.build_id
+        )
         return Started(workflow_id=key.workflow_id, run_id=again.run_id or "")
 
     async def pause(self, key: WorkflowKey, reason: str) -> None:

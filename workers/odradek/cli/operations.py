@@ -21,11 +21,15 @@ EventId = Annotated[
 Reapply = Annotated[
     str, typer.Option(metavar="WHAT", help="Of what came later, what the new run gets too: signals, or none.")
 ]
+BuildId = Annotated[
+    str, typer.Option(metavar="ID", help="Pin the new run to this build of the workers (default: the current one).")
+]
 
 
-def _reset_request(event_id: int, reason: str, reapply: str, request_id: str) -> ResetRequest:
+def _reset_request(event_id: int, reason: str, reapply: str, request_id: str, build_id: str) -> ResetRequest:
     fields: dict[str, Any] = {
         "event_id": event_id, "reason": reason, "reapply": reapply, "request_id": request_id or None,
+        "build_id": build_id or None,
     }  # fmt: skip
     try:
         return msgspec.convert(fields, ResetRequest)
@@ -39,6 +43,7 @@ def reset(
     reason: Reason = "",
     reapply: Reapply = "signals",
     run_id: RunId = "",
+    build_id: BuildId = "",
     request_id: RequestId = "",
     address: Address = "",
     namespace: Namespace = "default",
@@ -47,7 +52,7 @@ def reset(
 ) -> None:
     """Begin a new run from a part of the history; `odradek workflow show` lists the events. Ends the open run."""
     with told(as_json):
-        request = _reset_request(event_id, reason, reapply, request_id)
+        request = _reset_request(event_id, reason, reapply, request_id, build_id)
     key = WorkflowKey(workflow_id, run_id or None)
     started = do(address, namespace, as_json, lambda service: service.reset(key, request), timeout)
     text = f"Reset {workflow_id} to event {event_id}: it goes on as run {started.run_id}"

@@ -47,6 +47,9 @@ ReusePolicy = Annotated[
 RunTimeout = Annotated[float, typer.Option(metavar="SECONDS", min=0, help="The workflow is ended after it. 0: none.")]
 StartDelay = Annotated[float, typer.Option(metavar="SECONDS", min=0, help="How long to wait before it begins.")]
 Memo = Annotated[list[str], typer.Option("--memo", metavar="NAME=JSON", help="A note to keep with it; repeatable.")]
+BuildId = Annotated[
+    str, typer.Option(metavar="ID", help="Pin it to this build of the workers (default: it begins on the current one).")
+]
 EndTimeout = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", min=0, help="How long to wait for its end. 0: no limit.")
 ]
@@ -64,6 +67,7 @@ def _start_request(
     delay: float,
     memo: list[str],
     request_id: str,
+    build_id: str,
 ) -> StartRequest:
     notes: dict[str, Any] = {}
     for note in memo:
@@ -80,6 +84,7 @@ def _start_request(
         "start_delay": delay,
         "memo": notes,
         "request_id": request_id or None,
+        "build_id": build_id or None,
     }
     try:
         return msgspec.convert(fields, StartRequest)
@@ -99,6 +104,7 @@ def start(
     run_timeout: RunTimeout = 0,
     start_delay: StartDelay = 0,
     memo: Memo = NO_INPUT,
+    build_id: BuildId = "",
     request_id: RequestId = "",
     address: Address = "",
     namespace: Namespace = "default",
@@ -109,7 +115,7 @@ def start(
     with told(as_json):
         request = _start_request(
             workflow_type, id, task_queue, input, id_conflict_policy, id_reuse_policy, run_timeout, start_delay, memo,
-            request_id,
+            request_id, build_id,
         )  # fmt: skip
     started = do(address, namespace, as_json, lambda service: service.start(request), timeout)
     if as_json:
@@ -139,6 +145,7 @@ def execute(
     run_timeout: RunTimeout = 0,
     start_delay: StartDelay = 0,
     memo: Memo = NO_INPUT,
+    build_id: BuildId = "",
     request_id: RequestId = "",
     address: Address = "",
     namespace: Namespace = "default",
@@ -149,7 +156,7 @@ def execute(
     with told(as_json):
         request = _start_request(
             workflow_type, id, task_queue, input, id_conflict_policy, id_reuse_policy, run_timeout, start_delay, memo,
-            request_id,
+            request_id, build_id,
         )  # fmt: skip
 
     async def run(service: WorkflowService) -> Outcome:
