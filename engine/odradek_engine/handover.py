@@ -51,7 +51,7 @@ class Handover:
             able = [
                 place
                 for place in places.get((row.task_queue, build), [])
-                if place.free > 0 and row.task_partition not in place.partitions
+                if place.free > 0 and (row.task_partition not in place.partitions or row.task_build_id != build)
             ]
             if able:
                 self._moved[key] = times + 1

@@ -28,6 +28,7 @@ from .fold import VERSION, Effect, Folded, State, events, fold, keys
 from .leadership import Leadership
 from .reads import Read, Reads
 from .sessions import Sessions
+from .strays import Strays
 
 logger = logging.getLogger(__name__)
 
@@ -129,6 +130,7 @@ class Processor:
         self.emitter = Emitter(self._producer_for, self._outbox, self._report_failed, self._prepare)
         self.sessions = Sessions(self.state, self._clock, self._settings.lost_after)
         self.handover = handover.Handover(self.state)
+        self.strays = Strays(self.state, self.sessions)
         self.due = DueRecords(
             self.state, self.sessions.last_heartbeat, round(self._settings.reissue_after * 1000)
         )
@@ -312,6 +314,8 @@ class Processor:
                 self._append(verdict)
             for record in self.due.reissues(self._clock.now_ms()):
                 self._append(record)
+            for stray in self.strays.take(self._clock.now_ms()):
+                self._append(stray)
             self.emitter.retry_topics()
             self.reads.expire()
             if self.state.partition.waiting:

@@ -61,7 +61,7 @@ class Sessions:
         self._workers: dict[str, _Worker] = {}
         self._running: dict[tuple[str, str, int], _Running] = {}
         self._began_ms = clock.now_ms()
-        self._ticked_at = clock.monotonic()
+        self._since = self._ticked_at = clock.monotonic()
 
     def heard(self, heartbeat: WorkerHeartbeat) -> None:
         self._workers[heartbeat.session] = _Worker(
@@ -115,6 +115,12 @@ class Sessions:
     def activity_pollers(self, queue: str, build_id: str = "") -> int:
         """The same, of activity tasks."""
         return sum(queue in w.activity_queues and w.build_id == build_id for w in self._alive())
+
+    def is_gone(self, queue: str, build_id: str, activities: bool) -> bool:
+        """Whether no worker of a build takes such tasks: none has been heard for as long as one may be silent."""
+        if self._clock.monotonic() - self._since <= self._lost_after_s:
+            return False
+        return not (self.activity_pollers(queue, build_id) if activities else self.pollers(queue, build_id))
 
     def builds(self, queue: str) -> Counter[str]:
         """How many live workers of each build poll a queue, for whatever tasks."""

@@ -135,6 +135,31 @@ async def test_a_build_without_workers_is_told_and_going_back_helps(system: Syst
         assert await unversioned.result() == ["packed by 1", "bus by 1"]
 
 
+async def test_r1_a_reset_of_a_pinned_workflow_goes_on_on_the_current_build_or_the_one_named(system: System) -> None:
+    """After a bug fix: it began on v1, and ended wrong there."""
+    client, queue = system.client, system.name("reset")
+    async with worker(client, queue, 1), worker(client, queue, 2):
+        await client.set_current_build(queue, "v1")
+        trip = await begin(client, queue, system.name("wrong"))
+        await trip.signal("go")
+        assert await trip.result() == ["packed by 1", "bus by 1"]
+        await client.set_current_build(queue, "v2")
+        fixed = await trip.reset(1, reason="the bus is the wrong way")
+        assert await fixed.result() == ["packed by 2", "train by 2"]
+        again = await fixed.reset(1, build_id="v1")
+        assert await again.result() == ["packed by 1", "bus by 1"]
+        assert await needed(client, queue) == {"v1": 0, "v2": 0}
+
+
+async def test_a_workflow_may_be_tried_on_a_build_before_it_is_current(system: System) -> None:
+    client, queue = system.client, system.name("canary")
+    async with worker(client, queue, 1), worker(client, queue, 2):
+        await client.set_current_build(queue, "v1")
+        canary = await client.start("Trip", id=system.name("canary"), task_queue=queue, build_id="v2")
+        await canary.signal("go")
+        assert await canary.result() == ["packed by 2", "train by 2"]
+
+
 @asynccontextmanager
 async def two_engines(kafka_bootstrap: str, folder: Path) -> AsyncIterator[Client]:
     target, namespace = f"kafka://{kafka_bootstrap}", f"test-{uuid.uuid4().hex[:8]}"

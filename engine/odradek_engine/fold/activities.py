@@ -125,7 +125,7 @@ def dispatch(
         return
     step.apply(
         events.ActivityDispatched(
-            row.workflow_id, row.run_id, row.seq, row.attempt, position.offset, position.index, step.now, target
+            row.workflow_id, row.run_id, row.seq, row.attempt, position.offset, position.index, step.now, target, build
         )
     )
 

@@ -217,6 +217,7 @@ class ActivityDispatched(Event, frozen=True):
     index: int
     time_ms: int
     partition: int = -1
+    build_id: str = ""
 
 
 class ActivityTaken(Event, frozen=True):

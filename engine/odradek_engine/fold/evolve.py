@@ -543,6 +543,7 @@ def _activity_dispatched(state: State, e: events.ActivityDispatched) -> None:
         task_offset=e.offset,
         task_index=e.index,
         task_partition=e.partition,
+        task_build_id=e.build_id,
         task_since_ms=e.time_ms,
         queued_ms=row.queued_ms if row.state == "scheduled" else e.time_ms,
         next_retry_ms=0,

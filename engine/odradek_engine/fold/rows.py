@@ -161,7 +161,7 @@ class ActivityRow(Row, frozen=True):
     `attempt` counts deliveries; `uncounted` of them were lost with their workers and do not count toward
     the retry policy; `losses` of them in a row (rule T7). `queued_ms`: since when the attempt waits for a worker.
     `session` empty while started: it waits for whoever has its task token. `cancel_requested`: the code waits for the
-    end of an activity that it has cancelled.
+    end of an activity that it has cancelled. `task_build_id`: where its last task went.
     """
 
     workflow_id: str
@@ -200,6 +200,7 @@ class ActivityRow(Row, frozen=True):
     pause_reason: str = ""
     paused_by: str = ""
     paused_ms: int = 0
+    task_build_id: str = ""
 
     @property
     def counted_attempts(self) -> int:
