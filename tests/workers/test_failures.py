@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import traceback
 from datetime import datetime
 from typing import Any
 
 import msgspec
 import pytest
-from odradek import ActivityError, ActivityTimeoutError, ApplicationError, DataConverter, WorkflowTerminatedError
+from odradek import (
+    ActivityError,
+    ActivityTimeoutError,
+    ApplicationError,
+    DataConverter,
+    PayloadError,
+    WorkflowTerminatedError,
+    workflow,
+)
 from odradek._failures import MAX_CAUSES, MAX_TEXT, activity_error, activity_timeout_error, class_path
-from odradek.errors import WorkflowTimeoutError
+from odradek.errors import WorkflowTaskError, WorkflowTimeoutError
 from odradek_schemas import decode, encode
 from odradek_schemas.common import Failure
 from odradek_schemas.records import WorkflowTaskFailed
+
+from .engine_model import EngineModel
 
 converter = DataConverter()
 
@@ -215,6 +226,42 @@ def test_the_stack_trace_is_kept_through_several_processes_and_shown() -> None:
     assert converter.to_failure(error).stack_trace == failure.stack_trace
     shown = "".join(traceback.format_exception(error))
     assert "Raised in the worker (most recent call last):" in shown
+
+
+@workflow.define
+async def breaks(how: str) -> None:
+    def here() -> None:
+        raise KeyError(how)
+
+    async def task() -> None:
+        here()
+
+    if how == "group":
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(task())
+    else:
+        await task()
+
+
+@pytest.mark.parametrize("how", ["alone", "group"])
+def test_the_stack_trace_of_a_bug_in_a_workflow_begins_with_its_own_code(how: str) -> None:
+    engine = EngineModel(breaks, how)
+    with pytest.raises(WorkflowTaskError) as bug:
+        engine.advance()
+    assert bug.value.__cause__ is not None
+    stack = converter.to_failure(bug.value.__cause__).stack_trace
+    assert "_instance.py" in "".join(traceback.format_exception(bug.value)), "it was there"
+    assert re.findall(r'File ".*?([^/]+)", line \d+, in (\w+)', stack)[0] == ("test_failures.py", "breaks")
+    assert "in here" in stack
+    assert "_instance" not in stack
+
+
+def test_a_stack_trace_of_nothing_but_our_own_frames_is_kept() -> None:
+    with pytest.raises(PayloadError) as caught:
+        converter.from_payload(converter.to_payload("x"), int)
+    error, first = caught.value, caught.value.__traceback__
+    assert first is not None, "the frame of this test"
+    assert "_converter.py" in converter.to_failure(error.with_traceback(first.tb_next)).stack_trace
 
 
 def test_the_context_of_an_error_is_its_cause_unless_suppressed() -> None:

@@ -267,6 +267,23 @@ def test_code_that_cannot_go_on_fails_the_task_and_is_evicted(error: BaseExcepti
     assert len(bench.workflows.created) == 2, "the retry begins from history, not from the broken instance"
 
 
+def test_a_bug_is_logged_in_full_once_and_in_a_line_when_it_comes_again(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> None:
+        raise KeyError("no such thing")
+
+    bench = Bench({1: broken})
+    for attempt in (1, 2, 3):
+        bench.task(offset=10 * attempt, attempt=attempt)
+    first, *others = [record.getMessage() for record in caplog.records]
+    assert "in feed" in first, "all frames, ours too"
+    assert "in broken" in first
+    assert [(message.count("\n"), f"attempt {n}" in message) for n, message in enumerate(others, 2)] == [(0, True)] * 2
+    caplog.clear()
+    bench.workflows.script = {1: RuntimeError("another one")}
+    bench.task(offset=40, attempt=4)
+    assert "Traceback" in caplog.records[0].getMessage()
+
+
 def test_non_determinism_on_replay_fails_the_task_on_the_base_replayed() -> None:
     bench = Bench()
     bench.workflows.replay_error = NonDeterminismError("differs")
@@ -306,7 +323,7 @@ def test_completion_that_the_log_refuses_as_too_large_fails_the_task() -> None:
 
 
 def test_failure_too_large_for_the_log_is_cut() -> None:
-    bench = Bench({1: WorkflowTaskError("x" * 50_000)}, max_record_bytes=20_000)
+    bench = Bench({1: WorkflowTaskError("x" * 50_000)}, max_record_bytes=12_000)
     bench.task()
     (failed,) = bench.sent
     assert failed.failure.message.startswith("xxx")

@@ -12,7 +12,6 @@ import logging
 import math
 import re
 import sys
-import traceback
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -21,6 +20,7 @@ import msgspec
 from odradek_schemas.common import Failure, Payload
 
 from ._guards import is_dict, is_list
+from ._stack_traces import stack_trace_of
 from .errors import (
     ActivityError,
     ActivityTimeoutError,
@@ -149,9 +149,7 @@ def _stack_trace(error: BaseException) -> str:
     remote = vars(error).get(_STACK_TRACE)
     if isinstance(remote, str):
         return remote
-    if isinstance(error, BaseExceptionGroup):
-        return _shorten("".join(traceback.format_exception(cast(BaseException, error))))
-    return _shorten("".join(traceback.format_tb(error.__traceback__)))
+    return _shorten(stack_trace_of(error))
 
 
 def _details(details: Sequence[Any], converter: DataConverter, budget: int) -> list[Payload]:
@@ -207,6 +205,11 @@ def _is_plain(value: Any, depth: int = 3) -> bool:
     if is_dict(value):
         return all(type(key) is str and _is_plain(item, depth - 1) for key, item in value.items())
     return is_list(value) and all(_is_plain(item, depth - 1) for item in value)
+
+
+def set_stack_trace(error: BaseException, stack_trace: str) -> None:
+    """What is written as the stack trace of an error that was not raised where it comes from."""
+    error.__dict__[_STACK_TRACE] = stack_trace
 
 
 # ---------------------------------------------------------------- failures to errors
@@ -347,7 +350,7 @@ def _read_details(details: Sequence[Payload], converter: DataConverter) -> list[
 def _add_stack_trace(error: BaseException, failure: Failure) -> None:
     """Keep the stack trace of the process that raised: to show it, and to hand it on."""
     if failure.stack_trace:
-        error.__dict__[_STACK_TRACE] = failure.stack_trace
+        set_stack_trace(error, failure.stack_trace)
         error.add_note(f"Raised in the worker (most recent call last):\n{failure.stack_trace.rstrip()}")
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from .._stack_traces import user_frames
 from .ports import RunningWorkflow
 
 _OWN_FOLDER = str(Path(__file__).parent)
@@ -94,4 +95,4 @@ def stack_of(step: Step) -> str:
         return ""
     frames = traceback.extract_stack(frame)
     own = [i for i, entry in enumerate(frames) if entry.filename.startswith(_OWN_FOLDER)]
-    return "".join(traceback.format_list(frames[own[-1] + 1 :] if own else frames))
+    return "".join(traceback.format_list(user_frames(frames[own[-1] + 1 :] if own else frames)))

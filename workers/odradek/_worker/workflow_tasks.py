@@ -27,11 +27,13 @@ from odradek_schemas.records import (
 )
 from odradek_schemas.tasks import ActivityTask, PendingUpdate, WorkflowTask
 
+from .._failures import set_stack_trace
 from ..errors import WorkflowTaskError
 from .acceptance import Fate
 from .activities import Attempt
 from .cache import BoundedCache
 from .eager import Eager
+from .failure_log import FailureLog
 from .history import History, HistoryFetch, decode_events, unread_inputs
 from .limits import compact, compact_if_large
 from .offsets import Ticket
@@ -115,6 +117,7 @@ class WorkflowTasks:
         self._failure_of = failure_of
         self._waiting: dict[str, deque[tuple[WorkflowTask, Ticket]]] = {}
         self._stuck: dict[str, Step] = {}
+        self._log = FailureLog()
         self.closing = False
 
     @property
@@ -134,7 +137,7 @@ class WorkflowTasks:
         elif task.workflow_type not in self._workflows.names:
             self._fail(task, ticket, self._unknown_type(task), "unknown_type")
         elif task.run_id in self._stuck:
-            self._fail(task, ticket, blocked_failure(task.workflow_id, stack_of(self._stuck[task.run_id])), "blocked")
+            self._blocked(task, ticket, task.base, stack_of(self._stuck[task.run_id]))
         else:
             self._advance(task, ticket)
 
@@ -208,7 +211,8 @@ class WorkflowTasks:
         """Run user code; on an error, answer the task with it and drop the instance."""
         failed = self._try(running, task, code, partial(self._blocked, task, ticket, base))
         if failed is not None:
-            self._fail(task, ticket, *failed, base)
+            failure, cause, raised = failed
+            self._fail(task, ticket, failure, cause, base, raised)
         return failed is None
 
     def _try(
@@ -217,24 +221,26 @@ class WorkflowTasks:
         task: WorkflowTask | ActivityTask,
         code: Callable[[], None],
         give_up: Callable[[str], None],
-    ) -> tuple[Failure, str] | None:
-        """Run user code, with the run taken out of the cache; on an error drop the instance, and return it with its
-        cause."""
+    ) -> tuple[Failure, str, BaseException] | None:
+        """Run user code, with the run taken out of the cache; on an error drop the instance, and return it as data,
+        its cause, and itself."""
         self.cache.take(task.workflow_id)
         step = Step(task.workflow_id, task.run_id, running, give_up)
-        failure, cause = None, ""
+        raised: BaseException | None = None
+        cause = "bug"
         self._steps.begin(step)
         try:
             code()
         except WorkflowTaskError as error:
-            failure, cause = self._failure_of(error.__cause__ or error), error.cause
+            raised, cause = error.__cause__ or error, error.cause
         except BaseException as error:  # SystemExit too: a workflow must not end the worker
-            failure, cause = self._failure_of(error), "bug"
+            raised = error
         self._steps.end(step)
-        if failure is None:
+        if raised is None:
             return None
+        failure = self._failure_of(raised)
         running.close()
-        return failure, cause
+        return failure, cause, raised
 
     # ------------------------------------------------------------ answers
 
@@ -283,6 +289,7 @@ class WorkflowTasks:
         run.tip = completed.id
         run.consumed_through = completed.consumed_through
         run.fate = fate
+        self._log.went_on(run.run_id)
         if run.running.ended:
             run.close()
         else:
@@ -350,11 +357,11 @@ class WorkflowTasks:
         for task, ticket in self._waiting.pop(workflow_id, ()):
             self.on_task(task, ticket)
 
-    def _fail(self, task: WorkflowTask, ticket: Ticket, failure: Failure, cause: str, base: str = "") -> None:
-        logger.error(
-            "workflow %s (%s, run %s) cannot go on: %s: %s", task.workflow_id, task.workflow_type, task.run_id, cause,
-            failure.stack_trace or failure.message,
-        )
+    def _fail(
+        self, task: WorkflowTask, ticket: Ticket, failure: Failure, cause: str, base: str = "",
+        raised: BaseException | None = None,
+    ) -> None:
+        self._log.failed(task, failure, cause, raised)
         record = WorkflowTaskFailed(
             workflow_id=task.workflow_id, run_id=task.run_id, base=base or task.base, failure=failure, cause=cause,
             session=self._session.id,
@@ -451,7 +458,7 @@ class WorkflowTasks:
     # ------------------------------------------------------------ steps that were given up
 
     def _blocked(self, task: WorkflowTask, ticket: Ticket, base: str, stack: str) -> None:
-        self._fail(task, ticket, blocked_failure(task.workflow_id, stack), "blocked", base)
+        self._fail(task, ticket, blocked_failure(self._failure_of, task.workflow_id, stack), "blocked", base)
 
     def on_blocked(self, step: Step, stack: str) -> None:
         """A step was given up by the watchdog; its thread is still in the workflow's code."""
@@ -533,12 +540,14 @@ def _compact(update: RejectedUpdate) -> RejectedUpdate:
     return msgspec.structs.replace(update, failure=compact_if_large(update.failure))
 
 
-def blocked_failure(workflow_id: str, stack: str) -> Failure:
-    return Failure(
-        message=f"workflow {workflow_id} blocks its thread: it has neither awaited nor ended for too long. Move what "
-        "blocks (sleeping, network, long computations) into an activity",
-        type="WorkflowBlocked", kind="bug", stack_trace=stack,
+def blocked_failure(failure_of: Callable[[BaseException], Failure], workflow_id: str, stack: str) -> Failure:
+    """The failure of a step that was given up. Its stack goes through the codec, as those of errors do."""
+    error = WorkflowTaskError(
+        f"workflow {workflow_id} blocks its thread: it has neither awaited nor ended for too long. Move what "
+        "blocks (sleeping, network, long computations) into an activity", cause="blocked",
     )
+    set_stack_trace(error, stack)
+    return msgspec.structs.replace(failure_of(error), type="WorkflowBlocked", kind="bug")
 
 
 def too_large_failure(size: int) -> Failure:
