@@ -19,9 +19,22 @@ from odradek import (
     UpdateRejectedError,
     Worker,
     WorkflowFailedError,
+    WorkflowHandle,
     ZlibCodec,
     activity,
     workflow,
+)
+from odradek.interceptors import (
+    ClientInterceptor,
+    ExecuteWorkflowInput,
+    Interceptor,
+    QueryWorkflowInput,
+    ScheduleActivityInput,
+    SignalWorkflowInput,
+    StartChildWorkflowInput,
+    StartWorkflowInput,
+    UpdateWorkflowInput,
+    WorkflowInterceptor,
 )
 from odradek_engine import Engine
 from odradek_log import Log, TopicPartition, open_log
@@ -42,6 +55,7 @@ KINDS = (
     "update",
     "updated",
     "refusal",
+    "header",
 )
 QUEUE = "secrets"
 
@@ -50,12 +64,68 @@ class Leak(ApplicationError):
     pass
 
 
+class Headers(Interceptor):
+    """The secret goes along with each call: starts, messages, activities, children, the next run."""
+
+    def __init__(self, secret: str) -> None:
+        self.secret = secret
+
+    def intercept_client(self, next: ClientInterceptor) -> ClientInterceptor:
+        return HeadersOfClient(next, self.secret)
+
+    def intercept_workflow(self, next: WorkflowInterceptor) -> WorkflowInterceptor:
+        return HeadersOfWorkflow(next)
+
+
+class HeadersOfClient(ClientInterceptor):
+    def __init__(self, next: ClientInterceptor, secret: str) -> None:
+        super().__init__(next)
+        self.secret = secret
+
+    async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:
+        input.headers["secret"] = self.secret
+        return await self.next.start_workflow(input)
+
+    async def signal_workflow(self, input: SignalWorkflowInput) -> None:
+        input.headers["secret"] = self.secret
+        await self.next.signal_workflow(input)
+
+    async def query_workflow(self, input: QueryWorkflowInput) -> Any:
+        input.headers["secret"] = self.secret
+        return await self.next.query_workflow(input)
+
+    async def update_workflow(self, input: UpdateWorkflowInput) -> Any:
+        input.headers["secret"] = self.secret
+        return await self.next.update_workflow(input)
+
+
+class HeadersOfWorkflow(WorkflowInterceptor):
+    async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
+        self.headers = input.headers
+        return await self.next.execute_workflow(input)
+
+    async def execute_activity(self, input: ScheduleActivityInput) -> Any:
+        input.headers |= self.headers
+        return await self.next.execute_activity(input)
+
+    async def start_child_workflow(self, input: StartChildWorkflowInput) -> Any:
+        input.headers |= self.headers
+        return await self.next.start_child_workflow(input)
+
+
 @activity.define(retry_policy=RetryPolicy(initial_interval=0.01))
 async def handle(secrets: dict[str, str]) -> str:
     if activity.info().attempt == 1:
         activity.heartbeat(secrets["beat"])
         raise ApplicationError(secrets["message"], secrets["detail"])
     return secrets["result"]
+
+
+@workflow.define
+async def twice(secret: str, again: int) -> str:
+    if again:
+        workflow.continue_as_new(twice, secret, 0)
+    return secret
 
 
 @workflow.define
@@ -71,6 +141,7 @@ class Keeper:
         assert workflow.info().search_attributes["City"] == "Graz"
         workflow.upsert_search_attributes({"District": "Gries"})
         assert await handle(secrets) == secrets["result"]
+        await workflow.execute_child(twice, secrets["argument"], 1)
         if self.told.startswith("fail"):
             raise Leak(secrets["final"], secrets["detail"])
         return secrets["final"]
@@ -149,8 +220,10 @@ async def traces(target: str, folder: Path, codec: Any, secrets: dict[str, str])
         converter = DataConverter(codec=codec)
         async with (
             Engine(log=log, namespace=namespace, data_dir=folder / "state", partitions=2),
-            Client(log, namespace=namespace, data_converter=converter) as client,
-            Worker(client, task_queue=QUEUE, workflows=[Keeper], activities=[handle]),
+            Client(
+                log, namespace=namespace, data_converter=converter, interceptors=[Headers(secrets["header"])]
+            ) as client,
+            Worker(client, task_queue=QUEUE, workflows=[Keeper, twice], activities=[handle]),
         ):
             await live_through(client, secrets)
         values = await asyncio.to_thread(lambda: b"".join(all_values(log, f"odradek.{namespace}.")))
@@ -202,14 +275,14 @@ async def test_without_the_key_a_workflow_stays_open_until_it_is_there(
                                          search_attributes={"City": "Graz"})  # fmt: skip
             async with (
                 Client(log, namespace=namespace, data_converter=wrong) as other,
-                Worker(other, task_queue=QUEUE, workflows=[Keeper], activities=[handle]),
+                Worker(other, task_queue=QUEUE, workflows=[Keeper, twice], activities=[handle]),
             ):
                 while (stuck := await other.get("k").describe()).task_failure is None:
                     await asyncio.sleep(0)
                 assert stuck.status == "running"
                 assert "is encrypted with key 'new', which this codec does not have" in str(stuck.task_failure)
             await handle_.signal(Keeper.tell, "go")
-            async with Worker(client, task_queue=QUEUE, workflows=[Keeper], activities=[handle]):
+            async with Worker(client, task_queue=QUEUE, workflows=[Keeper, twice], activities=[handle]):
                 assert await handle_.result() == "x"
     finally:
         await asyncio.to_thread(log.close)

@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import pytest
+from odradek import AESGCMCodec, DataConverter
 from odradek._worker.steps import BlockedStep, StepAbandoned
 
 from .worker_fakes import Bench, activity, event, query_task
@@ -14,9 +15,9 @@ from .worker_fakes import Bench, activity, event, query_task
 class BlockedBench:
     """A bench whose workflow blocks at event 1 of its first life, in a thread of its own, until released."""
 
-    def __init__(self) -> None:
+    def __init__(self, converter: DataConverter | None = None) -> None:
         self.entered, self.release = threading.Event(), threading.Event()
-        self.bench = Bench({1: self._block_here})
+        self.bench = Bench({1: self._block_here}, converter=converter or DataConverter())
         self.outcome: list[BaseException | None] = []
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
@@ -61,6 +62,22 @@ def test_blocked_workflow_fails_its_task_with_its_stack(blocked: BlockedBench) -
     assert (failed.cause, failed.base) == ("blocked", "run")
     assert "_block_here" in failed.failure.stack_trace
     assert "workflow_tasks.py" not in failed.failure.stack_trace, "the worker's own frames say nothing"
+    assert failed.failure.type == "WorkflowBlocked"
+
+
+def test_the_stack_of_a_blocked_workflow_goes_through_the_codec() -> None:
+    converter = DataConverter(codec=AESGCMCodec({"k": bytes(32)}))
+    blocked = BlockedBench(converter)
+    blocked.give_up()
+    blocked.bench.task(offset=20, attempt=2)  # it blocks still
+    blocked.end()
+    assert len(blocked.bench.sent) == 2
+    for failed in blocked.bench.sent:
+        assert "_block_here" not in repr(failed)
+        assert "blocks its thread" not in repr(failed)
+        opened = converter.open_failure(failed.failure)
+        assert "_block_here" in opened.stack_trace
+        assert "blocks its thread" in opened.message
 
 
 def test_output_of_a_step_that_was_given_up_is_dropped(blocked: BlockedBench) -> None:
@@ -119,7 +136,7 @@ def test_blocked_query_is_rejected() -> None:
     bench.producer.sent[0].deliver(11)
     running = bench.workflows.created[0]
 
-    def block(name: str, input: object) -> Any:
+    def block(name: str, input: object, headers: object) -> Any:
         bench.steps.blocked(2.0)
         bench.now += 3
         blocked = bench.steps.blocked(2.0)

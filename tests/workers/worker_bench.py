@@ -24,6 +24,8 @@ SECONDS = 30.0
 class World:
     """Use it with `async with`."""
 
+    interceptors = ()
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.log: Log = open_log(f"file:{folder / 'log'}", fsync=False)

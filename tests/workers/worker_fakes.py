@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from odradek import DataConverter
 from odradek._worker.cache import BoundedCache
 from odradek._worker.offsets import Ticket
 from odradek._worker.queries import Queries
@@ -114,7 +115,7 @@ class Scripted:
         taken, self._commands = self._commands, []
         return taken
 
-    def query(self, name: str, input: Sequence[Payload]) -> Payload:
+    def query(self, name: str, input: Sequence[Payload], headers: Mapping[str, Payload]) -> Payload:
         if name == "fails":
             raise ValueError("no answer")
         if name == "large":
@@ -164,6 +165,7 @@ class Bench:
     script: dict[int, Any] = field(default_factory=dict)
     max_record_bytes: int = 1_000_000
     cache_bytes: int = 1_000_000
+    converter: DataConverter = field(default_factory=DataConverter)
 
     def __post_init__(self) -> None:
         self.producer = RecordingProducer()
@@ -179,7 +181,7 @@ class Bench:
         cache: BoundedCache[CachedRun] = BoundedCache(self.cache_bytes)
         shared: dict[str, Any] = {
             "workflows": self.workflows, "appender": self, "history": self, "cache": cache, "steps": self.steps,
-            "failure_of": failure_of,
+            "failure_of": self.converter.to_failure,
         }
         self.tasks = WorkflowTasks(session=self.session, later=lambda s, a: self.timers.append((s, a)), **shared)
         self.queries = Queries(now_ms=lambda: self.now_ms, **shared)
@@ -213,10 +215,6 @@ class Bench:
     @property
     def sent(self) -> list[Any]:
         return [s.record for s in self.producer.sent]
-
-
-def failure_of(error: BaseException) -> Failure:
-    return Failure(message=str(error), type=type(error).__name__)
 
 
 def session_of(producer: RecordingProducer, **options: Any) -> WorkerSession:

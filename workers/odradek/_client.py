@@ -8,7 +8,6 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, overload
 
@@ -16,18 +15,20 @@ from odradek_log import Log, LogError, open_log
 from odradek_schemas import check_name, parse_task_token
 from odradek_schemas.common import Record, Request
 from odradek_schemas.ephemeral import HeartbeatActivity
-from odradek_schemas.records import CompleteActivity, FailActivity, StartWorkflow
+from odradek_schemas.records import CompleteActivity, FailActivity
 from odradek_schemas.replies import HeartbeatNoted
 
 from . import _deployments as deployments
-from ._connection import Connection, MakeRecord, unavailable
+from ._connection import Connection, unavailable
 from ._converter import DataConverter
 from ._definitions import definition_of
 from ._description import TaskQueueBuilds
 from ._embedded import engine_in_this_process
-from ._handle import Target, WorkflowHandle, accepted_update, bind_message
-from ._options import check_start_options, milliseconds, retry_policy_record, seconds
-from ._requests import WorkflowRequests, refused
+from ._handle import Target, WorkflowHandle, bind_message
+from ._interceptors import Interceptor, StartWorkflowInput, checked
+from ._options import seconds
+from ._refusals import refused
+from ._requests import WorkflowRequests
 from ._starting import Starting
 from ._types import Duration, R, TakesMany, W
 from .errors import (
@@ -57,7 +58,8 @@ class Client(Starting):
     namespace: default ODRADEK_NAMESPACE, else "default". data_converter: the same as the workers' (default: JSON
     without a codec). identity: who asks, for people (default: process ID and host). request_timeout: seconds to
     wait for an answer, and for an engine to appear when the client is opened (default 30). log_settings: passed to the
-    log, for instance the security settings of Kafka.
+    log, for instance the security settings of Kafka. interceptors: called around starts, messages and queries, the
+    first one outermost; workers of the client use them too.
 
     `async with` raises UnavailableError if the log cannot be reached, is open in another process or has no engine.
     """
@@ -72,6 +74,7 @@ class Client(Starting):
         identity: str | None = None,
         request_timeout: Duration = 30,
         log_settings: Mapping[str, Any] | None = None,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
         target = target or os.environ.get("ODRADEK_ADDRESS")
         if not target:
@@ -81,6 +84,7 @@ class Client(Starting):
         self.namespace = check_name("namespace", namespace or os.environ.get("ODRADEK_NAMESPACE") or "default")
         self.data_converter = data_converter or DataConverter()
         self.identity = identity or f"{os.getpid()}@{socket.gethostname()}"
+        self.interceptors = checked(interceptors)
         self._target = target
         self._timeout = seconds(request_timeout)
         self._log_settings = dict(log_settings or {})
@@ -98,7 +102,7 @@ class Client(Starting):
                 now_ms=self._now_ms,
             )
             stack.push_async_callback(asyncio.to_thread, connection.close)
-            self._open = WorkflowRequests(connection, self._timeout, self.identity)
+            self._open = WorkflowRequests(connection, self._timeout, self.identity, self.interceptors)
             self._exit = stack.pop_all()
         return self
 
@@ -141,7 +145,7 @@ class Client(Starting):
         return WorkflowHandle[Any, Any](self._requests(), Target(_checked_id(id), run_id), result_type)
 
     async def _start(self, workflow: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
-        return await self._start_with(workflow, args, options, None)
+        return await self._requests().calls.start_workflow(self._start_input(workflow, args, options))
 
     async def _execute(self, workflow: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
         handle = await self._start(workflow, args, options)
@@ -153,7 +157,9 @@ class Client(Starting):
         if options.setdefault("id_conflict_policy", "use_existing") == "fail":
             raise DefinitionError("signal_with_start signals the open run: id_conflict_policy='fail' contradicts that")
         name, values, _ = bind_message("signal", options.pop("signal"), options.pop("signal_args", ()), {})
-        return await self._start_with(workflow, args, options, (name, values))
+        call = self._start_input(workflow, args, options)
+        call.signal, call.signal_args = name, values
+        return await self._requests().calls.start_workflow(call)
 
     async def _update_with_start(self, workflow: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
         if "update" not in options:
@@ -161,70 +167,18 @@ class Client(Starting):
         if options.setdefault("id_conflict_policy", "use_existing") == "fail":
             raise DefinitionError("update_with_start updates the open run: id_conflict_policy='fail' contradicts that")
         name, values, result_type = bind_message("update", options.pop("update"), options.pop("update_args", ()), {})
-        requests = self._requests()
-        make, _ = self._start_record(workflow, args, options, update=(name, values))
-        request_id = options.get("request_id") or secrets.token_hex(12)
-        target = Target(_checked_id(options.get("id")), request_id=request_id)
-        reply = await requests.update_reply(target, name, make)
-        return accepted_update(requests, replace(target, result_run_id=reply.run_id), name, reply, result_type)
+        options.setdefault("request_id", secrets.token_hex(12))
+        call = self._start_input(workflow, args, options)
+        call.update, call.update_args, call.update_result_type = name, values, result_type
+        return await self._requests().calls.update_with_start(call)
 
-    async def _start_with(
-        self, workflow: Any, args: Sequence[Any], options: dict[str, Any], signal: tuple[str, list[Any]] | None
-    ) -> WorkflowHandle[Any, Any]:
-        requests = self._requests()
-        make, result_type = self._start_record(workflow, args, options, signal=signal)
-        workflow_id = _checked_id(options.get("id"))
-        reply, offset = await requests.append(Target(workflow_id, request_id=options.get("request_id")), make)
-        if reply.outcome not in ("started", "existing"):
-            refused(workflow_id, reply)
-        barrier = offset + 1 if offset >= 0 else -1  # the run is there once that record is folded
-        return WorkflowHandle(requests, Target(workflow_id, None, reply.run_id, barrier), result_type)
-
-    def _start_record(
-        self,
-        workflow: Any,
-        args: Sequence[Any],
-        options: dict[str, Any],
-        *,
-        signal: tuple[str, list[Any]] | None = None,
-        update: tuple[str, list[Any]] | None = None,
-    ) -> tuple[MakeRecord, Any]:
-        """What makes the record of a start, and the type of the workflow's result."""
-        converter = self.data_converter
+    def _start_input(self, workflow: Any, args: Sequence[Any], options: dict[str, Any]) -> StartWorkflowInput:
+        """A start as interceptors see it. Raises DefinitionError for what does not fit."""
         name, values, result_type = _bind_workflow(workflow, args, options)
-        workflow_id = _checked_id(options.get("id"))
-        payloads = converter.to_payloads(values)
-        signal_name, signal_payloads = ("", []) if signal is None else (signal[0], converter.to_payloads(signal[1]))
-        update_name, update_payloads = ("", []) if update is None else (update[0], converter.to_payloads(update[1]))
-        memo = {key: converter.to_payload(value) for key, value in options.get("memo", {}).items()}
-        attributes = {key: converter.plain.to_payload(v) for key, v in options.get("search_attributes", {}).items()}
-
-        def make(request: Request) -> Record:
-            return StartWorkflow(
-                workflow_id=workflow_id,
-                workflow_type=name,
-                task_queue=options.get("task_queue") or os.environ.get("ODRADEK_TASK_QUEUE") or "default",
-                input=payloads,
-                request=request,
-                id_conflict_policy=options.get("id_conflict_policy", "fail"),
-                id_reuse_policy=options.get("id_reuse_policy", "allow"),
-                execution_timeout_ms=milliseconds(options.get("execution_timeout")),
-                run_timeout_ms=milliseconds(options.get("run_timeout")),
-                task_timeout_ms=milliseconds(options.get("task_timeout")),
-                start_delay_ms=milliseconds(options.get("start_delay")),
-                retry_policy=retry_policy_record(options.get("retry_policy")),
-                memo=memo,
-                search_attributes=attributes,
-                signal=signal_name,
-                signal_input=signal_payloads,
-                cron_schedule=options.get("cron_schedule") or "",
-                build_id=options.get("build_id") or "",
-                update=update_name,
-                update_input=update_payloads,
-                update_wait_for="accepted",
-            )
-
-        return make, result_type
+        workflow_id = _checked_id(options.pop("id", None))
+        return StartWorkflowInput(
+            workflow_type=name, id=workflow_id, args=values, options=options, result_type=result_type
+        )
 
     # ------------------------------------------------------------ builds of workers
 
@@ -336,13 +290,10 @@ def _checked_id(workflow_id: Any) -> str:
 
 def _bind_workflow(workflow: Any, args: Sequence[Any], options: dict[str, Any]) -> tuple[str, list[Any], Any]:
     """Type name, arguments and result type; raises DefinitionError for what does not fit."""
-    what = workflow if isinstance(workflow, str) else getattr(workflow, "__name__", repr(workflow))
     if isinstance(workflow, str):
         result_type = options.pop("result_type", Any)
-        check_start_options(options, f"workflow {what}")
         return workflow, list(args), result_type
     definition = definition_of(workflow)
-    check_start_options(options, f"workflow {what}")
     return definition.name, definition.signature.bind(args, {}), definition.signature.result_type
 
 

@@ -15,8 +15,6 @@ from ._types import Duration, P, PendingActivityOptions, R, R_co, T, W, W_co
 from .errors import DefinitionError, not_available
 
 if TYPE_CHECKING:
-    from odradek_schemas.replies import RequestReply
-
     from ._handlers import Query, Signal, Update
     from ._instance_children import Child
 
@@ -44,10 +42,11 @@ class Requests(Protocol):
     async def signal(self, target: Target, name: str, args: Sequence[Any]) -> None: ...
 
     async def update(
-        self, target: Target, name: str, args: Sequence[Any], *, attach: bool = False, wait_for: str = "completed"
-    ) -> RequestReply: ...
+        self, target: Target, name: str, args: Sequence[Any], *, wait_for: Literal["accepted", "completed"],
+        result_type: Any,
+    ) -> Any: ...
 
-    def update_result(self, target: Target, name: str, reply: RequestReply, result_type: Any) -> Any: ...
+    async def await_update(self, target: Target, name: str, result_type: Any) -> Any: ...
 
     async def query(self, target: Target, name: str, args: Sequence[Any], result_type: Any) -> Any: ...
 
@@ -262,9 +261,9 @@ class WorkflowHandle(_CanSignal[W_co], Generic[W_co, R_co]):
         """
         result_type = kwargs.pop("result_type", Any) if isinstance(update, str) else None
         name, values, declared = bind_message("update", update, args, kwargs)
-        reply = await self._requests.update(self._target, name, values)
-        return self._requests.update_result(
-            self._target, name, reply, declared if result_type is None else result_type
+        result_type = declared if result_type is None else result_type
+        return await self._requests.update(
+            self._target, name, values, wait_for="completed", result_type=result_type
         )
 
     @overload
@@ -283,10 +282,8 @@ class WorkflowHandle(_CanSignal[W_co], Generic[W_co, R_co]):
         result_type = kwargs.pop("result_type", Any) if isinstance(update, str) else None
         name, values, declared = bind_message("update", update, args, kwargs)
         target = replace(self._target, request_id=self._target.request_id or secrets.token_hex(12))
-        reply = await self._requests.update(target, name, values, wait_for="accepted")
-        return accepted_update(
-            self._requests, target, name, reply, declared if result_type is None else result_type
-        )
+        result_type = declared if result_type is None else result_type
+        return await self._requests.update(target, name, values, wait_for="accepted", result_type=result_type)
 
     async def result(self) -> R_co:
         """Wait for the workflow's end, however long it takes, and return its result.
@@ -403,21 +400,11 @@ class UpdateHandle(Generic[R_co]):
         Raises UpdateFailedError if the handler failed, WorkflowClosedError if the workflow ended first.
         """
         target = self._target if timeout is None else replace(self._target, timeout=seconds(timeout))
-        reply = await self._requests.update(target, self._name, (), attach=True)
-        result: R_co = self._requests.update_result(target, self._name, reply, self._result_type)
+        result: R_co = await self._requests.await_update(target, self._name, self._result_type)
         return result
 
     def __repr__(self) -> str:
         return f"<update {self._name!r} {self.id} of workflow {self._target.workflow_id!r}>"
-
-
-def accepted_update(
-    requests: Requests, target: Target, name: str, reply: RequestReply, result_type: Any
-) -> UpdateHandle[Any]:
-    """The handle of an update that was answered: accepted, or done already. Raises for one that was not taken."""
-    if reply.outcome not in ("accepted", "completed", "failed"):
-        requests.update_result(target, name, reply, result_type)
-    return UpdateHandle[Any](requests, target, name, result_type)
 
 
 def bind_message(kind: str, message: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[str, list[Any], Any]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from random import Random
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from odradek_schemas import commands, history
@@ -25,12 +26,20 @@ from ._converter import DataConverter
 from ._definitions import WorkflowDefinition
 from ._handle import ChildWorkflowHandle, WorkflowMessages
 from ._instance_activities import InstanceActivities
+from ._instance_calls import InstanceCalls
 from ._instance_children import InstanceChildren
 from ._instance_continuing import InstanceContinuing
 from ._instance_core import InstanceCore
 from ._instance_messages import InstanceMessages
 from ._instance_patches import InstancePatches
 from ._instance_updates import InstanceUpdates
+from ._interceptors import (
+    ContinueAsNewInput,
+    ExecuteWorkflowInput,
+    Interceptor,
+    ScheduleActivityInput,
+    StartChildWorkflowInput,
+)
 from ._loop import DEFAULT_MAX_ITERATIONS, Discarded, WorkflowLoop
 from ._reading import reading
 from ._types import ActivityOptions
@@ -39,6 +48,7 @@ from .errors import DefinitionError, QueryRejectedError, ReadOnlyError, Workflow
 
 _PAYLOAD_GROWTH = 3  # bytes in memory for one of a payload, about; as all of these by tracemalloc, with some room
 _BASE_SIZE = 10_000
+_NO_HEADERS: Mapping[str, Payload] = MappingProxyType({})
 _TASK_SIZE = 3_000
 _EVENTS_PER_LOCAL_RESULT = 3  # itself, the completion that brings it, what that schedules: their IDs come later
 
@@ -61,6 +71,7 @@ class WorkflowInstance:
         default_activity_queue: str | None = None,
         namespace: str = "default",
         max_iterations: int = DEFAULT_MAX_ITERATIONS,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
         self.fed_through = 0
         self.history_size = 0  # as of the task that is fed: set by whoever feeds, and recorded with its completion
@@ -82,6 +93,8 @@ class WorkflowInstance:
         self._continuing = InstanceContinuing(self._core)
         self._core.kept_signals = self._messages.kept
         self._updates = InstanceUpdates(self._core, self._messages)
+        self._calls = InstanceCalls(self._core, self._activities, self._children, self._continuing)
+        self._interceptors = interceptors
         self._conditions = Conditions(self._loop, max_iterations)
         self._variables = contextvars.Context()  # those of the worker are not the workflow's
         self._random: Random | None = None
@@ -182,13 +195,13 @@ class WorkflowInstance:
         self._core.commands = []
         return taken
 
-    def query(self, name: str, input: Sequence[Payload]) -> Payload:
+    def query(self, name: str, input: Sequence[Payload], headers: Mapping[str, Payload] = _NO_HEADERS) -> Payload:
         """The answer of a query handler.
 
         Raises QueryRejectedError if there is none of this name or it does not take the arguments, and whatever the
         handler raises. WorkflowTaskError if it tried to change the workflow: the instance is unusable then.
         """
-        return self._variables.copy().run(self._query, name, input)
+        return self._variables.copy().run(self._query, name, input, headers)
 
     def close(self) -> None:
         """Throw the workflow away, quietly; no command comes of it. Nothing but `query` works afterwards."""
@@ -223,12 +236,16 @@ class WorkflowInstance:
     ) -> Any:
         if kwargs:
             raise DefinitionError(f"activity {name}: arguments travel by position; bind keyword arguments first")
-        return await self._activities.execute(name, args, result_type, options)
+        return await self._core.calls.execute_activity(
+            ScheduleActivityInput(activity_type=name, args=list(args), options={**options}, result_type=result_type)
+        )
 
     async def start_child(
         self, name: str, args: Sequence[Any], *, result_type: Any, options: Mapping[str, Any]
     ) -> ChildWorkflowHandle[Any, Any]:
-        return await self._children.start(name, args, result_type=result_type, options=options)
+        return await self._core.calls.start_child_workflow(
+            StartChildWorkflowInput(workflow_type=name, args=list(args), options={**options}, result_type=result_type)
+        )
 
     def messages(self) -> WorkflowMessages:
         return self._children
@@ -260,7 +277,9 @@ class WorkflowInstance:
         return {name: self._core.converter.from_payload(payload) for name, payload in self._memo.items()}
 
     def continue_as_new(self, workflow_type: str, args: Sequence[Any], options: Mapping[str, Any]) -> NoReturn:
-        self._continuing.continue_as_new(workflow_type, args, options)
+        headers = self._core.headers(self._core.started_headers)
+        call = ContinueAsNewInput(workflow_type=workflow_type, args=list(args), options={**options}, headers=headers)
+        self._core.calls.continue_as_new(call)
 
     def upsert_search_attributes(self, attributes: Mapping[str, Any]) -> None:
         self._continuing.upsert_search_attributes(attributes)
@@ -340,15 +359,17 @@ class WorkflowInstance:
             },
         )
         if self._continuing.on_started(started):
-            self._main = self._loop.create_task(self._run(started.input), name=core.info.workflow_type)
+            self._calls.begin(self._interceptors, started.headers)
+            self._main = self._loop.create_task(self._run(started), name=core.info.workflow_type)
 
-    async def _run(self, input: Sequence[Payload]) -> None:
+    async def _run(self, started: history.WorkflowStarted) -> None:
         """The workflow's main task: whatever way `run` is left, a command or a bug comes of it."""
         core = self._core
         try:
-            args = core.arguments(core.definition.signature, input)
+            args, _ = core.arguments(core.definition.signature, started.input)
             core.object = core.definition.instantiate()
-            result = await core.definition.run(core.object, *args[0], **args[1])
+            call = ExecuteWorkflowInput(args=list(args), headers=core.headers(started.headers))
+            result = await core.calls.execute_workflow(call)
             command = commands.CompleteWorkflow(result=core.converter.to_payload(result))
         except Discarded:
             raise
@@ -364,12 +385,12 @@ class WorkflowInstance:
 
     # ------------------------------------------------------------ inside
 
-    def _query(self, name: str, input: Sequence[Payload]) -> Payload:
+    def _query(self, name: str, input: Sequence[Payload], headers: Mapping[str, Payload]) -> Payload:
         if self._main is None:
             raise QueryRejectedError(f"workflow {self._core.info.workflow_id} has not begun to run; ask again")
         try:
             with _context.activate(self), self._loop, reading(self._core):
-                return self._messages.query(name, input)
+                return self._messages.query(name, input, headers)
         finally:
             self._check_written(name)
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from odradek_schemas import commands, history
+from odradek_schemas.common import Payload
 
 from . import _failures
 from ._instance_core import InstanceCore
+from ._interceptors import ScheduleActivityInput
 from ._options import activity_timeouts_ms, retry_policy_record
-from ._types import ActivityOptions
 
 
 class _OpenActivity(NamedTuple):
@@ -28,14 +29,14 @@ class InstanceActivities:
         self._default_queue = default_queue
         self._open: dict[int, _OpenActivity] = {}
 
-    async def execute(self, name: str, args: Sequence[Any], result_type: Any, options: ActivityOptions) -> Any:
+    async def execute(self, call: ScheduleActivityInput, headers: dict[str, Payload]) -> Any:
         """Schedule an activity and wait for its result."""
-        seq = self._schedule(name, args, options)
-        how = options.get("cancellation_type", "try")
+        seq = self._schedule(call, call.options, headers)
+        how = call.options.get("cancellation_type", "try")
         requested = False
         while True:
             future = self._core.loop.create_future()
-            self._open[seq] = _OpenActivity(future, name, result_type)
+            self._open[seq] = _OpenActivity(future, call.activity_type, call.result_type)
             try:
                 return await future
             except asyncio.CancelledError:
@@ -49,14 +50,15 @@ class InstanceActivities:
                 if how != "wait":
                     raise
 
-    def _schedule(self, name: str, args: Sequence[Any], options: ActivityOptions) -> int:
+    def _schedule(self, call: ScheduleActivityInput, options: Mapping[str, Any], headers: dict[str, Payload]) -> int:
         core = self._core
         timeouts = activity_timeouts_ms(options)
         command = commands.ScheduleActivity(
             seq=core.seq + 1,
-            activity_type=name,
+            activity_type=call.activity_type,
             task_queue=options.get("task_queue") or self._default_queue,
-            input=core.converter.to_payloads(args),
+            input=core.converter.to_payloads(call.args),
+            headers=headers,
             retry_policy=retry_policy_record(options.get("retry_policy")),
             delivery=options.get("delivery", "at_least_once"),
             cancellation_type=options.get("cancellation_type", "try"),

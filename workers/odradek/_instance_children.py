@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from odradek_schemas import commands, history
-from odradek_schemas.common import Failure
+from odradek_schemas.common import Failure, Payload
 
 from ._handle import ChildWorkflowHandle, bind_message
 from ._instance_core import InstanceCore
+from ._interceptors import SignalExternalWorkflowInput, StartChildWorkflowInput
 from ._options import milliseconds, retry_policy_record
 from .errors import (
     ChildWorkflowError,
@@ -58,18 +59,19 @@ class InstanceChildren:
     # ------------------------------------------------------------ children
 
     async def start(
-        self, name: str, args: Sequence[Any], *, result_type: Any, options: Mapping[str, Any]
+        self, call: StartChildWorkflowInput, headers: dict[str, Payload]
     ) -> ChildWorkflowHandle[Any, Any]:
         """Start a child; returns when it runs."""
-        core = self._core
+        core, options = self._core, call.options
         seq = core.seq + 1
-        write = core.converter.to_payload
+        write, plain = core.converter.to_payload, core.converter.plain.to_payload
         command = commands.StartChildWorkflow(
             seq=seq,
             workflow_id=options.get("id") or f"{core.info.run_id}_{seq}",
-            workflow_type=name,
+            workflow_type=call.workflow_type,
             task_queue=options.get("task_queue") or core.info.task_queue,
-            input=core.converter.to_payloads(args),
+            input=core.converter.to_payloads(call.args),
+            headers=headers,
             id_reuse_policy=options.get("id_reuse_policy", "allow"),
             parent_close_policy=options.get("parent_close_policy", "terminate"),
             execution_timeout_ms=milliseconds(options.get("execution_timeout")),
@@ -77,11 +79,12 @@ class InstanceChildren:
             task_timeout_ms=milliseconds(options.get("task_timeout")),
             retry_policy=retry_policy_record(options.get("retry_policy")),
             memo={key: write(value) for key, value in options.get("memo", {}).items()},
-            search_attributes={key: write(value) for key, value in options.get("search_attributes", {}).items()},
+            search_attributes={key: plain(value) for key, value in options.get("search_attributes", {}).items()},
         )
         core.emit(command)
         core.next_seq()
-        child = Child(seq, command.workflow_id, name, result_type, options.get("cancellation_type", "wait"))
+        how = options.get("cancellation_type", "wait")
+        child = Child(seq, command.workflow_id, call.workflow_type, call.result_type, how)
         self._children[seq] = child
         await self._until(child, child.started)
         if not child.run_id and child.error is not None:
@@ -113,7 +116,7 @@ class InstanceChildren:
 
     async def signal_child(self, child: Child, signal: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Signal that very child, not another workflow that took its ID later."""
-        await self._signal(signal, args, kwargs, workflow_id=child.id, child_seq=child.seq)
+        await self._pass_signal(signal, args, kwargs, id=child.id, child_seq=child.seq)
 
     # ------------------------------------------------------------ other workflows
 
@@ -121,13 +124,25 @@ class InstanceChildren:
         self, workflow_id: str, run_id: str, signal: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> None:
         """Signal another workflow; returns when it has the signal."""
-        await self._signal(signal, args, kwargs, workflow_id=workflow_id, run_id=run_id)
+        await self._pass_signal(signal, args, kwargs, id=workflow_id, run_id=run_id)
 
-    async def _signal(self, signal: Any, args: Sequence[Any], kwargs: Mapping[str, Any], **where: Any) -> None:
+    async def _pass_signal(self, signal: Any, args: Sequence[Any], kwargs: Mapping[str, Any], **where: Any) -> None:
         name, values, _ = bind_message("signal", signal, args, kwargs)
-        input = self._core.converter.to_payloads(values)
-        seq = self._core.seq + 1
-        await self._send(commands.SignalExternalWorkflow(seq=seq, signal=name, input=input, **where))
+        call = SignalExternalWorkflowInput(signal=name, args=values, **where)
+        await self._core.calls.signal_external_workflow(call)
+
+    async def signal(self, call: SignalExternalWorkflowInput, headers: dict[str, Payload]) -> None:
+        """Send a signal to a child or to another workflow; returns when it has it."""
+        command = commands.SignalExternalWorkflow(
+            seq=self._core.seq + 1,
+            workflow_id=call.id,
+            signal=call.signal,
+            run_id=call.run_id,
+            child_seq=call.child_seq,
+            input=self._core.converter.to_payloads(call.args),
+            headers=headers,
+        )
+        await self._send(command)
 
     async def cancel_external(self, workflow_id: str, run_id: str, reason: str) -> None:
         """Ask another workflow to cancel; returns when it has the request."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -13,6 +13,7 @@ from ._continuing import ContinueAsNew
 from ._converter import DataConverter
 from ._cron import begin_at
 from ._instance_core import InstanceCore
+from ._interceptors import ContinueAsNewInput
 from ._options import milliseconds, retry_policy_record
 from .errors import ApplicationError
 
@@ -37,16 +38,17 @@ class InstanceContinuing:
             core.leave(ApplicationError(str(error), type="InvalidCronSchedule", non_retryable=True))
         return False
 
-    def continue_as_new(self, workflow_type: str, args: Sequence[Any], options: Mapping[str, Any]) -> NoReturn:
-        core = self._core
+    def continue_as_new(self, call: ContinueAsNewInput, headers: dict[str, Payload]) -> NoReturn:
+        core, options = self._core, call.options
         if core.loop.read_only:
             raise core.loop.refuse_write()
         run_timeout, task_timeout = options.get("run_timeout"), options.get("task_timeout")
         raise ContinueAsNew(
             commands.ContinueAsNewWorkflow(
-                workflow_type=workflow_type,
+                workflow_type=call.workflow_type,
                 task_queue=options.get("task_queue") or "",
-                input=core.converter.to_payloads(args),
+                input=core.converter.to_payloads(call.args),
+                headers=headers,
                 run_timeout_ms=-1 if run_timeout is None else milliseconds(run_timeout),
                 task_timeout_ms=-1 if task_timeout is None else milliseconds(task_timeout),
                 retry_policy=retry_policy_record(options.get("retry_policy")),

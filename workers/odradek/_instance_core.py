@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,13 +17,17 @@ from ._continuing import continuation_in
 from ._converter import DataConverter
 from ._cron import with_next_time
 from ._definitions import WorkflowDefinition
+from ._interceptors import WorkflowInterceptor, read_headers
 from ._loop import WorkflowLoop
 from ._outcome import failing_error, retry_delay_ms
 
 
 class InstanceCore:
     """`object`: the instance of the user's class, once `run` is called. `bug`: what the code raised that it should
-    not. `fed_bytes`: of payloads, for the cache's bound. `kept_signals`: those that have had no handler."""
+    not. `fed_bytes`: of payloads, for the cache's bound. `kept_signals`: those that have had no handler. `calls`: what
+    comes in and goes out passes there, from the first event on. `started_headers`: those that the run came with."""
+
+    calls: WorkflowInterceptor
 
     def __init__(
         self, definition: WorkflowDefinition, info: WorkflowInfo, converter: DataConverter, loop: WorkflowLoop
@@ -40,6 +44,8 @@ class InstanceCore:
         self.seq = 0
         self.fed_bytes = 0
         self.kept_signals: Callable[[], Iterable[SignalReceived]] = tuple
+        self.intercepted = False
+        self.started_headers: dict[str, Payload] = {}
 
     def emit(self, command: Command) -> None:
         """Ask for something. Raises ReadOnlyError in a query."""
@@ -93,6 +99,10 @@ class InstanceCore:
         values = self.converter.from_payloads(input, signature.types_for(len(input)), signature.names)
         arguments: tuple[tuple[Any, ...], dict[str, Any]] = signature.arguments(values)
         return arguments
+
+    def headers(self, headers: Mapping[str, Payload]) -> dict[str, Any]:
+        """Headers as interceptors see them; without interceptors nobody does. Raises PayloadError."""
+        return read_headers(headers, self.converter) if self.intercepted and headers else {}
 
     def count(self, payloads: Sequence[Payload]) -> None:
         """Note how much was fed."""

@@ -14,6 +14,7 @@ from odradek_schemas.common import Payload
 
 from ._definitions import DYNAMIC, HandlerDefinition, UpdateDefinition, runtime_handler
 from ._instance_core import InstanceCore
+from ._interceptors import HandleQueryInput, HandleSignalInput
 from ._loop import Discarded
 from ._workflow import logger
 from .errors import CodecError, DefinitionError, PayloadError, QueryRejectedError
@@ -97,6 +98,10 @@ class InstanceMessages:
             return
         try:
             args, kwargs = self.arguments(handler, signal.signal, signal.input)
+            call = HandleSignalInput(
+                signal=signal.signal, args=list(args), kwargs=kwargs, headers=core.headers(signal.headers),
+                _handler=handler,
+            )
         except CodecError as error:
             core.leave(error)  # a worker with the right codec can read it
             return
@@ -105,8 +110,8 @@ class InstanceMessages:
             logger.error("signal %r was dropped: its arguments do not fit: %s", signal.signal, error)
             return
         name = f"signal {signal.signal}"
-        if handler.is_async:
-            core.loop.create_task(self._handle(handler, name, args, kwargs), name=name)
+        if handler.is_async or core.intercepted:
+            core.loop.create_task(self._handle(call, name), name=name)
             self.running[name] += 1
             return
         try:
@@ -114,12 +119,10 @@ class InstanceMessages:
         except BaseException as error:
             core.leave(error)
 
-    async def _handle(
-        self, handler: HandlerDefinition, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> None:
+    async def _handle(self, call: HandleSignalInput, name: str) -> None:
         core = self._core
         try:
-            await handler.fn(core.object, *args, **kwargs)
+            await core.calls.handle_signal(call)
         except (Discarded, asyncio.CancelledError):
             raise
         except BaseException as error:
@@ -149,7 +152,7 @@ class InstanceMessages:
 
     # ------------------------------------------------------------ queries
 
-    def query(self, name: str, input: Sequence[Payload]) -> Payload:
+    def query(self, name: str, input: Sequence[Payload], headers: Mapping[str, Payload]) -> Payload:
         """The answer of a query handler; the loop is read-only and this the current workflow."""
         core = self._core
         handler = self.queries.get(name) or self.queries.get(DYNAMIC)
@@ -158,9 +161,12 @@ class InstanceMessages:
             raise QueryRejectedError(f"workflow {core.definition.name} has no query {name!r}; there are: {known}")
         try:
             args, kwargs = self.arguments(handler, name, input)
+            call = HandleQueryInput(
+                query=name, args=list(args), kwargs=kwargs, headers=core.headers(headers), _handler=handler
+            )
         except (PayloadError, DefinitionError) as error:
             raise QueryRejectedError(f"query {name!r}: its arguments do not fit: {error}") from error
-        result = handler.fn(core.object, *args, **kwargs)
+        result = core.calls.handle_query(call)
         if inspect.iscoroutine(result):
             result.close()
             raise DefinitionError(f"query {name!r} returned a coroutine: a query returns at once, and only reads")

@@ -13,6 +13,7 @@ from odradek_schemas.tasks import PendingUpdate
 from ._definitions import DYNAMIC, UpdateDefinition
 from ._instance_core import InstanceCore
 from ._instance_messages import InstanceMessages
+from ._interceptors import HandleUpdateInput
 from ._loop import Discarded
 from ._outcome import failing_error
 from .errors import ApplicationError, CodecError, DefinitionError, PayloadError
@@ -38,9 +39,7 @@ class InstanceUpdates:
             return DefinitionError(f"workflow {name} has no update {update.update!r}; there are: {known}")
         refused_before = self._core.loop.refused_writes
         try:
-            args, kwargs = self._messages.arguments(handler, update.update, update.input)
-            if handler.validator is not None:
-                handler.validator(self._core.object, *args, **kwargs)
+            self._core.calls.validate_update(self._call(handler, update))
         except CodecError:
             raise  # a worker with the right codec can read it
         except (PayloadError, DefinitionError) as error:
@@ -84,34 +83,41 @@ class InstanceUpdates:
                     f"workflow {core.definition.name} accepted the update {update.update!r} and has no handler for it "
                     "any more; deploy one"
                 )
-            args, kwargs = self._messages.arguments(handler, update.update, update.input)
+            call = self._call(handler, update)
         except (PayloadError, DefinitionError) as error:
             core.leave(error)
             return
-        if handler.is_async:
+        if handler.is_async or core.intercepted:
             name = f"update {update.update}"
-            core.loop.create_task(self._handle(handler, update, name, args, kwargs), name=name)
+            core.loop.create_task(self._handle(call, update.seq, name), name=name)
             self._messages.running[name] += 1
             return
         try:
-            result = handler.fn(core.object, *args, **kwargs)
+            result = handler.fn(core.object, *call.args, **call.kwargs)
             self._complete(update.seq, result)
         except BaseException as error:
             self._fail(update.seq, error)
 
-    async def _handle(
-        self, handler: UpdateDefinition, update: history.UpdateAccepted, name: str, args: Any, kwargs: Any
-    ) -> None:
+    def _call(self, handler: UpdateDefinition, update: PendingUpdate | history.UpdateAccepted) -> HandleUpdateInput:
+        """An update as interceptors see it. Raises PayloadError or DefinitionError if its arguments do not fit."""
+        args, kwargs = self._messages.arguments(handler, update.update, update.input)
+        headers = self._core.headers(update.headers)
+        return HandleUpdateInput(
+            id=update.update_id, update=update.update, args=list(args), kwargs=kwargs, headers=headers,
+            _handler=handler,
+        )
+
+    async def _handle(self, call: HandleUpdateInput, seq: int, name: str) -> None:
         core = self._core
         try:
-            self._complete(update.seq, await handler.fn(core.object, *args, **kwargs))
+            self._complete(seq, await core.calls.handle_update(call))
         except Discarded:
             raise
         except asyncio.CancelledError:
-            self._fail(update.seq, ApplicationError("the update's handler was cancelled", type="Cancelled"))
+            self._fail(seq, ApplicationError("the update's handler was cancelled", type="Cancelled"))
             raise
         except BaseException as error:
-            self._fail(update.seq, error)
+            self._fail(seq, error)
         finally:
             self._messages.finished(name)
 

@@ -7,26 +7,21 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Literal, TypeVar
 
 from odradek_schemas import decode
 from odradek_schemas.common import Failure, Record, Request
-from odradek_schemas.ephemeral import AwaitResult, DescribeWorkflow, FetchHistory, QueryWorkflow
+from odradek_schemas.ephemeral import AwaitResult, DescribeWorkflow, FetchHistory
 from odradek_schemas.history import HistoryEvent as EventRecord
 from odradek_schemas.history import WorkflowStarted
 from odradek_schemas.records import (
-    CancelWorkflow,
     ChangeActivity,
     PauseWorkflow,
     ResetWorkflow,
-    SignalWorkflow,
-    TerminateWorkflow,
     UnpauseWorkflow,
-    UpdateWorkflow,
 )
 from odradek_schemas.replies import (
     HistoryPage,
-    QueryResult,
     RequestReply,
     WorkflowResult,
 )
@@ -35,25 +30,30 @@ from odradek_schemas.replies import (
 )
 
 from . import _read
+from ._client_calls import ClientCalls
 from ._connection import Connection, MakeRecord, OnDone, unexpected
 from ._description import HistoryEvent, WorkflowDescription
 from ._export import ExportedHistory, history_to_json
 from ._handle import Target
+from ._interceptors import (
+    CancelWorkflowInput,
+    ClientInterceptor,
+    Interceptor,
+    QueryWorkflowInput,
+    SignalWorkflowInput,
+    TerminateWorkflowInput,
+    UpdateWorkflowInput,
+    around,
+)
 from ._options import pending_activity_changes
+from ._refusals import not_found, refused, summary
 from .errors import (
     InvalidRequestError,
     OdradekError,
     OutcomeUnknownError,
-    QueryFailedError,
-    QueryRejectedError,
     RequestTimeoutError,
-    UpdateFailedError,
-    UpdateRejectedError,
-    WorkflowAlreadyStartedError,
     WorkflowCancelledError,
-    WorkflowClosedError,
     WorkflowFailedError,
-    WorkflowNotFoundError,
     WorkflowTerminatedError,
     WorkflowTimeoutError,
 )
@@ -100,12 +100,16 @@ class WorkflowRequests:
     """The calls of handles. `timeout`: seconds to wait for an answer, unless a call says otherwise. `identity`: who
     asks, for people."""
 
-    def __init__(self, connection: Connection, timeout: float, identity: str = "") -> None:
+    def __init__(
+        self, connection: Connection, timeout: float, identity: str = "", interceptors: Sequence[Interceptor] = ()
+    ) -> None:
         self.connection = connection
         self.converter = connection.converter
         self.timeout = timeout
         self.identity = identity
         self._inbox = _Inbox(asyncio.get_running_loop())
+        self._behind = ClientCalls(self)
+        self.calls = around(self._behind, ClientInterceptor, [one.intercept_client for one in interceptors])
 
     # ------------------------------------------------------------ asking
 
@@ -190,85 +194,34 @@ class WorkflowRequests:
 
     async def signal(self, target: Target, name: str, args: Sequence[Any]) -> None:
         """Send a signal."""
-        payloads = self.converter.to_payloads(args)
-
-        def make(request: Request) -> Record:
-            return SignalWorkflow(
-                workflow_id=target.workflow_id,
-                run_id=target.run_id or "",
-                signal=name,
-                input=payloads,
-                request=request,
-            )
-
-        await self._change(target, make)
+        await self.calls.signal_workflow(SignalWorkflowInput(**_about(target), signal=name, args=list(args)))
 
     async def update(
-        self, target: Target, name: str, args: Sequence[Any], *, attach: bool = False, wait_for: str = "completed"
-    ) -> RequestReply:
-        """Send an update (`attach`: only wait for one that was sent) until it is accepted or completed."""
-        payloads = self.converter.to_payloads(args)
+        self, target: Target, name: str, args: Sequence[Any], *, wait_for: Literal["accepted", "completed"],
+        result_type: Any,
+    ) -> Any:
+        """Send an update; its result, or an UpdateHandle once it is accepted."""
+        call = UpdateWorkflowInput(
+            **_about(target), update=name, args=list(args), wait_for=wait_for, result_type=result_type
+        )
+        return await self.calls.update_workflow(call)
 
-        def make(request: Request) -> Record:
-            return UpdateWorkflow(
-                workflow_id=target.workflow_id,
-                run_id=target.run_id or "",
-                update=name,
-                input=payloads,
-                request=request,
-                wait_for=wait_for,
-                attach=attach,
-            )
+    async def await_update(self, target: Target, name: str, result_type: Any) -> Any:
+        """The result of an update that was sent before."""
+        return await self._behind.await_update(target, name, result_type)
 
-        reply = await self.update_reply(target, name, make)
-        while reply.outcome == "accepted" and wait_for == "completed":  # a late copy of an earlier answer
-            reply = await self.update_reply(target, name, make)
-        return reply
-
-    async def update_reply(self, target: Target, name: str, make: MakeRecord) -> RequestReply:
-        """The answer to a request that holds an update."""
-        try:
-            reply, _ = await self.append(target, make)
-        except RequestTimeoutError as error:
-            raise RequestTimeoutError(
-                f"{error} If one is, a worker has to take update {name!r}, and its handler to end: does one poll the "
-                "workflow's task queue? describe() tells. Send it again with the same request_id to go on waiting",
-                durable=error.durable,
-            ) from None
-        return reply
-
-    def update_result(self, target: Target, name: str, reply: RequestReply, result_type: Any) -> Any:
-        """What an answer to an update says. Raises UpdateFailedError, UpdateRejectedError, and what `refused` does."""
-        if reply.outcome == "completed":
-            return None if reply.result is None else self.converter.from_payload(reply.result, result_type)
-        if reply.outcome not in ("failed", "rejected"):
-            refused(target.workflow_id, reply)
-        cause = None if reply.failure is None else self.converter.from_failure(reply.failure)
-        said = "no reason is given" if reply.failure is None else self._summary(reply.failure)
-        about = f"update {name!r} of workflow {target.workflow_id!r}"
-        if reply.outcome == "rejected":
-            raise UpdateRejectedError(f"{about} was rejected: {said}") from cause
-        raise UpdateFailedError(f"{about} failed: {said}") from cause
+    async def query(self, target: Target, name: str, args: Sequence[Any], result_type: Any) -> Any:
+        """Ask the workflow's code."""
+        call = QueryWorkflowInput(**_about(target), query=name, args=list(args), result_type=result_type)
+        return await self.calls.query_workflow(call)
 
     async def cancel(self, target: Target, reason: str) -> None:
         """Ask for cancellation."""
-
-        def make(request: Request) -> Record:
-            return CancelWorkflow(
-                workflow_id=target.workflow_id, run_id=target.run_id or "", reason=reason, request=request
-            )
-
-        await self._change(target, make)
+        await self.calls.cancel_workflow(CancelWorkflowInput(**_about(target), reason=reason))
 
     async def terminate(self, target: Target, reason: str) -> None:
         """End the run."""
-
-        def make(request: Request) -> Record:
-            return TerminateWorkflow(
-                workflow_id=target.workflow_id, run_id=target.run_id or "", reason=reason, request=request
-            )
-
-        await self._change(target, make)
+        await self.calls.terminate_workflow(TerminateWorkflowInput(**_about(target), reason=reason))
 
     async def reset(
         self, target: Target, event_id: int, reason: str, reapply: str, build_id: str
@@ -287,7 +240,7 @@ class WorkflowRequests:
                 build_id=build_id,
             )
 
-        return await self._change(target, make)
+        return await self.change(target, make)
 
     async def pause(self, target: Target, reason: str) -> None:
         """Give the run no workflow tasks."""
@@ -301,7 +254,7 @@ class WorkflowRequests:
                 identity=self.identity,
             )
 
-        await self._change(target, make)
+        await self.change(target, make)
 
     async def unpause(self, target: Target, reason: str) -> None:
         """Give it tasks again."""
@@ -315,7 +268,7 @@ class WorkflowRequests:
                 identity=self.identity,
             )
 
-        await self._change(target, make)
+        await self.change(target, make)
 
     async def change_activity(
         self, target: Target, action: str, which: str | int, reason: str, options: Mapping[str, Any]
@@ -336,44 +289,14 @@ class WorkflowRequests:
                 **changes,
             )
 
-        await self._change(target, make)
+        await self.change(target, make)
 
-    async def _change(self, target: Target, make: MakeRecord) -> str:
+    async def change(self, target: Target, make: MakeRecord) -> str:
         """A request that is done, or raises; the run that it was about."""
         reply, _ = await self.append(target, make)
         if reply.outcome != "ok":
             refused(target.workflow_id, reply)
         return reply.run_id
-
-    async def query(self, target: Target, name: str, args: Sequence[Any], result_type: Any) -> Any:
-        """Ask the workflow's code."""
-        payloads = self.converter.to_payloads(args)
-
-        def make(request: Request) -> Record:
-            return QueryWorkflow(
-                workflow_id=target.workflow_id,
-                run_id=target.run_id or "",
-                query=name,
-                input=payloads,
-                request=request,
-            )
-
-        try:
-            reply = await self.ask(target, make, QueryResult)
-        except RequestTimeoutError as error:
-            raise RequestTimeoutError(
-                f"{error} If one is, a worker has to answer query {name!r}: does one poll the workflow's task queue?",
-                durable=error.durable,
-            ) from None
-        if reply.status == "answered":
-            return None if reply.result is None else self.converter.from_payload(reply.result, result_type)
-        if reply.status == "not_found":
-            raise _not_found(target)
-        cause = None if reply.failure is None else self.converter.from_failure(reply.failure)
-        said = "no reason is given" if reply.failure is None else self._summary(reply.failure)
-        if reply.status == "failed":
-            raise QueryFailedError(f"query {name!r} of workflow {target.workflow_id!r} failed: {said}") from cause
-        raise QueryRejectedError(f"query {name!r} of workflow {target.workflow_id!r} was rejected: {said}") from cause
 
     # ------------------------------------------------------------ the end of a workflow
 
@@ -389,7 +312,7 @@ class WorkflowRequests:
                 break
             run_id, barrier = reply.next_run_id, -1
         if reply.status == "not_found":
-            raise _not_found(target)
+            raise not_found(target.workflow_id, target.run_id)
         if reply.status == "completed":
             return None if reply.result is None else self.converter.from_payload(reply.result, result_type)
         cause = self._why_it_ended(reply)
@@ -417,7 +340,7 @@ class WorkflowRequests:
         return answer.reply
 
     def _summary(self, failure: Failure) -> str:
-        return _summary(self.converter.open_failure(failure))
+        return summary(self.converter.open_failure(failure))
 
     def _why_it_ended(self, reply: WorkflowResult) -> BaseException | None:
         failure = reply.failure or Failure(message="")
@@ -442,7 +365,7 @@ class WorkflowRequests:
 
         reply = await self.ask(target, make, DescriptionRecord)
         if not reply.found:
-            raise _not_found(target)
+            raise not_found(target.workflow_id, target.run_id)
         return _read.description(reply, self.converter)
 
     async def history(self, target: Target) -> list[HistoryEvent]:
@@ -473,7 +396,7 @@ class WorkflowRequests:
         while following:
             page = await self._history_page(target, run_id, following)
             if not page.found:
-                raise _not_found(target)
+                raise not_found(target.workflow_id, target.run_id)
             for data in page.events:
                 event = decode(data)
                 if not isinstance(event, EventRecord):
@@ -494,32 +417,11 @@ class WorkflowRequests:
 _PASSIVE = ("cancelled", "terminated")
 
 
-def refused(workflow_id: str, reply: RequestReply) -> NoReturn:
-    """Raise the error for an outcome that is none of success."""
-    message = reply.message or f"workflow {workflow_id!r}: the engine answered {reply.outcome!r}"
-    if reply.outcome in ("already_started", "reuse_rejected"):
-        hint = "id_conflict_policy" if reply.outcome == "already_started" else "id_reuse_policy"
-        raise WorkflowAlreadyStartedError(
-            f"{message} (run {reply.run_id}). Choose another ID, or another {hint}",
-            workflow_id=workflow_id,
-            run_id=reply.run_id,
-        )
-    if reply.outcome == "closed":
-        raise WorkflowClosedError(message, workflow_id=workflow_id, run_id=reply.run_id)
-    if reply.outcome == "not_found":
-        raise WorkflowNotFoundError(message, workflow_id=workflow_id, run_id=reply.run_id)
-    raise OdradekError(f"{message}; the engine may be of another version")
-
-
-def _not_found(target: Target) -> WorkflowNotFoundError:
-    run = f" with a run {target.run_id}" if target.run_id else ""
-    return WorkflowNotFoundError(
-        f"there is no workflow {target.workflow_id!r}{run} in this namespace (or its history was removed after "
-        "closed_retention)",
-        workflow_id=target.workflow_id,
-        run_id=target.run_id or "",
-    )
-
-
-def _summary(failure: Failure) -> str:
-    return f"{failure.type}: {failure.message}" if failure.type and failure.type != failure.message else failure.message
+def _about(target: Target) -> dict[str, Any]:
+    """What the inputs of interceptors say of a target."""
+    return {
+        "id": target.workflow_id,
+        "run_id": target.run_id,
+        "request_id": target.request_id,
+        "timeout": target.timeout,
+    }

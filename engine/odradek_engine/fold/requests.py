@@ -199,7 +199,9 @@ def _start(step: Step, record: StartWorkflow) -> Outcome:
 
 def _append_start_signal(step: Step, record: StartWorkflow, run_id: str) -> None:
     request_id = record.request.request_id if record.request else ""
-    signal = SignalReceived(signal=record.signal, input=record.signal_input, request_id=request_id)
+    signal = SignalReceived(
+        signal=record.signal, input=record.signal_input, headers=record.headers, request_id=request_id
+    )
     step.append(record.workflow_id, run_id, signal)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from odradek_schemas import Failure, Payload, idempotency_key, task_token
 from odradek_schemas.tasks import ActivityTask
@@ -17,6 +18,7 @@ from odradek_schemas.tasks import ActivityTask
 from .._activity import CompleteAsync, Info, activate
 from .._converter import DataConverter
 from .._definitions import ActivityDefinition
+from .._interceptors import ActivityInterceptor, ExecuteActivityInput, Interceptor, around, read_headers
 from .._options import milliseconds
 from ..errors import ApplicationError, CodecError
 from .activities import Attempt, Completed, Deferred, Failed, Late, Outcome, Stopped
@@ -64,6 +66,7 @@ class ActivityRunner:
         on_ended: OnEnded,
         on_heartbeat: OnHeartbeat,
         clock: Callable[[], float] = time.monotonic,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
         self.converter = converter
         self.on_heartbeat = on_heartbeat
@@ -72,9 +75,11 @@ class ActivityRunner:
         self._loop = loop
         self._on_ended = on_ended
         self._clock = clock
+        self._interceptors = interceptors
         self._context = contextvars.copy_context()
         self._threads = DaemonThreads("odradek-activity")
         self._tasks: dict[Attempt, asyncio.Task[None]] = {}
+        self._in_threads: set[asyncio.Task[None]] = set()
 
     def launch(self, attempt: Attempt) -> None:
         """Begin the attempt; returns at once."""
@@ -82,7 +87,7 @@ class ActivityRunner:
         context = self._context.copy()
         if definition is None:
             self._threads.submit(partial(self._on_ended, attempt, self._unknown(attempt.task.activity_type)))
-        elif definition.is_async:
+        elif definition.is_async or self._interceptors:
             self._loop.call_soon_threadsafe(self._start, attempt, definition, context)
         else:
             self._threads.submit(partial(context.run, self._run_plain, attempt, definition))
@@ -116,6 +121,10 @@ class ActivityRunner:
     # ------------------------------------------------------------ async functions, on the event loop
 
     def _start(self, attempt: Attempt, definition: ActivityDefinition, context: contextvars.Context) -> None:
+        if not definition.is_async:  # in a thread, behind interceptors: it ends when its thread does
+            self._in_threads.add(task := self._loop.create_task(self._run_async(attempt, definition), context=context))
+            task.add_done_callback(self._in_threads.discard)
+            return
         task = self._loop.create_task(self._run_async(attempt, definition), context=context)
         self._tasks[attempt] = task
         task.add_done_callback(partial(self._done, attempt))
@@ -140,10 +149,38 @@ class ActivityRunner:
                 if self._clock() > attempt.begin_before:
                     outcome = Late()
                 else:
-                    outcome = self._completed(definition, await definition.fn(*args, **kwargs))
+                    outcome = self._completed(definition, await self._intercepted(attempt, definition, args, kwargs))
             except (Exception, asyncio.CancelledError, CompleteAsync, SystemExit) as error:
                 outcome = self._ended_by(attempt, error)
         self._on_ended(attempt, outcome)
+
+    async def _intercepted(
+        self, attempt: Attempt, definition: ActivityDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """The call of the function, through the interceptors if there are any."""
+        if not self._interceptors:
+            return await definition.fn(*args, **kwargs)
+        headers = read_headers(attempt.task.headers, self.converter)
+        wraps = [one.intercept_activity for one in self._interceptors]
+        call = around(_Function(self, definition), ActivityInterceptor, wraps)
+        return await call.execute_activity(ExecuteActivityInput(args=list(args), kwargs=kwargs, headers=headers))
+
+    async def in_thread(self, call: Callable[[], Any]) -> Any:
+        """What a plain function returns, or raises, in a thread with the context variables of the caller."""
+        ended: asyncio.Future[Callable[[], Any]] = self._loop.create_future()
+
+        def run() -> None:
+            try:
+                value = call()
+                outcome = lambda: value  # noqa: E731
+            except BaseException as error:
+                raised = error
+                outcome = partial(_raise, raised)
+            with contextlib.suppress(RuntimeError):  # the event loop has ended: nobody waits any more
+                self._loop.call_soon_threadsafe(_set_result, ended, outcome)
+
+        self._threads.submit(partial(contextvars.copy_context().run, run))
+        return (await ended)()
 
     # ------------------------------------------------------------ plain functions, in threads
 
@@ -221,6 +258,30 @@ class ActivityRunner:
             "give its calls the task_queue of a worker that has it",
             type="UnknownActivityType",
         ))
+
+
+class _Function(ActivityInterceptor):
+    """What the last interceptor calls: the function of the activity."""
+
+    def __init__(self, runner: ActivityRunner, definition: ActivityDefinition) -> None:
+        self._runner = runner
+        self._definition = definition
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        fn = self._definition.fn
+        if self._definition.is_async:
+            return await fn(*input.args, **input.kwargs)
+        result = await self._runner.in_thread(partial(fn, *input.args, **input.kwargs))
+        return await result if inspect.isawaitable(result) else result
+
+
+def _set_result(future: asyncio.Future[Callable[[], Any]], outcome: Callable[[], Any]) -> None:
+    if not future.done():
+        future.set_result(outcome)
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
 
 
 async def _wait_for(awaitable: Awaitable[Any]) -> Any:

@@ -15,6 +15,7 @@ from odradek_schemas.replies import ActivityCancelRequest, ActivityClaimed
 from odradek_schemas.tasks import ActivityTask
 
 from .._definitions import ActivityDefinition
+from .._interceptors import Interceptor
 from .activities import Activities, Attempt, Outcome
 from .activity_runner import ActivityRunner
 from .consumer import TaskConsumer
@@ -46,6 +47,7 @@ class ActivityWorker:
         stale_after: float,
         rates: ActivityRates,
         on_error: Callable[[BaseException], None],
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
         self._connection = connection
         self._definitions = definitions
@@ -58,7 +60,7 @@ class ActivityWorker:
         self._delivered: deque[Callable[[], None]] = deque()
         self._runner = ActivityRunner(
             definitions, converter=connection.converter, namespace=connection.namespace, loop=loop,
-            on_ended=self._ended, on_heartbeat=self._heartbeat,
+            on_ended=self._ended, on_heartbeat=self._heartbeat, interceptors=interceptors,
         )
         self._core = Activities(
             reports=self, launcher=self._runner, later=self._later, clock=time.monotonic, limit=limit,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from odradek_log.protocol import Log, OnDelivery
@@ -107,7 +107,7 @@ class RunningWorkflow(Protocol):
 
     def take_commands(self) -> list[Command]: ...
 
-    def query(self, name: str, input: Sequence[Payload]) -> Payload: ...
+    def query(self, name: str, input: Sequence[Payload], headers: Mapping[str, Payload]) -> Payload: ...
 
     def close(self) -> None: ...
 

@@ -98,7 +98,7 @@ class Queries:
         step = self._begin(task, running)
         result, failure, usable, status = None, None, True, "failed"
         try:
-            result = running.query(task.query, task.input)
+            result = running.query(task.query, task.input, task.headers)
         except QueryRejectedError as error:
             failure, status = self._failure_of(error), "rejected"
         except WorkflowTaskError as error:
@@ -114,7 +114,7 @@ class Queries:
 
     def _begin(self, task: QueryTask, running: RunningWorkflow) -> Step:
         step = Step(task.workflow_id, task.run_id, running, lambda stack: self._reject(
-            task, blocked_failure(task.workflow_id, stack)
+            task, blocked_failure(self._failure_of, task.workflow_id, stack)
         ))
         self._steps.begin(step)
         return step

@@ -11,6 +11,7 @@ from .._activity import Activity
 from .._converter import DataConverter
 from .._definitions import ActivityDefinition, WorkflowDefinition, activity_definition, definition_of
 from .._instance import WorkflowInstance
+from .._interceptors import Interceptor
 from .._replay import replay
 from .._source_guard import check_source
 from ..errors import DefinitionError
@@ -56,17 +57,19 @@ class RegisteredWorkflows:
         task_queue: str,
         namespace: str,
         converter: DataConverter,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
         self._definitions = definitions
         self._task_queue = task_queue
         self._namespace = namespace
         self._converter = converter
+        self._interceptors = interceptors
         self.names = list(definitions)
 
     def create(self, workflow_type: str, workflow_id: str, run_id: str) -> RunningWorkflow:
         return WorkflowInstance(
             self._definitions[workflow_type], workflow_id=workflow_id, run_id=run_id, task_queue=self._task_queue,
-            converter=self._converter, namespace=self._namespace,
+            converter=self._converter, namespace=self._namespace, interceptors=self._interceptors,
         )
 
     def replay(self, running: RunningWorkflow, events: Sequence[HistoryEvent]) -> None:

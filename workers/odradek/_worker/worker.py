@@ -21,6 +21,7 @@ from odradek_schemas.replies import ActivityCancelRequest, ActivityClaimed, Sess
 
 from .._activity import Activity
 from .._connection import unavailable
+from .._interceptors import Interceptor, checked
 from .._options import seconds
 from .._types import Duration, TakesMany
 from .activity_worker import ActivityWorker
@@ -59,7 +60,8 @@ class Worker:
     its activities. blocked_after: seconds after which a workflow that does not give its thread back is reported.
     shutdown_timeout: seconds that running activities get to finish; after that they are cancelled and handed to
     others. identity: shown in descriptions (default: process ID and host). eager_activities: run at once
-    what its own workflows schedule, without a task, where a slot is free.
+    what its own workflows schedule, without a task, where a slot is free. interceptors: used behind those of the
+    client.
 
     build_id: names the version of this code. Such a worker gets only what is for its build: new workflows once the
     build is current for the queue (`Client.set_current_build`, `odradek deployment set-current`), and its own ones.
@@ -89,6 +91,7 @@ class Worker:
         build_id: str | None = None,
         versioning: Literal["pinned", "auto_upgrade"] = "pinned",
         eager_activities: bool = False,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
         check_name("task queue", task_queue)
         if build_id is not None:
@@ -111,6 +114,7 @@ class Worker:
         self.identity = identity or f"{os.getpid()}@{socket.gethostname()}"
         self._client = client
         self._eager_activities = eager_activities
+        self._interceptors = checked([*client.interceptors, *interceptors])
         self._workflows = workflow_definitions(workflows)
         self._activities = activity_definitions(activities)
         self._limit = max_concurrent_activities
@@ -218,7 +222,7 @@ class _RunningWorker:
         worker = self._worker
         workflows = RegisteredWorkflows(
             worker._workflows, task_queue=worker.task_queue, namespace=self._connection.namespace,
-            converter=self._connection.converter,
+            converter=self._connection.converter, interceptors=worker._interceptors,
         )
         return WorkflowWorker(
             self._connection, self._workflow_topic, workflows=workflows, session=self._session, outlet=outlet,
@@ -236,7 +240,7 @@ class _RunningWorker:
             self._connection, self._activity_topic, definitions=worker._activities, session=self._session,
             outlet=outlet, timer=self._timer, loop=self._loop, limit=worker._limit,
             stale_after=min(_STALE_SECONDS, worker._lost_after / 2), on_error=self._on_error,
-            rates=ActivityRates(*worker._rates, time.monotonic),
+            rates=ActivityRates(*worker._rates, time.monotonic), interceptors=worker._interceptors,
         )
 
     @property

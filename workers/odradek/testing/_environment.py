@@ -16,6 +16,7 @@ from odradek_log.memory import MemoryLog
 from .._activity import Activity
 from .._client import Client
 from .._converter import DataConverter
+from .._interceptors import Interceptor
 from .._options import seconds
 from .._types import Duration, TakesMany
 from .._worker.worker import Worker
@@ -33,7 +34,8 @@ class Environment:
             assert await env.client.execute(Order, product, id="order-1") == "ch_1"
 
     workflows, activities: served on every task queue that is used. activities may be a dict of an activity and what
-    is run in its place. start_time: what time it is at first (default: now). data_converter: as of Client.
+    is run in its place. start_time: what time it is at first (default: now). data_converter, interceptors: as of
+    Client.
 
     `client` is open inside `async with`. While activities run, time does not skip; nor while nobody waits, so that
     messages may be sent before a timeout strikes. Raises what Worker and Client raise.
@@ -48,12 +50,14 @@ class Environment:
         activities: Sequence[Activity[..., Any]] | Mapping[Activity[..., Any], Callable[..., Any]] = (),
         start_time: datetime | None = None,
         data_converter: DataConverter | None = None,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
         if isinstance(activities, Mapping):
             activities = [activity.with_fn(fn) for activity, fn in activities.items()]
         self._workflows = list(workflows)
         self._activities = list(activities)
         self._converter = data_converter
+        self._interceptors = interceptors
         self._clock = VirtualClock(None if start_time is None else round(start_time.timestamp() * 1000))
         self._workers: dict[str, Worker] = {}
         self._exit: AsyncExitStack | None = None
@@ -66,7 +70,9 @@ class Environment:
             stack.callback(self._log.close)
             self._engine = Engine(log=self._log, data_dir=folder, partitions=_PARTITIONS, clock=self._clock)
             await stack.enter_async_context(self._engine)
-            self.client = Client(self._log, namespace="default", data_converter=self._converter)
+            self.client = Client(
+                self._log, namespace="default", data_converter=self._converter, interceptors=self._interceptors
+            )
             self.client._now_ms = self._clock.now_ms
             await stack.enter_async_context(self.client)
             self._stack = stack
