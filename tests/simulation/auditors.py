@@ -51,6 +51,9 @@ class Run:
     ended: dict[int, str] = field(default_factory=dict)
     scheduled: dict[int, str] = field(default_factory=dict)
     timers: dict[int, int] = field(default_factory=dict)
+    was_reset: bool = False
+    is_copied: bool = False
+    """These events are those of the run before, which a reset has given to this one."""
 
 
 class Golden:
@@ -101,8 +104,12 @@ class Golden:
     def _check(self, run: Run, event: history.HistoryEvent, timestamp_ms: int) -> None:
         what = event.attributes
         name = f"event {event.event_id} of {run.workflow_id} ({run.run_id})"
-        if isinstance(what, history.WorkflowTaskCompleted):
-            if what.base != run.tip and not self._was_reset(run):
+        if isinstance(what, history.WorkflowStarted):
+            run.was_reset = run.is_copied = bool(what.seed)
+        elif isinstance(what, history.WorkflowReset):
+            run.is_copied, run.tip = False, run.run_id
+        elif isinstance(what, history.WorkflowTaskCompleted):
+            if what.base != run.tip and not run.is_copied:
                 self._wrong.append(f"{name}: a completion on {what.base}, the last one was {run.tip}")
             run.tip = what.id
         elif isinstance(what, history.ActivityScheduled):
@@ -122,10 +129,6 @@ class Golden:
                 self._wrong.append(f"{name}: timer {what.seq} was not there to fire")
             elif timestamp_ms < due - EARLY_MS or event.time_ms < due:
                 self._wrong.append(f"{name}: timer {what.seq} fired {due - timestamp_ms} ms early")
-
-    @staticmethod
-    def _was_reset(run: Run) -> bool:
-        return any(isinstance(entry.event.attributes, history.WorkflowReset) for entry in run.entries)
 
 
 class Auditors:
@@ -193,16 +196,15 @@ class Auditors:
 
     def _acknowledged(self) -> Iterator[str]:
         """Every acknowledged message is in the history of its workflow, once, in the order of its sender."""
+        by_workflow: dict[str, list[Run]] = defaultdict(list)
+        for run in self.runs:
+            by_workflow[run.workflow_id].append(run)
         for acknowledged in self.journal.acknowledged:
-            found = [
-                run
-                for run in self.runs
-                if run.workflow_id == acknowledged.workflow_id
-                for entry in run.entries
-                if _has(entry.event.attributes, acknowledged.token)
-            ]
+            runs = by_workflow[acknowledged.workflow_id]
+            found = [run for run in runs for entry in run.entries if _has(entry.event.attributes, acknowledged.token)]
             carried = sum(_carries(run, acknowledged.token) for run in found)
-            if len(found) != 1 + carried:
+            copies = any(run.was_reset for run in runs) and len(found) == len({run.run_id for run in found}) > 0
+            if len(found) != 1 + carried and not copies:
                 yield f"{acknowledged} is {len(found)} times in history, carried on {carried} times"
         yield from self._order()
 
@@ -277,8 +279,14 @@ def _closed_here(attributes: Any) -> bool:
 
 
 def _has(attributes: Any, token: str) -> bool:
-    if isinstance(attributes, (history.SignalReceived, history.WorkflowStarted)):
-        return attributes.request_id == token or any(token.encode() in payload.data for payload in attributes.input)
+    """Whether an event is the one that a request made: by its request ID, or by its only argument."""
+    if isinstance(attributes, history.WorkflowStarted):
+        first = not attributes.continued_from_run_id and not attributes.seed and attributes.attempt == 1
+        return attributes.request_id == token and first
+    if isinstance(attributes, (history.SignalReceived, history.UpdateAccepted)):
+        return getattr(attributes, "request_id", "") == token or [p.data for p in attributes.input] == [
+            b'"%b"' % token.encode()
+        ]
     return False
 
 

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -15,18 +15,19 @@ from odradek_engine.engine import ensure_topics
 from odradek_engine.fold import keys
 from odradek_engine.processor import Settings
 from odradek_log import TopicPartition
-from odradek_schemas import Topics
+from odradek_schemas import Topics, history
 
 from examples import food_order
 
+from . import customers, programs
 from . import journal as journals
-from . import programs
 from .auditors import Auditors
 from .faults import Fault, plan, strike
 from .hosted_log import ClusterLog
 from .hub import Hub
 from .journal import Journal
 from .machines import NAMESPACE, AsyncMachine, EngineMachine, Machine, worker_main
+from .scripted import ACTIVITIES, Scripted
 from .stdlib import installed
 
 PARTITIONS = 4
@@ -65,12 +66,11 @@ class World:
         self.log = ClusterLog(self.hub, seed)
         self.topics = Topics(NAMESPACE)
         self.journal = Journal()
-        names = ["engine1", "engine2", "worker1", "worker2", "client1"]
+        names = ["engine1", "engine2", "worker1", "worker2", "client1", "client2"]
         everything = plan(self.rng, FAULTY_S, names)
         self.plan = [fault for number, fault in enumerate(everything) if number not in without]
-        self.orders = [self.rng.choice((0, 0, 0, 1, 2, 3)) for _ in range(self.rng.randint(2, 12))]
-        self._done = 0
-        self._started: set[int] = set()
+        self.orders = [self.rng.choice((0, 0, 0, 1, 2, 3)) for _ in range(self.rng.randint(0, 5))]
+        self.tasks = customers.tasks(self.rng, self.rng.randint(1, 8))
 
     # ------------------------------------------------------------ the run
 
@@ -83,7 +83,8 @@ class World:
                 self._begin()
                 self._turn_until(lambda: self.clients_done, FAULTY_S + PATIENCE_S)
                 if not self.auditors.wrong:
-                    self._turn_until(self._settled, self.hub.now + 60)
+                    self._turn_until(self._settled, self.hub.now + PATIENCE_S)
+                    self.journal.wrong += customers.check(self.tasks, self.journal)
                     self.auditors.close(self.engines)
                 return self._outcome()
             finally:
@@ -94,15 +95,38 @@ class World:
         self.auditors = Auditors(self.log, self.topics, PARTITIONS, self.journal)
         settings = Settings(reissue_after=60.0)
         self.engines = [EngineMachine(self.hub, self.log, f"engine{n}", PARTITIONS, settings) for n in (1, 2)]
-        main = worker_main(programs.QUEUE, [food_order.Order], programs.ORDER_ACTIVITIES)
-        self.workers = [AsyncMachine(self.hub, self.log, f"worker{n}", main) for n in (1, 2)]
-        self.clients = [AsyncMachine(self.hub, self.log, "client1", self._customers)]
+        self.workers = [AsyncMachine(self.hub, self.log, f"worker{n}", self._worker_main()) for n in (1, 2)]
+        self.clients = [
+            AsyncMachine(self.hub, self.log, "client1", self._order),
+            AsyncMachine(self.hub, self.log, "client2", self._script),
+        ]
         self.machines: dict[str, Machine] = {m.name: m for m in (*self.engines, *self.workers, *self.clients)}
         for fault in self.plan:
             self.hub.at(fault.at, lambda f=fault: strike(self, f))  # type: ignore[misc]
 
-    async def _customers(self, machine: AsyncMachine) -> bool:
-        """What the client's process does: all orders that have not ended, side by side."""
+    def _worker_main(self) -> Callable[[AsyncMachine], Awaitable[bool]]:
+        """A worker with options of its own: little memory and few slots make it lose and refuse more."""
+        return worker_main(
+            programs.QUEUE,
+            [food_order.Order, Scripted],
+            [*programs.ORDER_ACTIVITIES, *ACTIVITIES],
+            cache_bytes=self.rng.choice((1, 20_000, 10_000_000)),
+            max_concurrent_activities=self.rng.choice((2, 5, 100)),
+            eager_activities=self.rng.random() < 0.5,
+            lost_after=self.rng.choice((3, 10)),
+            shutdown_timeout=self.rng.choice((1, 10)),
+        )
+
+    async def _script(self, machine: AsyncMachine) -> bool:
+        """What the second client does: scripted workflows."""
+        async with machine.client() as client, asyncio.TaskGroup() as group:
+            for task in self.tasks:
+                if not task.outcome:
+                    group.create_task(customers.run(client, self.journal, task))
+        return True
+
+    async def _order(self, machine: AsyncMachine) -> bool:
+        """What the first client does: all orders that have not ended, side by side."""
         async with machine.client() as client, asyncio.TaskGroup() as group:
             for number, kind in enumerate(self.orders):
                 if f"order-{number}" not in self.journal.results:
@@ -137,12 +161,22 @@ class World:
             return False
         for partition, processor in led.items():
             end = len(self.log.records[TopicPartition(self.topics.events, partition)])
-            if processor.state.partition.position < end or next(processor.state.scan(keys.OUTBOX), None) is not None:
+            partition_row = processor.state.partition
+            if partition_row.position < end or partition_row.open_workflows:
+                return False
+            if next(processor.state.scan(keys.OUTBOX), None) is not None:
                 return False
         return True
 
     def _what_is_open(self) -> str:
         missing = [f"order-{n}" for n in range(len(self.orders)) if f"order-{n}" not in self.journal.results]
+        missing += [task.workflow_id for task in self.tasks if not task.outcome]
+        for golden in self.auditors.golden:
+            missing += [
+                f"{run.workflow_id} ({run.run_id}) at {type(run.entries[-1].event.attributes).__name__}"
+                for run in golden.runs.values()
+                if not isinstance(run.entries[-1].event.attributes, history.CLOSES)
+            ]
         return ", ".join(missing) or "a partition does not come to rest"
 
     def _where(self) -> tuple[str, float]:

@@ -1,0 +1,191 @@
+"""What clients do with scripted workflows: start them, send them messages, meddle with some, check their results."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from odradek import Client, RetryPolicy, UpdateRejectedError, WorkflowFailedError, WorkflowHandle, WorkflowNotFoundError
+
+from .journal import Acknowledged, Journal
+from .programs import QUEUE, insist
+from .scripted import Scripted, Step
+from .scripts import Writer, misfit_script, sent_to_peers
+
+MEDDLING = ("none", "none", "none", "none", "pause", "reset", "cancel", "terminate", "timeout")
+
+
+@dataclass
+class Task:
+    """One workflow from its start to its end. `messages`: what it is sent (signal, slow, update, refused), and a token.
+
+    `done`: how many of the messages were acknowledged; a client that begins again goes on there.
+    """
+
+    workflow_id: str
+    script: list[Step]
+    messages: list[tuple[str, str]]
+    meddling: str
+    delay: float
+    attempts: int
+    with_start: bool
+    pauses: list[float] = field(default_factory=list)
+    started: bool = False
+    meddled: bool = False
+    done: int = 0
+    result: dict[str, Any] | None = None
+    outcome: str = ""
+
+    @property
+    def strict(self) -> bool:
+        """Whether the result must be what the script says."""
+        return self.meddling in ("none", "pause")
+
+
+def tasks(rng: Random, count: int) -> list[Task]:
+    ids = [f"w{n}" for n in range(count)]
+    return [_task(rng, workflow_id, ids) for workflow_id in ids]
+
+
+def _task(rng: Random, workflow_id: str, ids: list[str]) -> Task:
+    meddling = rng.choice(MEDDLING)
+    choice = ("signal", "slow") if meddling == "reset" else ("signal", "signal", "slow", "update", "refused")
+    kinds = [rng.choice(choice) for _ in range(rng.randint(0, 5))]
+    messages = [(kind, f"{workflow_id}.m{n}{'bad' if kind == 'refused' else ''}") for n, kind in enumerate(kinds)]
+    heard = sum(kind != "refused" for kind in kinds)
+    script = Writer(rng, workflow_id, ids).script(heard)
+    attempts = rng.choice((0, 0, 0, 0, 2))
+    if attempts and all(step[0] != "again" for step in script) and not heard:
+        script = [["die", attempts], *script]
+    else:
+        attempts = 0
+    return Task(
+        workflow_id, script, messages, meddling, rng.choice((0.0, 0.0, 3.0)), attempts,
+        rng.random() < 0.2 and kinds[:1] == ["signal"], [rng.choice((0.0, 0.1, 2.0, 8.0)) for _ in range(8)],
+    )  # fmt: skip
+
+
+async def run(client: Client, journal: Journal, task: Task) -> None:
+    """Begin a task, or go on with it."""
+    await asyncio.sleep(task.pauses[0])
+    if not task.started:
+        await _start(client, journal, task)
+    handle = client.get(task.workflow_id, Scripted)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_talk(handle, journal, task))
+        group.create_task(_meddle(handle, journal, task))
+    await _end(handle, journal, task)
+
+
+async def _start(client: Client, journal: Journal, task: Task) -> None:
+    options: dict[str, Any] = {
+        "id": task.workflow_id,
+        "task_queue": QUEUE,
+        "request_id": f"start-{task.workflow_id}",
+        "start_delay": task.delay,
+    }
+    if task.attempts:
+        options["retry_policy"] = RetryPolicy(initial_interval=0.5, maximum_attempts=task.attempts + 1)
+    if task.meddling == "timeout":
+        options["execution_timeout"] = 12
+    arguments: tuple[Any, ...] = (task.script, [], [], [])
+    if task.with_start:
+        token = task.messages[0][1]
+        await insist(
+            lambda: client.signal_with_start(Scripted, *arguments, **options, signal=Scripted.poke, signal_args=[token])
+        )
+        journal.acknowledged.append(Acknowledged("signal", task.workflow_id, token, "client"))
+        task.done = 1
+    else:
+        await insist(lambda: client.start(Scripted, *arguments, **options))
+    journal.acknowledged.append(Acknowledged("start", task.workflow_id, f"start-{task.workflow_id}", "client"))
+    task.started = True
+
+
+async def _talk(handle: WorkflowHandle[Scripted, Any], journal: Journal, task: Task) -> None:
+    """Send the messages one after the other."""
+    for number, (kind, token) in enumerate(task.messages):
+        if number < task.done:
+            continue
+        await asyncio.sleep(task.pauses[1 + number])
+        mine = handle.with_options(request_id=f"message-{token}")
+        try:
+            await _send(mine, kind, token)
+        except WorkflowNotFoundError:
+            if task.strict and kind != "refused":
+                journal.wrong.append(f"{token} was refused by {task.workflow_id}, which waits for it")
+            return
+        if kind != "refused":
+            journal.acknowledged.append(
+                Acknowledged("update" if kind == "update" else "signal", task.workflow_id, token, "client")
+            )
+        task.done = number + 1
+
+
+async def _send(mine: WorkflowHandle[Scripted, Any], kind: str, token: str) -> None:
+    if kind == "signal":
+        await insist(lambda: mine.signal(Scripted.poke, token))
+    elif kind == "slow":
+        await insist(lambda: mine.signal(Scripted.poke_slowly, token))
+    else:
+        try:
+            await insist(lambda: mine.update(Scripted.ask, token))
+        except UpdateRejectedError:
+            if kind != "refused":
+                raise
+
+
+async def _meddle(handle: WorkflowHandle[Scripted, Any], journal: Journal, task: Task) -> None:
+    if task.meddled or task.meddling in ("none", "timeout"):
+        return
+    await asyncio.sleep(task.pauses[6])
+    mine = handle.with_options(request_id=f"meddle-{task.workflow_id}")
+    try:
+        if task.meddling == "pause":
+            await insist(lambda: mine.pause("to see"))
+            await asyncio.sleep(task.pauses[7])
+            again = handle.with_options(request_id=f"unpause-{task.workflow_id}")
+            await insist(lambda: again.unpause())
+        elif task.meddling == "reset":
+            await insist(lambda: mine.reset(1))
+        elif task.meddling == "cancel":
+            await insist(lambda: mine.cancel("enough"))
+        else:
+            await insist(lambda: mine.terminate("enough"))
+    except WorkflowNotFoundError:
+        pass  # it has ended before
+    task.meddled = True
+
+
+async def _end(handle: WorkflowHandle[Scripted, Any], journal: Journal, task: Task) -> None:
+    try:
+        task.result = await insist(handle.result)
+        task.outcome = "completed"
+    except WorkflowFailedError as error:
+        task.outcome = type(error.__cause__).__name__
+    journal.results[task.workflow_id] = task.outcome
+
+
+def check(done: list[Task], journal: Journal) -> list[str]:
+    """What is wrong about how the tasks have ended: by their scripts and by their messages. Notes the messages that
+    workflows say were delivered to others."""
+    wrong: list[str] = []
+    for task in done:
+        if task.result is None:
+            if task.strict:
+                wrong.append(f"{task.workflow_id} ended as {task.outcome}")
+            continue
+        if task.strict and (problem := misfit_script(task.script, task.result["seen"])):
+            wrong.append(f"{task.workflow_id}: {problem}")
+            continue
+        heard = [token for kind, token in task.messages if kind != "refused"]
+        if sorted(task.result["pokes"]) != sorted(heard):
+            wrong.append(f"{task.workflow_id} was sent {heard}, and heard {task.result['pokes']}")
+        if len(set(task.result["peers"])) != len(task.result["peers"]):
+            wrong.append(f"{task.workflow_id} heard a peer twice: {task.result['peers']}")
+        if task.meddling != "reset":
+            for receiver, tokens in sent_to_peers(task.script, task.result["seen"]).items():
+                journal.acknowledged += [Acknowledged("peer", receiver, token, task.workflow_id) for token in tokens]
+    return wrong

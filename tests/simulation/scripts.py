@@ -1,0 +1,167 @@
+"""Random scripts, and what their results must be, whatever befell the cluster meanwhile."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from .scripted import KINDS, Step
+
+MAX_DEPTH = 2
+
+
+class Writer:
+    """Writes the script of one workflow. `others`: IDs of workflows that it may send messages to."""
+
+    def __init__(self, rng: Random, workflow_id: str, others: list[str]) -> None:
+        self.rng = rng
+        self.workflow_id = workflow_id
+        self.others = others
+        self._count = 0
+
+    def script(self, messages: int) -> list[Step]:
+        """`messages`: how many it gets from its client; it waits for all of them in the end."""
+        steps = [self._step(0) for _ in range(self.rng.randint(1, 6))]
+        if self.rng.random() < 0.4:
+            steps.insert(self.rng.randint(0, len(steps)), ["again"])
+        if self.rng.random() < 0.2 and messages > 1:
+            steps.insert(self.rng.randint(0, len(steps)), ["wait", self.rng.randint(1, messages - 1)])
+        return [*steps, ["wait", messages]]
+
+    def _token(self) -> str:
+        self._count += 1
+        return f"{self.workflow_id}#{self._count}"
+
+    def _step(self, depth: int) -> Step:
+        simple = ("act", "act", "act", "act", "sleep", "patch", "random", "attribute", "peer")
+        nested = ("par", "par", "limit", "child", "child") if depth < MAX_DEPTH else ()
+        kind = self.rng.choice(simple + nested)
+        make: Any = getattr(self, f"_{kind}")
+        step: Step = make(depth)
+        return step
+
+    def _act(self, depth: int) -> Step:
+        kind = self.rng.choices(list(KINDS), (6, 3, 3, 1, 1, 1, 1))[0]
+        failures = 1 if kind in ("stuck", "beating") else self.rng.choice((0, 0, 0, 1, 2))
+        return ["act", kind, self._token(), failures]
+
+    def _sleep(self, depth: int) -> Step:
+        return ["sleep", round(self.rng.choice((0.05, 1.0, 8.0)) * self.rng.random(), 3)]
+
+    def _par(self, depth: int) -> Step:
+        return ["par", [self._step(depth + 1) for _ in range(self.rng.randint(2, 4))]]
+
+    def _limit(self, depth: int) -> Step:
+        return ["limit", round(self.rng.uniform(0.05, 4.0), 3), self._step(depth + 1)]
+
+    def _child(self, depth: int) -> Step:
+        self._count += 1
+        writer = Writer(self.rng, f"{self.workflow_id}-{self._count}", self.others)
+        mode = self.rng.choice(("result", "result", "poke", "cancel", "abandon"))
+        script = [writer._step(depth + 1) for _ in range(self.rng.randint(0, 3))]
+        if mode == "poke":
+            script.append(["wait", 2])
+        return ["child", writer.workflow_id, script, mode]
+
+    def _peer(self, depth: int) -> Step:
+        return ["peer", self.rng.choice(self.others), self._token()]
+
+    def _patch(self, depth: int) -> Step:
+        return ["patch", self.rng.choice("abc")]
+
+    def _random(self, depth: int) -> Step:
+        return ["random"]
+
+    def _attribute(self, depth: int) -> Step:
+        return ["attribute", self._token()]
+
+
+def misfit(step: Step, result: Any) -> str:
+    """What is wrong about the result of a step; "" if nothing is."""
+    check: Any = globals()[f"_misfit_{step[0]}"]
+    found: str = check(result, *step[1:])
+    return found
+
+
+def _differs(result: Any, *allowed: Any) -> str:
+    return "" if result in allowed else f"{result!r}, not {' or '.join(map(repr, allowed))}"
+
+
+def _misfit_act(result: Any, kind: str, token: str, failures: int) -> str:
+    if kind == "hopeless":
+        return _differs(result, f"failed {token}: ApplicationError")
+    if kind == "once" and str(result).startswith(f"failed {token}"):
+        return ""  # it may have run, and nobody knows
+    return _differs(result, token)
+
+
+def _misfit_sleep(result: Any, seconds: float) -> str:
+    return _differs(result, "slept")
+
+
+def _misfit_par(result: Any, steps: list[Step]) -> str:
+    if not isinstance(result, list) or len(result) != len(steps):
+        return f"{result!r}, not {len(steps)} results"
+    return "; ".join(wrong for step, one in zip(steps, result, strict=True) if (wrong := misfit(step, one)))
+
+
+def _misfit_limit(result: Any, seconds: float, step: Step) -> str:
+    return "" if result == "over" else misfit(step, result)
+
+
+def _misfit_wait(result: Any, count: int) -> str:
+    return _differs(result, "waited")
+
+
+def _misfit_child(result: Any, child_id: str, script: list[Step], mode: str) -> str:
+    if mode == "abandon":
+        return _differs(result, "abandoned")
+    if mode == "cancel" and result == "no result: ChildWorkflowError":
+        return ""
+    if not isinstance(result, dict):
+        return f"the child {child_id} gave {result!r}"
+    if mode == "poke" and result["pokes"] != [f"{child_id}.0", f"{child_id}.1"]:
+        return f"the child {child_id} heard {result['pokes']}"
+    return misfit_script(script, result["seen"])
+
+
+def misfit_script(script: list[Step], seen: list[Any]) -> str:
+    """What is wrong about the results of all steps of a script that has ended."""
+    return _misfit_par(seen, [step for step in script if step[0] != "again"])
+
+
+def _misfit_peer(result: Any, workflow_id: str, token: str) -> str:
+    return _differs(result, "gone", f"sent {token}")
+
+
+def _misfit_patch(result: Any, name: str) -> str:
+    return _differs(result, "new")
+
+
+def _misfit_random(result: Any) -> str:
+    return "" if len(str(result).split()) == 3 else f"{result!r}"
+
+
+def _misfit_attribute(result: Any, value: str) -> str:
+    return _differs(result, value)
+
+
+def _misfit_die(result: Any, attempts: int) -> str:
+    return _differs(result, f"attempt {attempts + 1}")
+
+
+def sent_to_peers(script: list[Step], seen: list[Any]) -> dict[str, list[str]]:
+    """The messages that the steps say were delivered, by receiver."""
+    found: dict[str, list[str]] = {}
+    for step, result in zip([s for s in script if s[0] != "again"], seen, strict=True):
+        if step[0] == "peer" and result == f"sent {step[2]}":
+            found.setdefault(step[1], []).append(step[2])
+        elif step[0] in ("par", "child") or (step[0] == "limit" and result != "over"):
+            inner, results = {
+                "par": lambda s=step, r=result: (s[1], r),
+                "limit": lambda s=step, r=result: ([s[2]], [r]),
+                "child": lambda s=step, r=result: (s[2], r["seen"]) if isinstance(r, dict) else ([], []),
+            }[step[0]]()
+            for receiver, tokens in sent_to_peers(inner, results).items():
+                found.setdefault(receiver, []).extend(tokens)
+    return found
