@@ -387,7 +387,8 @@ class Processor:
             logger.warning("%s asks for an answer in partition %d", type(read).__name__, read.request.reply_partition)
 
     def _reply(self, request: Request, record: Record) -> None:
-        self._producer.send(self._topics.replies, request.reply_partition, request.client_id.encode(), encode(record))
+        key = request.client_id.encode()
+        self._producer.send(self._topics.replies, request.reply_partition, key, encode(record), self._answered)
 
     def _dispatch_query(self, queue: str, build_id: str, task: QueryTask) -> None:
         topic = self._topics.workflow_tasks(queue, build_id)
@@ -396,7 +397,12 @@ class Processor:
         except LogError as error:  # whoever asks will ask again
             logger.warning("a query of workflow %s cannot be handed on: %s", task.workflow_id, error)
             return
-        self._producer.send(topic, self.partition, task.workflow_id.encode(), encode(task))
+        self._producer.send(topic, self.partition, task.workflow_id.encode(), encode(task), self._answered)
+
+    def _answered(self, offset: int, error: LogError | None) -> None:
+        """Whoever asked asks again; but when all that is sent are answers, only they tell of a producer's end."""
+        if isinstance(error, ProducerFailedError):
+            self._append_failed_for_good = True
 
     def _find_own_end(self, found: Callable[[int | None], None]) -> None:
         self._find_end(self._here, found)

@@ -7,6 +7,7 @@ import logging
 import pytest
 from odradek_engine.leadership import CONTEST_S, READ_BACK_S
 from odradek_engine.sessions import STALL_S
+from odradek_log import ProducerFailedError
 from odradek_schemas import decode, encode, ephemeral, records, replies, tasks
 
 from .harness import DONE, T0, YEAR_MS, act, payload, request, sleep
@@ -502,3 +503,19 @@ def test_a_poison_record_becomes_a_dead_letter_and_the_partition_goes_on() -> No
     assert len(solo.outputs("workflow-tasks")) == 1
     assert solo.processor.counters.dead_letters == 1
     assert decode(encode(START)) == START
+
+
+# ---------------------------------------------------------------- E2
+
+
+def test_e2_a_producer_that_fails_under_an_answer_is_replaced() -> None:
+    """Breaks when only appends and effects tell of a producer's end: a quiet partition then answers nobody for ever."""
+    solo = Solo()
+    solo.lead()
+    asked = ephemeral.DescribeWorkflow(workflow_id="w", request=request("r"), barrier=0)
+    solo.processor.handle_ephemeral(encode(asked))
+    (answer,) = solo.take(replies.WorkflowDescription)
+    answer.refuse(ProducerFailedError("fenced"))
+    assert solo.processor.producer_failed
+    solo.processor.use(solo.producer, solo.producer)
+    assert not solo.processor.producer_failed
