@@ -281,9 +281,11 @@ def _closed_here(attributes: Any) -> bool:
 def _has(attributes: Any, token: str) -> bool:
     """Whether an event is the one that a request made: by its request ID, or by its only argument."""
     if isinstance(attributes, history.WorkflowStarted):
+        if not token.startswith("start-"):
+            return False
         first = not attributes.continued_from_run_id and not attributes.seed and attributes.attempt == 1
         return attributes.request_id == token and first
-    if isinstance(attributes, (history.SignalReceived, history.UpdateAccepted)):
+    if isinstance(attributes, (history.SignalReceived, history.UpdateAccepted)) and not token.startswith("start-"):
         return getattr(attributes, "request_id", "") == token or [p.data for p in attributes.input] == [
             b'"%b"' % token.encode()
         ]
