@@ -76,10 +76,11 @@ class Reads:
 
     def ask(self, read: Read) -> None:
         """A read arrived. It is answered at once where its barrier is passed already."""
-        now = self._clock.now_ms()
-        expires = read.request.deadline_ms or now + WAIT_MS
-        if expires < now or self.waiting >= MAX_WAITING:
+        deadline_ms = read.request.deadline_ms
+        left = deadline_ms - self._clock.now_ms() if deadline_ms else WAIT_MS
+        if left < 0 or self.waiting >= MAX_WAITING:
             return
+        expires = self._monotonic_ms() + left
         if read.barrier < 0:
             self._unbarred.append((expires, read))
             self._find_barrier()
@@ -129,9 +130,13 @@ class Reads:
         self._waiting -= len(waiting)
         return list(waiting.values())
 
+    def _monotonic_ms(self) -> int:
+        """What expiry is counted by: how long a client waits does not depend on a wall clock that is set, or skips."""
+        return int(self._clock.monotonic() * 1000)
+
     def expire(self) -> None:
         """Forget reads whose clients have stopped waiting. Call it about once a second."""
-        now = self._clock.now_ms()
+        now = self._monotonic_ms()
         self._unbarred = [entry for entry in self._unbarred if entry[0] >= now]
         self._barred = [entry for entry in self._barred if entry[1] >= now]
         for workflow_id in list(self._results):

@@ -17,7 +17,7 @@ from ._clock import VirtualClock
 
 logger = logging.getLogger("odradek.testing")
 
-_PATIENCE_SECONDS = 0.05
+_SHORTEST_REST_SECONDS, _LONGEST_REST_SECONDS = 0.002, 0.05
 _STUCK_SECONDS = 2.0
 
 
@@ -57,6 +57,7 @@ class ClockDriver:
         self._sleepers: dict[int, Callable[[], None]] = {}
         self._changed = threading.Condition()
         self._stopping = False
+        self._pause = _SHORTEST_REST_SECONDS
         self._thread = threading.Thread(target=self._run, name="odradek-test-clock", daemon=True)
 
     def start(self) -> None:
@@ -91,18 +92,19 @@ class ClockDriver:
                 self._rest()
                 continue
             if self._advance(appended):
-                idle_for = 0.0
+                idle_for, self._pause = 0.0, _SHORTEST_REST_SECONDS
                 continue
-            idle_for += _PATIENCE_SECONDS
-            if _STUCK_SECONDS <= idle_for < _STUCK_SECONDS + _PATIENCE_SECONDS:
+            was_idle_for, idle_for = idle_for, idle_for + self._pause
+            if was_idle_for < _STUCK_SECONDS <= idle_for:
                 logger.warning("somebody waits for a result, and nothing is due: a workflow waits for a message")
             self._rest()
 
     def _rest(self) -> None:
-        """Wait a moment: who waits for what, and what activities do, is not announced."""
+        """Wait a moment, each time a longer one: who waits for what, and what activities do, is not announced."""
         with self._changed:
             if not self._stopping:
-                self._changed.wait(_PATIENCE_SECONDS)
+                self._changed.wait(self._pause)
+        self._pause = min(2 * self._pause, _LONGEST_REST_SECONDS)
 
     def _still(self, appended: int) -> bool:
         return self._log.wait_quiet(0) and self._log.appended == appended
