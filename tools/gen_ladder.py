@@ -42,6 +42,7 @@ class Function:
     method: bool = False
     is_async: bool = True
     has_result: bool = True
+    message: tuple[str, str] | None = None  # a message that goes with it: its kind, and its type
 
     def render(self) -> str:
         overloads = [self._by_name(typed=True)] if self.has_result else []
@@ -53,21 +54,27 @@ class Function:
     def _by_name(self, *, typed: bool) -> str:
         result = self.result.format(W="Any", R="R" if typed else "Any")
         extra = ["result_type: TypeForm[R]"] if typed else []
-        return self._signature(["workflow: str", "/", "*args: Any", *extra, self._unpacked()], result)
+        return self._signature(["workflow: str", "/", "*args: Any", *extra, *self._others("Any")], result)
 
     def _overload(self, count: int) -> str:
         result = self.result.format(W="W", R="R")
         if count == MANY:
             numbered = [f"arg{number}: Any" for number in range(1, MANY + 1)]
-            parameters = ["workflow: TakesMany[W, R]", *numbered, "/", "*args: Any", self._unpacked()]
+            parameters = ["workflow: TakesMany[W, R]", *numbered, "/", "*args: Any", *self._others("W")]
             return self._signature(parameters, result, "  # from six arguments on: not checked, pass a dataclass")
         numbered = [f"arg{number}: Arg{number}" for number in range(1, count + 1)]
         variables = "".join(f"Arg{number}, " for number in range(1, count + 1))
         first = f"workflow: Takes{LADDER[count]}[W, {variables}R]"
-        return self._signature([first, *numbered, "/", self._unpacked()], result)
+        star = [] if self.message is None else ["*"]
+        return self._signature([first, *numbered, "/", *star, *self._others("W")], result)
 
-    def _unpacked(self) -> str:
-        return f"**options: Unpack[{self.options}]"
+    def _others(self, workflow: str) -> list[str]:
+        """The keyword parameters. A message must be one of the workflow that starts."""
+        options = f"**options: Unpack[{self.options}]"
+        if self.message is None:
+            return [options]
+        kind, kind_type = self.message
+        return [f"{kind}: {kind_type.format(W=workflow)} | str", f"{kind}_args: Sequence[Any] = ()", options]
 
     def _signature(self, parameters: list[str], result: str, comment: str = "") -> str:
         indent = "    " if self.method else ""
@@ -128,10 +135,12 @@ STARTING = [
              "return await self._start(workflow, args, options)", method=True),
     Function("execute", "StartOptions", "{R}", EXECUTE_DOC,
              "return await self._execute(workflow, args, options)", method=True),
-    Function("signal_with_start", "SignalWithStartOptions", "WorkflowHandle[{W}, {R}]", SIGNAL_DOC,
-             "return await self._signal_with_start(workflow, args, options)", method=True),
-    Function("update_with_start", "UpdateWithStartOptions", "UpdateHandle[Any]", UPDATE_DOC,
-             "return await self._update_with_start(workflow, args, options)", method=True, has_result=False),
+    Function("signal_with_start", "StartOptions", "WorkflowHandle[{W}, {R}]", SIGNAL_DOC,
+             "return await self._signal_with_start(workflow, args, options)", method=True,
+             message=("signal", "Signal[{W}, ...]")),
+    Function("update_with_start", "StartOptions", "UpdateHandle[U]", UPDATE_DOC,
+             "return await self._update_with_start(workflow, args, options)", method=True, has_result=False,
+             message=("update", "Update[{W}, ..., U]")),
 ]  # fmt: skip
 CHILDREN = [
     Function("execute_child", "ChildOptions", "{R}", EXECUTE_CHILD_DOC,
@@ -165,7 +174,8 @@ def starting() -> str:
         "from typing_extensions import TypeForm",
         "",
         "from ._handle import UpdateHandle, WorkflowHandle",
-        imported_types("SignalWithStartOptions", "StartOptions", "UpdateWithStartOptions"),
+        "from ._handlers import Signal, Update",
+        imported_types("StartOptions", "U"),
     ])  # fmt: skip
     header = HEADER.format(docstring="The calls of a client that start workflows, typed by the workflow's arguments.",
                            imports=imports)  # fmt: skip

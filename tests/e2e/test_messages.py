@@ -17,7 +17,7 @@ from odradek import (
     WorkflowHandle,
     workflow,
 )
-from odradek.errors import WorkflowClosedError
+from odradek.errors import WorkflowClosedError, WorkflowNotFoundError
 
 from .system import System
 
@@ -115,6 +115,9 @@ async def test_a_started_update_is_waited_for_later(system: System) -> None:
     await handle.signal(Stock.open_gate)
     assert await update.result() == 3
     assert await update.result() == 3, "the answer is kept"
+    assert await handle.get_update(update.id, Stock.take_later).result() == 3
+    with pytest.raises(WorkflowNotFoundError, match="no such update"):
+        await handle.get_update("other", Stock.take_later).result()
     await handle.terminate()
 
 

@@ -256,3 +256,13 @@ def test_E6_what_a_rejection_holds_is_bounded_also_where_it_is_encrypted(p: Part
         p.advance(rejected_updates=[msgspec.structs.replace(rejected(number), failure=why)])
     kept = [reply.failure for reply in p.made(replies.RequestReply)]
     assert [one.encoded_attributes if one else one for one in kept] == [None, payload("1")]
+
+
+def test_who_asks_for_an_update_that_is_not_there_is_told_so_and_it_may_still_come(p: Partition) -> None:
+    """Were that answer remembered, the update of this ID would get it too, and never be taken."""
+    assert outcomes(update(p, attach=True)) == ["not_found"]
+    assert of_kind(update(p), tasks.WorkflowTask)
+    assert outcomes(update(p, attach=True)) == []
+    accept(p, commands.CompleteUpdate(seq=1, result=payload('"new"')))
+    assert answers(p) == [("u1", "not_found"), ("u1", "completed")]
+    assert outcomes(update(p, attach=True)) == ["completed"]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-PROGRAMS = ("usage_pos.py", "usage_more.py", "usage_neg.py")
+PROGRAMS = ("usage_pos.py", "usage_more.py", "usage_messages.py", "usage_neg.py")
 
 
 @pytest.fixture

@@ -285,6 +285,18 @@ class WorkflowHandle(_CanSignal[W_co], Generic[W_co, R_co]):
         result_type = declared if result_type is None else result_type
         return await self._requests.update(target, name, values, wait_for="accepted", result_type=result_type)
 
+    @overload
+    def get_update(self: WorkflowHandle[W, Any], update_id: str, update: Update[W, ..., R], /) -> UpdateHandle[R]: ...
+    @overload
+    def get_update(self, update_id: str, update: str, /) -> UpdateHandle[Any]: ...
+    def get_update(self, update_id: str, update: Any, /) -> UpdateHandle[Any]:
+        """A handle of an update that was sent before, by its ID: the request ID that it was sent with.
+
+        Nothing is asked yet: for one that was never sent, `result` raises WorkflowNotFoundError.
+        """
+        name, result_type = (update, Any) if isinstance(update, str) else (update.name, update.signature.result_type)
+        return UpdateHandle[Any](self._requests, replace(self._target, request_id=update_id), name, result_type)
+
     async def result(self) -> R_co:
         """Wait for the workflow's end, however long it takes, and return its result.
 

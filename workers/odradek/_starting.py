@@ -12,6 +12,7 @@ from typing import Any, Unpack, overload
 from typing_extensions import TypeForm
 
 from ._handle import UpdateHandle, WorkflowHandle
+from ._handlers import Signal, Update
 from ._types import (
     Arg1,
     Arg2,
@@ -19,7 +20,6 @@ from ._types import (
     Arg4,
     Arg5,
     R,
-    SignalWithStartOptions,
     StartOptions,
     TakesFive,
     TakesFour,
@@ -28,7 +28,7 @@ from ._types import (
     TakesThree,
     TakesTwo,
     TakesZero,
-    UpdateWithStartOptions,
+    U,
     W,
 )
 
@@ -192,23 +192,57 @@ class Starting:
 
     @overload
     async def signal_with_start(
-        self, workflow: str, /, *args: Any, result_type: TypeForm[R], **options: Unpack[SignalWithStartOptions]
+        self,
+        workflow: str,
+        /,
+        *args: Any,
+        result_type: TypeForm[R],
+        signal: Signal[Any, ...] | str,
+        signal_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
     ) -> WorkflowHandle[Any, R]: ...
     @overload
     async def signal_with_start(
-        self, workflow: str, /, *args: Any, **options: Unpack[SignalWithStartOptions]
+        self,
+        workflow: str,
+        /,
+        *args: Any,
+        signal: Signal[Any, ...] | str,
+        signal_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
     ) -> WorkflowHandle[Any, Any]: ...
     @overload
     async def signal_with_start(
-        self, workflow: TakesZero[W, R], /, **options: Unpack[SignalWithStartOptions]
+        self,
+        workflow: TakesZero[W, R],
+        /,
+        *,
+        signal: Signal[W, ...] | str,
+        signal_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
     ) -> WorkflowHandle[W, R]: ...
     @overload
     async def signal_with_start(
-        self, workflow: TakesOne[W, Arg1, R], arg1: Arg1, /, **options: Unpack[SignalWithStartOptions]
+        self,
+        workflow: TakesOne[W, Arg1, R],
+        arg1: Arg1,
+        /,
+        *,
+        signal: Signal[W, ...] | str,
+        signal_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
     ) -> WorkflowHandle[W, R]: ...
     @overload
     async def signal_with_start(
-        self, workflow: TakesTwo[W, Arg1, Arg2, R], arg1: Arg1, arg2: Arg2, /, **options: Unpack[SignalWithStartOptions]
+        self,
+        workflow: TakesTwo[W, Arg1, Arg2, R],
+        arg1: Arg1,
+        arg2: Arg2,
+        /,
+        *,
+        signal: Signal[W, ...] | str,
+        signal_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
     ) -> WorkflowHandle[W, R]: ...
     @overload
     async def signal_with_start(
@@ -218,7 +252,10 @@ class Starting:
         arg2: Arg2,
         arg3: Arg3,
         /,
-        **options: Unpack[SignalWithStartOptions],
+        *,
+        signal: Signal[W, ...] | str,
+        signal_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
     ) -> WorkflowHandle[W, R]: ...
     @overload
     async def signal_with_start(
@@ -229,7 +266,10 @@ class Starting:
         arg3: Arg3,
         arg4: Arg4,
         /,
-        **options: Unpack[SignalWithStartOptions],
+        *,
+        signal: Signal[W, ...] | str,
+        signal_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
     ) -> WorkflowHandle[W, R]: ...
     @overload
     async def signal_with_start(
@@ -241,7 +281,10 @@ class Starting:
         arg4: Arg4,
         arg5: Arg5,
         /,
-        **options: Unpack[SignalWithStartOptions],
+        *,
+        signal: Signal[W, ...] | str,
+        signal_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
     ) -> WorkflowHandle[W, R]: ...
     @overload  # from six arguments on: not checked, pass a dataclass
     async def signal_with_start(
@@ -255,7 +298,9 @@ class Starting:
         arg6: Any,
         /,
         *args: Any,
-        **options: Unpack[SignalWithStartOptions],
+        signal: Signal[W, ...] | str,
+        signal_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
     ) -> WorkflowHandle[W, R]: ...
     async def signal_with_start(self, workflow: Any, /, *args: Any, **options: Any) -> Any:
         """Signal the workflow of this ID; start it first if it is not running. One step: both happen, or neither.
@@ -266,20 +311,47 @@ class Starting:
 
     @overload
     async def update_with_start(
-        self, workflow: str, /, *args: Any, **options: Unpack[UpdateWithStartOptions]
-    ) -> UpdateHandle[Any]: ...
+        self,
+        workflow: str,
+        /,
+        *args: Any,
+        update: Update[Any, ..., U] | str,
+        update_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
+    ) -> UpdateHandle[U]: ...
     @overload
     async def update_with_start(
-        self, workflow: TakesZero[W, R], /, **options: Unpack[UpdateWithStartOptions]
-    ) -> UpdateHandle[Any]: ...
+        self,
+        workflow: TakesZero[W, R],
+        /,
+        *,
+        update: Update[W, ..., U] | str,
+        update_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
+    ) -> UpdateHandle[U]: ...
     @overload
     async def update_with_start(
-        self, workflow: TakesOne[W, Arg1, R], arg1: Arg1, /, **options: Unpack[UpdateWithStartOptions]
-    ) -> UpdateHandle[Any]: ...
+        self,
+        workflow: TakesOne[W, Arg1, R],
+        arg1: Arg1,
+        /,
+        *,
+        update: Update[W, ..., U] | str,
+        update_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
+    ) -> UpdateHandle[U]: ...
     @overload
     async def update_with_start(
-        self, workflow: TakesTwo[W, Arg1, Arg2, R], arg1: Arg1, arg2: Arg2, /, **options: Unpack[UpdateWithStartOptions]
-    ) -> UpdateHandle[Any]: ...
+        self,
+        workflow: TakesTwo[W, Arg1, Arg2, R],
+        arg1: Arg1,
+        arg2: Arg2,
+        /,
+        *,
+        update: Update[W, ..., U] | str,
+        update_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
+    ) -> UpdateHandle[U]: ...
     @overload
     async def update_with_start(
         self,
@@ -288,8 +360,11 @@ class Starting:
         arg2: Arg2,
         arg3: Arg3,
         /,
-        **options: Unpack[UpdateWithStartOptions],
-    ) -> UpdateHandle[Any]: ...
+        *,
+        update: Update[W, ..., U] | str,
+        update_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
+    ) -> UpdateHandle[U]: ...
     @overload
     async def update_with_start(
         self,
@@ -299,8 +374,11 @@ class Starting:
         arg3: Arg3,
         arg4: Arg4,
         /,
-        **options: Unpack[UpdateWithStartOptions],
-    ) -> UpdateHandle[Any]: ...
+        *,
+        update: Update[W, ..., U] | str,
+        update_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
+    ) -> UpdateHandle[U]: ...
     @overload
     async def update_with_start(
         self,
@@ -311,8 +389,11 @@ class Starting:
         arg4: Arg4,
         arg5: Arg5,
         /,
-        **options: Unpack[UpdateWithStartOptions],
-    ) -> UpdateHandle[Any]: ...
+        *,
+        update: Update[W, ..., U] | str,
+        update_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
+    ) -> UpdateHandle[U]: ...
     @overload  # from six arguments on: not checked, pass a dataclass
     async def update_with_start(
         self,
@@ -325,8 +406,10 @@ class Starting:
         arg6: Any,
         /,
         *args: Any,
-        **options: Unpack[UpdateWithStartOptions],
-    ) -> UpdateHandle[Any]: ...
+        update: Update[W, ..., U] | str,
+        update_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
+    ) -> UpdateHandle[U]: ...
     async def update_with_start(self, workflow: Any, /, *args: Any, **options: Any) -> Any:
         """Update the workflow of this ID; start it first if it is not running. One step: both happen, or neither.
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, Required, TypeAlias, TypedDict, TypeVar
+from typing import Any, Literal, ParamSpec, Protocol, Required, TypeAlias, TypedDict
 
-if TYPE_CHECKING:
-    from ._handlers import Signal, Update
+from typing_extensions import TypeVar
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -19,6 +18,7 @@ W_co = TypeVar("W_co", covariant=True)
 W_contra = TypeVar("W_contra", contravariant=True)
 S = TypeVar("S")
 T = TypeVar("T")
+U = TypeVar("U", default=Any)
 Arg1 = TypeVar("Arg1")
 Arg2 = TypeVar("Arg2")
 Arg3 = TypeVar("Arg3")
@@ -147,20 +147,6 @@ class StartOptions(CommonOptions, total=False):
     start_delay: Duration
     cron_schedule: str
     build_id: str
-
-
-class SignalWithStartOptions(StartOptions, total=False):
-    """Options of `Client.signal_with_start`: those of `start`, the signal, and its arguments."""
-
-    signal: Required[Signal[Any, Any] | str]
-    signal_args: Sequence[Any]
-
-
-class UpdateWithStartOptions(StartOptions, total=False):
-    """Options of `Client.update_with_start`: those of `start`, the update, and its arguments."""
-
-    update: Required[Update[Any, Any, Any] | str]
-    update_args: Sequence[Any]
 
 
 class ChildOptions(CommonOptions, total=False):

@@ -72,6 +72,10 @@ def decide_request(step: Step, record: AnyRequest) -> None:
         else:
             step.reply(request, known.outcome, known.run_id, known.message, known.result, known.failure)
         return
+    if isinstance(record, UpdateWorkflow) and record.attach:
+        message = f"workflow {record.workflow_id!r} has no such update, or its answer is not kept any more"
+        step.reply(request, "not_found", message=message)  # not remembered: the update may still come
+        return
     if request.deadline_ms and request.deadline_ms < step.now:
         step.reply(request, "expired", message="the request arrived after its deadline; its outcome is unknown")
         return
@@ -225,11 +229,9 @@ def _update_with_start(step: Step, record: StartWorkflow, outcome: str, run_id: 
 
 def _update(step: Step, record: UpdateWorkflow) -> Outcome:
     run = step.open_run(record.workflow_id, record.run_id)
-    if record.attach or record.request is None:
-        message = f"workflow {record.workflow_id!r} has no such update, or its answer is not kept any more"
-        return Outcome("not_found", message=message, accepted=False)
     if run is None:
         return not_open(step, record.workflow_id)
+    assert record.request is not None, "it was checked"
     seq = ask_update(step, run, record.request, record.update, record.input, record.headers, record.wait_for)
     wake(step, run.workflow_id)
     return Outcome("pending", run.run_id, update_seq=seq)
