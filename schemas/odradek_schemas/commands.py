@@ -136,6 +136,7 @@ class StartChildWorkflow(Record, frozen=True, tag="odradek.command.StartChildWor
     """Start another workflow, whose end this one is told. `task_queue` empty: the parent's.
 
     parent_close_policy, what becomes of the child when this run closes: terminate, abandon, request_cancel.
+    close_signal: see Caller; for what outlives this run. Its argument is an object of workflow_id, run_id and status.
     """
 
     seq: int
@@ -152,6 +153,7 @@ class StartChildWorkflow(Record, frozen=True, tag="odradek.command.StartChildWor
     retry_policy: RetryPolicy | None = None
     memo: dict[str, Payload] = {}
     search_attributes: dict[str, Payload] = {}
+    close_signal: str = ""
 
 
 class CancelChildWorkflow(Record, frozen=True, tag="odradek.command.CancelChildWorkflow", tag_field="-type"):
@@ -174,12 +176,13 @@ class SignalExternalWorkflow(Record, frozen=True, tag="odradek.command.SignalExt
 
 
 class CancelExternalWorkflow(Record, frozen=True, tag="odradek.command.CancelExternalWorkflow", tag_field="-type"):
-    """Ask another workflow to cancel; `run_id` empty: its open run."""
+    """Ask another workflow to cancel, or `terminate` it; `run_id` empty: its open run."""
 
     seq: int
     workflow_id: str
     run_id: str = ""
     reason: str = ""
+    terminate: bool = False
 class CompleteUpdate(Record, frozen=True, tag="odradek.command.CompleteUpdate", tag_field="-type"):
     """The handler of the accepted update `seq` has returned, or failed. Nothing happens if it was answered before."""
 

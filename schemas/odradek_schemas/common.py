@@ -79,8 +79,12 @@ class Request(Record, frozen=True):
 
 
 class Caller(Record, frozen=True):
-    """The command of a workflow that a message to another workflow comes from: a run, and the command's number."""
+    """The command of a workflow that a message to another workflow comes from: a run, and the command's number.
+
+    `close_signal`, of a parent: its open run, whichever it is then, gets this signal when the child has ended.
+    """
 
     workflow_id: str
     run_id: str
     seq: int
+    close_signal: str = ""

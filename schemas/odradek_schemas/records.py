@@ -94,6 +94,7 @@ class TerminateWorkflow(Record, frozen=True):
     reason: str = ""
     request: Request | None = None
     child_of: Caller | None = None
+    caller: Caller | None = None
 
 
 class ResetWorkflow(Record, frozen=True):
@@ -498,7 +499,10 @@ class ChildStartFailed(Record, frozen=True):
 
 
 class ChildClosed(Record, frozen=True):
-    """The last run of a child has closed. status: completed, failed, cancelled, terminated, timed_out."""
+    """The last run of a child has closed. status: completed, failed, cancelled, terminated, timed_out.
+
+    `close_signal`: what the parent's open run is told so; with `child_workflow_id`, which is empty without.
+    """
 
     workflow_id: str
     run_id: str
@@ -507,6 +511,8 @@ class ChildClosed(Record, frozen=True):
     status: str
     result: Payload | None = None
     failure: Failure | None = None
+    close_signal: str = ""
+    child_workflow_id: str = ""
 
 
 class ExternalAnswered(Record, frozen=True):

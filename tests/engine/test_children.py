@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from odradek_schemas import commands, encode, history, records
 from odradek_schemas.common import Caller, Failure, Payload, Position, Record
 
 from .cluster import Cluster
-from .harness import DONE, Partition, failure, payload, reasons
+from .harness import DONE, TOPICS, Partition, failure, payload, reasons
 
 
 @pytest.fixture
@@ -201,10 +202,7 @@ def test_e6_a_result_too_large_for_a_message_is_a_failure(cluster: Cluster) -> N
 
 def refused(partition: Partition, kind: type[Record]) -> records.EffectFailed:
     """What the leader appends when the log never takes the first message of this kind."""
-    effect = next(
-        e for e in partition.emitted
-        if isinstance(body := records_in(e.value), kind) and body is not None
-    )
+    effect = next(e for e in partition.emitted if isinstance(body := records_in(e.value), kind) and body is not None)
     return records.EffectFailed(
         topic=effect.topic, partition=effect.partition, offset=effect.offset, index=effect.index, reason="too big",
         epoch=partition.row.epoch,
@@ -346,3 +344,72 @@ def test_numbers_of_children_and_messages_are_used_once(cluster: Cluster) -> Non
     failed = cluster.home("w").run("w").task_failure
     assert isinstance(failed, Failure)
     assert "seq 1 is in use" in failed.message
+
+
+# ---------------------------------------------------------------- what outlives the run that started it
+
+
+def test_a_close_signal_reaches_the_run_that_continues_the_parent(cluster: Cluster) -> None:
+    name = cluster.elsewhere("w")
+    cluster.start()
+    cluster.advance("w", child(name, parent_close_policy="abandon", close_signal="ended"))
+    cluster.settle()
+    cluster.advance("w", commands.ContinueAsNewWorkflow())
+    cluster.settle()
+    cluster.advance(name, closing("failed"))
+    cluster.settle()
+    signal = last(cluster, "w")
+    assert isinstance(signal, history.SignalReceived)
+    assert (signal.signal, len(happened(cluster, "w"))) == ("ended", 2)
+    assert msgspec.json.decode(signal.input[0].data) == {
+        "workflow_id": name,
+        "run_id": cluster.home(name).run(name).run_id,
+        "status": "failed",
+    }
+
+
+def test_a_close_signal_comes_once_whatever_befalls_the_messages_and_nobody_misses_it() -> None:
+    for seed in range(10):
+        cluster = Cluster(seed)
+        cluster.start()
+        cluster.advance("w", child("a", close_signal="ended"), child("b", 2, close_signal="bad\0signal"))
+        cluster.settle_badly()
+        assert happened(cluster, "w").count("ChildWorkflowStartFailed") == 1, "a signal that cannot be sent"
+        cluster.advance("a", closing("completed"))
+        cluster.settle_badly()
+        assert happened(cluster, "w").count("SignalReceived") == 1
+        cluster.advance("w", child("c", 3, close_signal="ended", parent_close_policy="abandon"))
+        cluster.settle_badly()
+        cluster.advance("w", closing("completed"))
+        cluster.advance("c", closing("completed"))
+        cluster.settle_badly()
+        letters = [e for e in cluster.home("w").made_since(0) if e.topic == TOPICS.dead_letters]
+        assert letters == [], "the parent has gone: nobody is told"
+        cluster.finish()
+
+
+def test_a_child_with_a_close_signal_can_be_cancelled_and_ends_with_its_parent(cluster: Cluster) -> None:
+    cluster.start()
+    cluster.advance("w", child("a", close_signal="ended"))
+    cluster.settle()
+    cluster.advance("w", commands.CancelChildWorkflow(seq=1))
+    cluster.settle()
+    assert happened(cluster, "a")[-1] == "WorkflowCancelRequested"
+    cluster.advance("w", closing("completed"))
+    cluster.settle()
+    assert happened(cluster, "a")[-1] == "WorkflowTerminated"
+
+
+def test_a_workflow_terminates_another_one_and_is_told(cluster: Cluster) -> None:
+    name = cluster.elsewhere("w")
+    cluster.start()
+    cluster.start(name)
+    cluster.advance(
+        "w",
+        commands.CancelExternalWorkflow(seq=1, workflow_id=name, reason="late", terminate=True),
+        commands.CancelExternalWorkflow(seq=2, workflow_id="nobody", terminate=True),
+    )
+    cluster.settle()
+    assert (happened(cluster, name)[-1], last(cluster, name).reason) == ("WorkflowTerminated", "late")
+    answers = [k for k in happened(cluster, "w") if k.startswith("ExternalCancel") and "Requested" not in k]
+    assert sorted(answers) == ["ExternalCancelDelivered", "ExternalCancelFailed"]

@@ -14,6 +14,17 @@ from ._description import (
     WorkflowDescription,
 )
 from ._handle import UpdateHandle, WorkflowHandle
+from ._schedules.action import ScheduleActionStartWorkflow
+from ._schedules.handle import ScheduleHandle
+from ._schedules.schedule import (
+    Schedule,
+    ScheduleAction,
+    ScheduleBackfill,
+    ScheduleDescription,
+    SchedulePolicy,
+    ScheduleState,
+)
+from ._schedules.spec import ScheduleCalendarSpec, ScheduleIntervalSpec, ScheduleRange, ScheduleSpec
 from ._types import RetryPolicy
 from ._worker import Worker
 from .errors import (
@@ -30,6 +41,8 @@ from .errors import (
     QueryFailedError,
     QueryRejectedError,
     RequestTimeoutError,
+    ScheduleAlreadyRunningError,
+    ScheduleNotFoundError,
     UpdateFailedError,
     UpdateRejectedError,
     WorkflowAlreadyStartedError,
@@ -64,6 +77,20 @@ __all__ = [
     "QueryRejectedError",
     "RequestTimeoutError",
     "RetryPolicy",
+    "Schedule",
+    "ScheduleAction",
+    "ScheduleActionStartWorkflow",
+    "ScheduleAlreadyRunningError",
+    "ScheduleBackfill",
+    "ScheduleCalendarSpec",
+    "ScheduleDescription",
+    "ScheduleHandle",
+    "ScheduleIntervalSpec",
+    "ScheduleNotFoundError",
+    "SchedulePolicy",
+    "ScheduleRange",
+    "ScheduleSpec",
+    "ScheduleState",
     "TaskQueueBuilds",
     "UpdateFailedError",
     "UpdateHandle",

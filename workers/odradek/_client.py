@@ -29,6 +29,9 @@ from ._interceptors import Interceptor, StartWorkflowInput, checked
 from ._options import seconds
 from ._refusals import refused
 from ._requests import WorkflowRequests
+from ._schedules.handle import ScheduleHandle
+from ._schedules.handle import create as create_schedule
+from ._schedules.schedule import Schedule, ScheduleBackfill
 from ._starting import Starting
 from ._types import Duration, R, TakesMany, W
 from .errors import (
@@ -206,6 +209,34 @@ class Client(Starting):
     async def count(self, query: str = "", /) -> int:
         """How many workflows match a query."""
         raise not_available("Client.count", "read the `history` topic")
+
+    # ------------------------------------------------------------ schedules
+
+    async def create_schedule(
+        self,
+        id: str,
+        schedule: Schedule,
+        /,
+        *,
+        trigger_immediately: bool = False,
+        backfill: Sequence[ScheduleBackfill] = (),
+        memo: Mapping[str, Any] | None = None,
+        search_attributes: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+    ) -> ScheduleHandle:
+        """Start workflows at the times of a schedule, beginning now, until it is deleted.
+
+        trigger_immediately: also act at once. backfill: also at these times gone by. memo, search_attributes: of the
+        schedule itself. Raises ScheduleAlreadyRunningError if there is one of this ID.
+        """
+        return await create_schedule(
+            self._requests(), id, schedule, trigger_immediately=trigger_immediately, backfill=backfill,
+            memo=memo or {}, search_attributes=search_attributes or {}, request_id=request_id,
+        )  # fmt: skip
+
+    def get_schedule(self, id: str, /) -> ScheduleHandle:
+        """A handle on a schedule by its ID. Asks nothing: it may not be there."""
+        return ScheduleHandle(self._requests(), id)
 
     # ------------------------------------------------------------ activities, by task token
 

@@ -204,6 +204,10 @@ class Connection:
                 if not call.on_done:
                     del self._calls[request_id]
 
+    def now_ms(self) -> int:
+        """The clock of this client's requests, in ms since the Unix epoch."""
+        return self._now_ms()
+
     def _in_ms(self, seconds: float) -> int:
         return self._now_ms() + round(seconds * 1000)
 

@@ -104,7 +104,9 @@ class WorkflowMessages(Protocol):
         self, workflow_id: str, run_id: str, signal: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> None: ...
 
-    async def cancel_external(self, workflow_id: str, run_id: str, reason: str) -> None: ...
+    async def cancel_external(
+        self, workflow_id: str, run_id: str, reason: str, *, terminate: bool = False
+    ) -> None: ...
 
 
 class ExternalWorkflowHandle(_CanSignal[W_co]):

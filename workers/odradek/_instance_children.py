@@ -80,6 +80,7 @@ class InstanceChildren:
             retry_policy=retry_policy_record(options.get("retry_policy")),
             memo={key: write(value) for key, value in options.get("memo", {}).items()},
             search_attributes={key: plain(value) for key, value in options.get("search_attributes", {}).items()},
+            close_signal=options.get("close_signal", ""),
         )
         core.emit(command)
         core.next_seq()
@@ -144,10 +145,12 @@ class InstanceChildren:
         )
         await self._send(command)
 
-    async def cancel_external(self, workflow_id: str, run_id: str, reason: str) -> None:
-        """Ask another workflow to cancel; returns when it has the request."""
+    async def cancel_external(self, workflow_id: str, run_id: str, reason: str, *, terminate: bool = False) -> None:
+        """Ask another workflow to cancel, or end it; returns when it has the request."""
         seq = self._core.seq + 1
-        command = commands.CancelExternalWorkflow(seq=seq, workflow_id=workflow_id, run_id=run_id, reason=reason)
+        command = commands.CancelExternalWorkflow(
+            seq=seq, workflow_id=workflow_id, run_id=run_id, reason=reason, terminate=terminate
+        )
         await self._send(command)
 
     async def _send(self, command: commands.SignalExternalWorkflow | commands.CancelExternalWorkflow) -> None:

@@ -32,6 +32,7 @@ from odradek_schemas.replies import (
 from . import _read
 from ._client_calls import ClientCalls
 from ._connection import Connection, MakeRecord, OnDone, unexpected
+from ._converter import DataConverter
 from ._description import HistoryEvent, WorkflowDescription
 from ._export import ExportedHistory, history_to_json
 from ._handle import Target
@@ -98,13 +99,14 @@ class Answer:
 
 class WorkflowRequests:
     """The calls of handles. `timeout`: seconds to wait for an answer, unless a call says otherwise. `identity`: who
-    asks, for people."""
+    asks, for people. `converter`: default is the connection's."""
 
     def __init__(
-        self, connection: Connection, timeout: float, identity: str = "", interceptors: Sequence[Interceptor] = ()
+        self, connection: Connection, timeout: float, identity: str = "", interceptors: Sequence[Interceptor] = (),
+        converter: DataConverter | None = None,
     ) -> None:
         self.connection = connection
-        self.converter = connection.converter
+        self.converter = converter or connection.converter
         self.timeout = timeout
         self.identity = identity
         self._inbox = _Inbox(asyncio.get_running_loop())

@@ -197,6 +197,14 @@ class UpdateRejectedError(UpdateFailedError):
     no handler of that name, or the arguments do not fit."""
 
 
+class ScheduleAlreadyRunningError(OdradekError):
+    """There is a schedule of this ID."""
+
+
+class ScheduleNotFoundError(OdradekError):
+    """There is no schedule of this ID."""
+
+
 class InvalidRequestError(OdradekError, ValueError):
     """The request makes no sense as it is; it changed nothing."""
 

@@ -20,6 +20,7 @@ from odradek_schemas.records import (
     ForwardedRecord,
     SignalWorkflow,
     StartWorkflow,
+    TerminateWorkflow,
 )
 
 from .limits import shorten
@@ -53,7 +54,7 @@ def answer(step: Step, record: Record, done: Outcome) -> bool:
     if isinstance(record, StartWorkflow) and record.parent is not None:
         _answer_start(step, record.parent, done)
         return True
-    if isinstance(record, (SignalWorkflow, CancelWorkflow)) and record.caller is not None:
+    if isinstance(record, (SignalWorkflow, CancelWorkflow, TerminateWorkflow)) and record.caller is not None:
         told = ExternalAnswered(**_to(record.caller), outcome=done.outcome, message=done.message)
         _send_answer(step, told)
         return True
@@ -66,6 +67,11 @@ def _answer_start(step: Step, parent: Caller, done: Outcome) -> None:
         return
     failed = ChildStartFailed(**_to(parent), cause=done.outcome, message=done.message, child_run_id=done.run_id)
     _send_answer(step, failed)
+
+
+def same(one: Caller | None, other: Caller | None) -> bool:
+    """Whether two links are of the same command."""
+    return one is not None and other is not None and _to(one) == _to(other)
 
 
 def _to(caller: Caller) -> dict[str, Any]:
@@ -92,6 +98,8 @@ def report_close(step: Step, run: RunRow, closing: history.Attributes) -> None:
         status=status,
         result=closing.result if isinstance(closing, history.WorkflowCompleted) else None,
         failure=failure,
+        close_signal=run.parent.close_signal,
+        child_workflow_id=run.workflow_id if run.parent.close_signal else "",
     )
     if send(step, closed) is None and send(step, _reduced(closed, "is too large for a message to its parent")) is None:
         step.dead_letter(f"the end of {run.workflow_id[:1_000]!r} is too large to be sent to its parent")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+import msgspec
 from odradek_schemas import DecodeError, decode, history
 from odradek_schemas.commands import (
     CancelChildWorkflow,
@@ -15,7 +16,7 @@ from odradek_schemas.commands import (
     SignalExternalWorkflow,
     StartChildWorkflow,
 )
-from odradek_schemas.common import Caller, Failure
+from odradek_schemas.common import Caller, Failure, Payload
 from odradek_schemas.records import (
     CancelWorkflow,
     ChildClosed,
@@ -84,11 +85,15 @@ def initiate(step: Step, run: RunRow, command: StartChildWorkflow) -> None:
         retry_policy=command.retry_policy,
         memo=command.memo,
         search_attributes=command.search_attributes,
-        parent=Caller(workflow_id=run.workflow_id, run_id=run.run_id, seq=command.seq),
+        parent=Caller(
+            workflow_id=run.workflow_id, run_id=run.run_id, seq=command.seq, close_signal=command.close_signal
+        ),
         build_id=inherited(run, queue),
     )
     try:
         check_start(start)
+        if command.close_signal:
+            check_id("close_signal", command.close_signal)
         check_choice("parent_close_policy", command.parent_close_policy, PARENT_CLOSE_POLICIES)
     except ValueError as error:
         _start_failed(step, run, command.seq, "invalid", str(error))
@@ -153,21 +158,23 @@ def signal_external(step: Step, run: RunRow, command: SignalExternalWorkflow) ->
 
 
 def cancel_external(step: Step, run: RunRow, command: CancelExternalWorkflow) -> None:
-    """Ask another workflow to cancel."""
+    """Ask another workflow to cancel, or end it."""
     requested = history.ExternalCancelRequested(
         seq=command.seq, workflow_id=command.workflow_id, run_id=command.run_id, reason=command.reason
     )
     step.append(run.workflow_id, run.run_id, requested)
-    cancel = CancelWorkflow(
+    message = (TerminateWorkflow if command.terminate else CancelWorkflow)(
         workflow_id=command.workflow_id,
         run_id=command.run_id,
         reason=command.reason,
         caller=Caller(workflow_id=run.workflow_id, run_id=run.run_id, seq=command.seq),
     )
-    _send_external(step, run, command.seq, cancel)
+    _send_external(step, run, command.seq, message)
 
 
-def _send_external(step: Step, run: RunRow, seq: int, message: SignalWorkflow | CancelWorkflow) -> None:
+def _send_external(
+    step: Step, run: RunRow, seq: int, message: SignalWorkflow | CancelWorkflow | TerminateWorkflow
+) -> None:
     try:
         check_id("workflow_id", message.workflow_id)
     except ValueError as error:
@@ -236,6 +243,19 @@ def decide_closed(step: Step, record: ChildClosed) -> None:
     if run is not None and row is not None and row.child_run_id:
         step.append(run.workflow_id, run.run_id, _ended(row, record))
         wake(step, run.workflow_id)
+    if record.close_signal:
+        _signal_end(step, record)
+
+
+def _signal_end(step: Step, record: ChildClosed) -> None:
+    """Tell whichever run of the parent's ID is open; a child that was left alone outlives the run that began it."""
+    run = step.open_run(record.workflow_id, "")
+    if run is None:
+        return
+    told = {"workflow_id": record.child_workflow_id, "run_id": record.child_run_id, "status": record.status}
+    payload = Payload(metadata={"encoding": b"json/plain"}, data=msgspec.json.encode(told))
+    step.append(run.workflow_id, run.run_id, history.SignalReceived(signal=record.close_signal, input=[payload]))
+    wake(step, run.workflow_id)
 
 
 def _ended(row: ChildRow, record: ChildClosed) -> _Ended:

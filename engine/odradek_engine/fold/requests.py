@@ -246,7 +246,7 @@ def _wait_for(record: AnyRequest) -> str:
 def _receiver(step: Step, record: SignalWorkflow | CancelWorkflow | TerminateWorkflow) -> RunRow | None:
     """The open run that is meant. A parent means the child that its command started, through all that continue it."""
     run = step.open_run(record.workflow_id, record.run_id)
-    if run is None or (record.child_of is not None and run.parent != record.child_of):
+    if run is None or (record.child_of is not None and not callers.same(run.parent, record.child_of)):
         return None
     return run
 

@@ -31,6 +31,10 @@ class WorkerConnection(Protocol):
     converter: DataConverter
     namespace: str
 
+    def now_ms(self) -> int:
+        """The clock of requests and their deadlines, in ms since the Unix epoch."""
+        ...
+
     def fetch_history(
         self, workflow_id: str, run_id: str, barrier: int, from_event_id: int, on_page: OnPage
     ) -> None:

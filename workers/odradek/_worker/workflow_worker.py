@@ -90,7 +90,7 @@ class WorkflowWorker:
         )
         self._queries = Queries(
             workflows=workflows, appender=self, history=self, cache=self._cache, steps=self._steps,
-            failure_of=failure_of, now_ms=_now_ms,
+            failure_of=failure_of, now_ms=connection.now_ms,
         )
         self._consumer = TaskConsumer(
             connection.log, topic, handle=self._handle, capacity=self._capacity, between=lambda: None,

@@ -83,6 +83,7 @@ class ClockDriver:
         idle_for = 0.0
         while not self._stopping:
             if not self._sleepers and not self._around.waiting():
+                self._around.serve()
                 self._rest()
                 continue
             if not self._log.wait_quiet(1.0):

@@ -18,6 +18,8 @@ from .._client import Client
 from .._converter import DataConverter
 from .._interceptors import Interceptor
 from .._options import seconds
+from .._schedules.state import TASK_QUEUE as SCHEDULES
+from .._schedules.system import ScheduleWorker
 from .._types import Duration, TakesMany
 from .._worker.worker import Worker
 from ._clock import VirtualClock
@@ -59,7 +61,7 @@ class Environment:
         self._converter = data_converter
         self._interceptors = interceptors
         self._clock = VirtualClock(None if start_time is None else round(start_time.timestamp() * 1000))
-        self._workers: dict[str, Worker] = {}
+        self._workers: dict[str, Worker | ScheduleWorker] = {}
         self._exit: AsyncExitStack | None = None
 
     async def __aenter__(self) -> Self:
@@ -118,7 +120,11 @@ class Environment:
         )
 
     async def _serve(self, queue: str) -> None:
-        worker = Worker(self.client, task_queue=queue, workflows=self._workflows, activities=self._activities)
+        worker: Worker | ScheduleWorker
+        if queue == SCHEDULES:
+            worker = ScheduleWorker(self._log, self.client.namespace, now_ms=self._clock.now_ms)
+        else:
+            worker = Worker(self.client, task_queue=queue, workflows=self._workflows, activities=self._activities)
         await self._stack.enter_async_context(worker)
         self._workers[queue] = worker
 
