@@ -125,6 +125,19 @@ class ContinueAsNewWorkflow(Record, frozen=True, tag="odradek.command.ContinueAs
     versioning: str = ""
 
 
+class StartLocalActivity(Record, frozen=True, tag="odradek.command.StartLocalActivity", tag_field="-type"):
+    """The worker runs an activity itself; its result comes as a local result, in this completion or a later one."""
+
+    seq: int
+    activity_type: str
+
+
+class RecordSideEffect(Record, frozen=True, tag="odradek.command.RecordSideEffect", tag_field="-type"):
+    """The worker calls a function of the code; its result comes as a local result of this completion."""
+
+    seq: int
+
+
 class UpsertSearchAttributes(Record, frozen=True, tag="odradek.command.UpsertSearchAttributes", tag_field="-type"):
     """Set search attributes of the run, and remove others."""
 
@@ -208,4 +221,6 @@ Command: TypeAlias = (
     | SignalExternalWorkflow
     | CancelExternalWorkflow
     | CompleteUpdate
+    | StartLocalActivity
+    | RecordSideEffect
 )

@@ -15,6 +15,7 @@ from .commands import (
     ScheduleActivity,
     SignalExternalWorkflow,
     StartChildWorkflow,
+    StartLocalActivity,
 )
 from .common import Caller, Failure, Payload, Record, RetryPolicy
 
@@ -85,6 +86,7 @@ def summarize(command: Command) -> CommandSummary:
 
 _NAMED_BY: dict[type, str] = {
     ScheduleActivity: "activity_type",
+    StartLocalActivity: "activity_type",
     StartChildWorkflow: "workflow_type",
     SignalExternalWorkflow: "signal",
     MarkPatch: "patch_id",
@@ -118,6 +120,7 @@ class WorkflowTaskCompleted(Record, frozen=True, tag="odradek.history.WorkflowTa
 
     `history_size`: bytes of history, as the code was told.
     `local_times`: the workflow's time, in ms, when each of the local events was fed; replay uses it (rule C1).
+    `new_task`: local activities went on; another task followed at once.
     """
 
     id: str
@@ -131,6 +134,28 @@ class WorkflowTaskCompleted(Record, frozen=True, tag="odradek.history.WorkflowTa
     versioning: str = ""
     updates: list[int] = []
     local_times: list[int] = []
+    new_task: bool = False
+
+
+class LocalActivityCompleted(Record, frozen=True, tag="odradek.history.LocalActivityCompleted", tag_field="-type"):
+    seq: int
+    activity_type: str
+    result: Payload | None = None
+    attempt: int = 1
+
+
+class LocalActivityFailed(Record, frozen=True, tag="odradek.history.LocalActivityFailed", tag_field="-type"):
+    """No attempt is left; the `kind` of the failure is timeout if it took too long."""
+
+    seq: int
+    activity_type: str
+    failure: Failure
+    attempt: int = 1
+
+
+class SideEffectRecorded(Record, frozen=True, tag="odradek.history.SideEffectRecorded", tag_field="-type"):
+    seq: int
+    result: Payload | None = None
 
 
 class ActivityScheduled(Record, frozen=True, tag="odradek.history.ActivityScheduled", tag_field="-type"):
@@ -452,6 +477,9 @@ Attributes: TypeAlias = (
     | ExternalCancelFailed
     | UpdateAccepted
     | UpdateCompleted
+    | LocalActivityCompleted
+    | LocalActivityFailed
+    | SideEffectRecorded
 )
 
 INPUTS = (

@@ -205,7 +205,11 @@ class WorkerStopped(Record, frozen=True):
 
 
 class LocalResult(Record, frozen=True):
-    """The result of an activity that the worker ran itself. `time_ms`: the workflow's time when it was fed."""
+    """The result of what the worker ran itself. `time_ms`: the workflow's time when it was fed.
+
+    kind: activity (one that was scheduled), local_activity (`name` is its type), side_effect; these two have no
+    `scheduled_by`, and are part of the completion that they come with.
+    """
 
     seq: int
     scheduled_by: str
@@ -213,6 +217,8 @@ class LocalResult(Record, frozen=True):
     attempt: int = 1
     result: Payload | None = None
     failure: Failure | None = None
+    kind: str = "activity"
+    name: str = ""
 
 
 class AcceptedUpdate(Record, frozen=True):
@@ -247,6 +253,7 @@ class WorkflowTaskCompleted(Record, frozen=True):
     unique for ever: worker session and counter (rules W1, W6). `history_size`: bytes of history, as the code was told.
     `build_id`: of the worker's code, "" if it has none;
     with one, `versioning` is pinned (the run stays on that build) or auto_upgrade (it follows the current one).
+    `new_task`: local activities go on; the run has another task at once, so that somebody is at work on it.
     """
 
     workflow_id: str
@@ -262,6 +269,7 @@ class WorkflowTaskCompleted(Record, frozen=True):
     versioning: str = ""
     accepted_updates: list[AcceptedUpdate] = []
     rejected_updates: list[RejectedUpdate] = []
+    new_task: bool = False
 
 
 class WorkflowTaskFailed(Record, frozen=True):

@@ -13,7 +13,7 @@ from odradek import ApplicationError, RetryPolicy, activity, workflow
 TASK_QUEUE = "orders"
 PATIENT_LOG = {"request_timeout": 120.0}
 """On a busy machine a broker may be slow to answer; no process of the tests is to give up for that."""
-STEPS = ("charge", "ship", "thank")
+STEPS = ("weigh", "charge", "ship", "thank")
 PAUSE = float(os.environ.get("ODRADEK_TEST_PAUSE", "0.3"))
 """How long an order waits between its steps, in seconds: long where many are to be open at a time."""
 
@@ -57,12 +57,19 @@ async def thank(amount: int) -> str:
     return f"thanked {amount}"
 
 
+@activity.define(start_to_close_timeout=60, retry_policy=RetryPolicy(initial_interval=0.2))
+async def weigh(amount: int) -> int:
+    note("weigh")
+    return amount
+
+
 @workflow.define
 class Order:
     def __init__(self) -> None:
         self.picked_up = 0
 
     async def run(self, amount: int) -> list[str]:
+        assert await workflow.execute_local_activity(weigh, amount) == amount
         results = [await charge(amount)]
         async with asyncio.timeout(600):
             await workflow.wait_condition(lambda: self.picked_up >= 2)

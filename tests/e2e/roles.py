@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from families import FAMILY_QUEUE, FAMILY_WORKFLOWS
 from odradek import Client, Worker
 from odradek_engine import Engine
-from orders import PATIENT_LOG, TASK_QUEUE, Order, charge, ship, thank
+from orders import PATIENT_LOG, TASK_QUEUE, Order, charge, ship, thank, weigh
 
 ACTIVITIES = [charge, ship, thank]
 
@@ -40,7 +40,10 @@ async def worker(target: str, namespace: str, kind: str) -> None:
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(Client(target, namespace=namespace, log_settings=PATIENT_LOG))
         await stack.enter_async_context(
-            Worker(client, task_queue=TASK_QUEUE, workflows=workflows, activities=activities, eager_activities=True)
+            Worker(
+                client, task_queue=TASK_QUEUE, workflows=workflows, activities=activities, local_activities=[weigh],
+                eager_activities=True,
+            )
         )
         if workflows:
             await stack.enter_async_context(Worker(client, task_queue=FAMILY_QUEUE, workflows=FAMILY_WORKFLOWS))
@@ -51,7 +54,10 @@ async def alone(target: str, namespace: str) -> None:
     """Everything in one process, on a folder: works off the orders that are open, and starts those that are not."""
     async with (
         Client(target, namespace=namespace) as client,
-        Worker(client, task_queue=TASK_QUEUE, workflows=[Order], activities=ACTIVITIES, eager_activities=True),
+        Worker(
+            client, task_queue=TASK_QUEUE, workflows=[Order], activities=ACTIVITIES, local_activities=[weigh],
+            eager_activities=True,
+        ),
     ):
         print("ready", flush=True)
         while line := await asyncio.to_thread(sys.stdin.readline):

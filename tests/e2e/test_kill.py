@@ -11,6 +11,10 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from odradek_log import TopicPartition, open_log
+from odradek_schemas import Topics, decode
+from odradek_schemas.history import HistoryEvent, LocalActivityCompleted
+from odradek_schemas.tasks import HistoryBatch
 
 from .chaos import Chaos
 from .orders import STEPS, expected
@@ -65,3 +69,29 @@ def test_the_embedded_process_is_killed_at_random_moments(tmp_path: Path) -> Non
         by_step[entry["workflow"], entry["step"]].add(entry["key"])
     assert len(by_step) == ORDERS * len(STEPS)
     assert all(len(keys) == 1 for keys in by_step.values()), "a repeated step has the same idempotency key"
+    recorded = _local_results(tmp_path / "data")
+    assert len(recorded) == ORDERS
+    again = [e for e in map(json.loads, lines.read_text().splitlines())
+             if e["step"] == "weigh" and e["at_ms"] > recorded[e["workflow"]]]
+    assert again == [], "a local activity does not run again once its result was accepted"
+
+
+def _local_results(folder: Path) -> dict[str, int]:
+    """When the result of each order's local activity was recorded."""
+    log = open_log(f"file:{folder}")
+    topic, found = Topics("default").history, dict[str, tuple[int, int]]()
+    consumer = log.consumer()
+    ends = {TopicPartition(topic, p): log.offsets(TopicPartition(topic, p))[1] for p in range(log.partitions(topic))}
+    consumer.assign(dict.fromkeys(ends, 0))
+    left = sum(ends.values())
+    while left:
+        records = consumer.poll(1.0)
+        left -= len(records)
+        for batch in (decode(record.value) for record in records):
+            for event in map(decode, batch.events if isinstance(batch, HistoryBatch) else ()):
+                if isinstance(event, HistoryEvent) and isinstance(event.attributes, LocalActivityCompleted):
+                    found.setdefault(batch.workflow_id, (event.event_id, event.time_ms))
+                    assert found[batch.workflow_id][0] == event.event_id, "it is recorded once"
+    consumer.close()
+    log.close()
+    return {workflow_id: time_ms for workflow_id, (_, time_ms) in found.items()}

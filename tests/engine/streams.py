@@ -202,11 +202,15 @@ def _stopped(s: Stream) -> Record:
 
 
 def _command(s: Stream, seq: int) -> commands.Command:
-    kind = s.rng.randrange(6)
+    kind = s.rng.randrange(8)
     if kind == 0:
         return commands.StartTimer(seq=seq, duration_ms=s.rng.choice((0, 10, 5000)))
     if kind == 1:
         return commands.CancelTimer(seq=s.rng.randint(1, seq))
+    if kind == 6:
+        return commands.StartLocalActivity(seq=seq, activity_type=s.rng.choice(("quick", "")))
+    if kind == 7:
+        return commands.RecordSideEffect(seq=seq)
     if kind == 5:
         return commands.CompleteUpdate(seq=s.rng.randint(1, 4), failure=s.rng.choice((None, s.failure())))
     if kind == 2:
@@ -248,6 +252,13 @@ def _task_completed(s: Stream) -> Record:
     consumed_through = s.rng.randint(min(run.consumed_through, run.last_event_id), run.last_event_id)
     waiting = pending(s, run)
     taken = s.rng.randrange(len(waiting) + 1)
+    results += [
+        records.LocalResult(
+            seq=s.rng.randrange(-1, 9), scheduled_by="", time_ms=s.now, failure=s.rng.choice((None, s.failure())),
+            kind=s.rng.choice(("local_activity", "side_effect", "local_activity", "other")), name="quick",
+        )
+        for _ in range(s.rng.choice((0, 0, 1, 2)))
+    ]
     return records.WorkflowTaskCompleted(
         workflow_id=run.workflow_id,
         run_id=run.run_id,
@@ -266,6 +277,7 @@ def _task_completed(s: Stream) -> Record:
         session=s.session(),
         commands=asked,
         local_results=results,
+        new_task=s.rng.random() < 0.2,
         **s.rng.choice(_BUILDS),
     )
 

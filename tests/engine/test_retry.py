@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from odradek_engine.fold.limits import MAX_DURATION_MS, check_retry_policy
-from odradek_engine.fold.retry import backoff_ms, maximum_interval_ms, refusal
 from odradek_schemas.common import RetryPolicy
+from odradek_schemas.retry import backoff_ms, maximum_interval_ms, refusal
 
 from .harness import failure
 

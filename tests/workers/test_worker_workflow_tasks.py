@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -378,3 +379,15 @@ def test_events_that_cannot_be_read_fail_the_task() -> None:
     bench.tasks.on_task(msgspec.structs.replace(workflow_task(), events=[b"rubbish"]), Ticket(0))
     (failed,) = bench.sent
     assert isinstance(failed, WorkflowTaskFailed)
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_t4_what_runs_on_the_spot_waits_for_the_history_if_the_task_is_old(fresh: bool) -> None:
+    """Breaks when a worker that takes over runs a local activity again whose result was accepted."""
+    bench = Bench()
+    bench.workflows.begins_with = {1: SimpleNamespace(fn=None)}
+    ticket = Ticket(10)
+    ticket.fresh = fresh
+    bench.tasks.on_task(workflow_task(), ticket)
+    assert [f.workflow_id for f in bench.fetches] == ([] if fresh else ["w"])
+    assert bench.workflows.created[0].closed is not fresh

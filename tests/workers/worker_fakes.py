@@ -76,6 +76,10 @@ class Scripted:
         self.closed = False
         self.fed: list[int] = []
         self._commands: list[Command] = []
+        self.locals: dict[int, Any] = {}
+        self.time_ms = 0
+        self.task_timeout = None
+        self.history_size = 0
         self.accepted: list[AcceptedUpdate] = []
         self.rejected: list[RejectedUpdate] = []
 
@@ -131,10 +135,12 @@ class ScriptedWorkflows:
         self.names = ["Order"]
         self.script = script
         self.created: list[Scripted] = []
+        self.begins_with: dict[int, Any] = {}
         self.replay_error: BaseException | None = None
 
     def create(self, workflow_type: str, workflow_id: str, run_id: str) -> Scripted:
         self.created.append(Scripted(self.script, []))
+        self.created[-1].locals = dict(self.begins_with)
         return self.created[-1]
 
     def replay(self, running: Any, events: Sequence[HistoryEvent]) -> None:

@@ -85,6 +85,16 @@ class WorkflowContext(Protocol):
         """The durable step. `args` are bound and in the order of the payloads; `kwargs` is empty."""
         ...
 
+    async def execute_local_activity(
+        self, name: str, args: Sequence[Any], *, result_type: Any, options: ActivityOptions
+    ) -> Any:
+        """Run an activity on this worker, now. `args` are bound and in the order of the payloads."""
+        ...
+
+    async def side_effect(self, fn: Callable[[], Any]) -> Any:
+        """Call `fn` once, outside of the workflow, and record what it returns."""
+        ...
+
     async def start_child(
         self, name: str, args: Sequence[Any], *, result_type: Any, options: Mapping[str, Any]
     ) -> ChildWorkflowHandle[Any, Any]:

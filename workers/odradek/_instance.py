@@ -30,6 +30,7 @@ from ._instance_calls import InstanceCalls
 from ._instance_children import InstanceChildren
 from ._instance_continuing import InstanceContinuing
 from ._instance_core import InstanceCore
+from ._instance_locals import InstanceLocals, LocalCall
 from ._instance_messages import InstanceMessages
 from ._instance_patches import InstancePatches
 from ._instance_updates import InstanceUpdates
@@ -87,6 +88,7 @@ class WorkflowInstance:
         self._loop = WorkflowLoop(self, seed=run_id, max_iterations=max_iterations)
         self._core = InstanceCore(definition, info, converter, self._loop)
         self._activities = InstanceActivities(self._core, default_activity_queue or task_queue)
+        self._locals = InstanceLocals(self._core)
         self._children = InstanceChildren(self._core)
         self._messages = InstanceMessages(self._core)
         self.patches = InstancePatches(self._core)
@@ -159,8 +161,21 @@ class WorkflowInstance:
         """Whether the code waits for this activity."""
         return self._activities.awaits(seq)
 
+    @property
+    def locals(self) -> Mapping[int, LocalCall]:
+        """Local activities and side effects that wait for their result, in the order of the code."""
+        return self._locals.open
+
+    @property
+    def task_timeout(self) -> float | None:
+        """Of the workflow, in seconds."""
+        return self._core.info.task_timeout
+
+    def to_payload(self, value: Any) -> Payload:
+        return self._core.converter.to_payload(value)
+
     def feed_local(self, attributes: history.Attributes, time_ms: int) -> None:
-        """Feed the result of an activity that ran on this worker: it is seen before it has an event ID.
+        """Feed the result of what ran on this worker: it is seen before it has an event ID.
 
         Raises as `feed` does.
         """
@@ -239,6 +254,14 @@ class WorkflowInstance:
         return await self._core.calls.execute_activity(
             ScheduleActivityInput(activity_type=name, args=list(args), options={**options}, result_type=result_type)
         )
+
+    async def execute_local_activity(
+        self, name: str, args: Sequence[Any], *, result_type: Any, options: ActivityOptions
+    ) -> Any:
+        return await self._locals.execute(name, args, result_type, options)
+
+    async def side_effect(self, fn: Callable[[], Any]) -> Any:
+        return await self._locals.side_effect(fn)
 
     async def start_child(
         self, name: str, args: Sequence[Any], *, result_type: Any, options: Mapping[str, Any]
@@ -419,6 +442,9 @@ _EVENTS: dict[type, Callable[[WorkflowInstance, Any], object]] = {
     history.ActivityFailed: lambda run, event: run._activities.on_failed(event),
     history.ActivityTimedOut: lambda run, event: run._activities.on_timed_out(event),
     history.ActivityCancelled: lambda run, event: run._activities.on_cancelled(event),
+    history.LocalActivityCompleted: lambda run, event: run._locals.on_completed(event),
+    history.LocalActivityFailed: lambda run, event: run._locals.on_failed(event),
+    history.SideEffectRecorded: lambda run, event: run._locals.on_completed(event),
     history.TimerFired: lambda run, event: run._loop.fire_timer(event.seq),
     history.ChildWorkflowStarted: lambda run, event: run._children.on_started(event),
     history.ChildWorkflowStartFailed: lambda run, event: run._children.on_start_failed(event),

@@ -18,7 +18,7 @@ from ._context import WorkflowInfo
 from ._handle import ExternalWorkflowHandle
 from ._options import check_activity_options, seconds
 from ._types import ActivityOptions, Duration, Q, R, T, TakesMany, W
-from .errors import DefinitionError, not_available
+from .errors import DefinitionError
 
 
 @overload
@@ -142,8 +142,51 @@ def set_update_handler(
 
 
 async def side_effect(fn: Callable[[], T], /) -> T:
-    """Call `fn` once and record what it returns; replay gives the recorded value."""
-    raise not_available("workflow.side_effect", "use an activity, workflow.random() or workflow.uuid4()")
+    """Call `fn` once and return what it returned, as the data converter writes and reads it; replay gives the recorded
+    value. It is called again only if the worker dies before that is recorded.
+
+    `fn` is quick and plain, and sees nothing of the workflow; an error of it is a bug of the workflow. For more than
+    that use `execute_local_activity`. Raises DefinitionError for what is no plain function.
+    """
+    if not callable(fn) or inspect.iscoroutinefunction(fn) or isinstance(fn, Activity):
+        raise DefinitionError(
+            f"side_effect takes a plain function, `lambda: ...`, that returns at once, not {fn!r}; "
+            "for an activity use workflow.execute_local_activity"
+        )
+    return cast(T, await _context.current().side_effect(fn))
+
+
+@overload
+async def execute_local_activity(
+    activity: str, /, *args: Any, result_type: TypeForm[T], **options: Unpack[ActivityOptions]
+) -> T: ...
+@overload
+async def execute_local_activity(activity: str, /, *args: Any, **options: Unpack[ActivityOptions]) -> Any: ...
+@overload
+async def execute_local_activity(activity: Activity[Q, R], /, *args: Q.args, **kwargs: Q.kwargs) -> R: ...
+async def execute_local_activity(activity: Any, /, *args: Any, **options: Any) -> Any:
+    """Run an activity in the workflow's own worker, without a task, and return its result: for short ones.
+
+    The worker must have it (`Worker(activities=[...])`). It is recorded with the workflow's next step, and runs again
+    if the worker dies before that. Of its options `retry_policy`, `start_to_close_timeout` and
+    `schedule_to_close_timeout` count; `delivery="at_most_once"` and `cancellation_type="wait"` are refused. Signals,
+    timers and cancellations reach the workflow every few seconds while it waits. Raises as `execute_activity` does.
+    """
+    if isinstance(activity, Activity):
+        declared = cast("Activity[..., Any]", activity)
+        return await _context.current().execute_local_activity(
+            declared.name,
+            declared.signature.bind(args, options),
+            result_type=declared.signature.result_type,
+            options=declared.options,
+        )
+    if not isinstance(activity, str):
+        raise DefinitionError(f"execute_local_activity takes an activity or its name, not {activity!r}")
+    result_type = options.pop("result_type", Any)
+    check_activity_options(options, f"activity {activity}")
+    return await _context.current().execute_local_activity(
+        activity, args, result_type=result_type, options=cast(ActivityOptions, options)
+    )
 
 
 @overload

@@ -21,13 +21,13 @@ from odradek_schemas.records import (
     TaskReissued,
 )
 from odradek_schemas.replies import ActivityClaimed
+from odradek_schemas.retry import backoff_ms, refusal
 from odradek_schemas.tasks import ActivityTask
 
 from . import deployments, events, keys
 from .cancelling import end_cancelled
 from .closing import request_cancel, stop_activity
 from .limits import shorten
-from .retry import backoff_ms, refusal
 from .rows import ActivityRow, RunRow, SessionRow
 from .step import Step
 from .tasks import EARLY_MS, wake

@@ -32,12 +32,15 @@ _CLOSING = (
     commands.CancelledWorkflow,
     commands.ContinueAsNewWorkflow,
 )
+_LOCAL_KINDS = ("activity", "local_activity", "side_effect")
 _NUMBERED = (
     commands.ScheduleActivity,
     commands.StartTimer,
     commands.StartChildWorkflow,
     commands.SignalExternalWorkflow,
     commands.CancelExternalWorkflow,
+    commands.StartLocalActivity,
+    commands.RecordSideEffect,
 )
 
 
@@ -52,7 +55,7 @@ def decide_task_completed(step: Step, record: WorkflowTaskCompleted) -> None:
     if run.paused and run.task_offset < 0:  # no task asked for this: a worker that runs ahead
         _salvage(step, run, record)
         return
-    if not all(_local_activity(step, run, result) for result in record.local_results):
+    if not all(_local_activity(step, run, r) for r in record.local_results if r.kind == "activity"):
         _salvage(step, run, record)
         step.apply(events.TaskWithdrawn(run.workflow_id, run.run_id))
         _wake_anyway(step, run)
@@ -97,6 +100,9 @@ def _wake_anyway(step: Step, run: RunRow) -> None:
 
 
 def _local_activity(step: Step, run: RunRow, result: LocalResult) -> ActivityRow | None:
+    """The open activity that this is the result of. Steps of other kinds were never scheduled."""
+    if result.kind != "activity":
+        return None
     return step.activity(run, result.seq, result.scheduled_by)
 
 
@@ -114,6 +120,9 @@ def _problem(step: Step, run: RunRow, record: WorkflowTaskCompleted) -> str:
     problem = check_decided(step, run, record)
     if problem:
         return problem
+    for result in record.local_results:
+        if result.kind not in _LOCAL_KINDS or (result.kind != "activity" and result.seq < 1):
+            return f"local result {result.seq} is of kind {result.kind!r}; use one of {', '.join(_LOCAL_KINDS)}"
     closing = [c for c in record.commands if isinstance(c, _CLOSING)]
     if len(closing) > 1 or (closing and record.commands[-1] is not closing[0]):
         return "the command that closes the workflow is the last one"
@@ -148,6 +157,8 @@ def _check_command(step: Step, run: RunRow, command: commands.Command, numbers: 
     numbers.add(command.seq)
     if isinstance(command, commands.ScheduleActivity):
         check_activity(command)
+    elif isinstance(command, commands.StartLocalActivity):
+        check_id("activity_type", command.activity_type)
     elif isinstance(command, commands.StartTimer):
         check_durations(command, "duration_ms")
 
@@ -175,14 +186,31 @@ def _finish(step: Step, row: ActivityRow, result: LocalResult, time_ms: int | No
     return step.append(row.workflow_id, row.run_id, ended, time_ms, local=time_ms is not None)
 
 
+def _inline(result: LocalResult) -> history.Attributes:
+    """The event of what the worker did within its completion."""
+    if result.kind == "side_effect":
+        return history.SideEffectRecorded(seq=result.seq, result=result.result)
+    if result.failure is not None:
+        return history.LocalActivityFailed(
+            seq=result.seq, activity_type=result.name, failure=result.failure, attempt=result.attempt
+        )
+    return history.LocalActivityCompleted(
+        seq=result.seq, activity_type=result.name, result=result.result, attempt=result.attempt
+    )
+
+
 def _accept(step: Step, run: RunRow, record: WorkflowTaskCompleted) -> None:
     accepted = accept_updates(step, run, record)
     local_events, local_times = [], []
     for result in record.local_results:
         row = _local_activity(step, run, result)
-        if row is not None:
+        if result.kind != "activity":
+            local_events.append(step.append(run.workflow_id, run.run_id, _inline(result), result.time_ms, local=True))
+        elif row is not None:
             local_events.append(_finish(step, row, result, result.time_ms))
-            local_times.append(result.time_ms)
+        else:
+            continue
+        local_times.append(result.time_ms)
     step.append(
         run.workflow_id,
         run.run_id,
@@ -198,6 +226,7 @@ def _accept(step: Step, run: RunRow, record: WorkflowTaskCompleted) -> None:
             versioning=record.versioning,
             updates=accepted,
             local_times=local_times,
+            new_task=record.new_task,
         ),
     )
     reject_updates(step, run, record.rejected_updates)
@@ -239,7 +268,7 @@ def _cancelled(step: Step, run: RunRow, command: commands.CancelledWorkflow, _: 
     close(step, run, history.WorkflowCancelled(failure=command.failure))
 
 
-def _mark(step: Step, run: RunRow, command: commands.MarkPatch | commands.DeprecatePatch, _: object) -> None:
+def _mark(step: Step, run: RunRow, command: commands.Command, _: object) -> None:
     """The summary of the command, in the event of the completed task, is the mark; nothing else follows from it."""
 
 
@@ -264,6 +293,8 @@ _COMMANDS: dict[type, Callable[[Step, RunRow, Any, WorkflowTaskCompleted], None]
     commands.CancelledWorkflow: _cancelled,
     commands.MarkPatch: _mark,
     commands.DeprecatePatch: _mark,
+    commands.StartLocalActivity: _mark,
+    commands.RecordSideEffect: _mark,
     commands.ContinueAsNewWorkflow: continuing.continue_as_new,
     commands.UpsertSearchAttributes: _upsert,
     commands.StartChildWorkflow: lambda step, run, command, _: children.initiate(step, run, command),

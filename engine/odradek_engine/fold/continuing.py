@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import msgspec
-from odradek_schemas import commands, decode, history
+from odradek_schemas import commands, decode, history, retry
 from odradek_schemas.common import Failure
 from odradek_schemas.history import HistoryEvent, WorkflowStarted
 
-from . import keys, retry
+from . import keys
 from .closing import close, end
 from .deployments import inherited
 from .outcomes import timed_out

@@ -266,6 +266,7 @@ def _task_completed(state: State, run: RunRow, e: events.Appended, a: history.Wo
         "build_id": a.build_id,
         "versioning": a.versioning,
         "seen_through": e.event_id if all_seen else run.seen_through,
+        "wants_task": a.new_task,
         "task_offset": -1,
         "task_attempt": 1,
         "task_retry_ms": 0,

@@ -111,6 +111,7 @@ class RunRow(Row, frozen=True):
     pending_updates: int = 0
     open_updates: int = 0
     seen_through: int = 0
+    wants_task: bool = False
     paused_by: str = ""
     paused_ms: int = 0
 
@@ -125,8 +126,8 @@ class RunRow(Row, frozen=True):
 
     @property
     def needs_worker(self) -> bool:
-        """Whether there is something that a worker must look at: unread input, or an update."""
-        return self.has_unread or self.pending_updates > 0
+        """Whether a worker must look at something (unread input, an update), or is at work on a local activity."""
+        return self.has_unread or self.pending_updates > 0 or self.wants_task
 
     def indexes(self, key: bytes) -> tuple[bytes, ...]:
         if not self.is_open:

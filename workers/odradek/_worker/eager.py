@@ -7,11 +7,19 @@ are handed back where that is in doubt. What they give goes into the next comple
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import msgspec
 from odradek_schemas import InvalidNameError, Payload, Position, check_name
-from odradek_schemas.commands import CancelActivity, CancelTimer, Command, ScheduleActivity, StartTimer
+from odradek_schemas.commands import (
+    CancelActivity,
+    CancelTimer,
+    Command,
+    RecordSideEffect,
+    ScheduleActivity,
+    StartLocalActivity,
+    StartTimer,
+)
 from odradek_schemas.tasks import ActivityTask
 
 from .acceptance import Acceptance, Fate
@@ -21,6 +29,13 @@ from .session import WorkerSession
 NowMs: TypeAlias = Callable[[], int]
 _MAX_NAME_BYTES = 1000
 _NOWHERE = Position(partition=-1, offset=-1, index=-1)
+
+
+class LocalReady(NamedTuple):
+    """The result of an activity that ran eagerly."""
+
+    attempt: Attempt
+    result: Payload | None
 
 
 class EagerRunner(Protocol):
@@ -107,7 +122,7 @@ class Eager:
 def _certain(command: Command) -> bool:
     """Whether the engine is sure to take this command: one that it refuses makes the whole completion void (W7)."""
     if not isinstance(command, ScheduleActivity):
-        return isinstance(command, StartTimer | CancelTimer | CancelActivity)
+        return isinstance(command, StartTimer | CancelTimer | CancelActivity | StartLocalActivity | RecordSideEffect)
     try:
         check_name("task queue", command.task_queue or "none")
     except InvalidNameError:

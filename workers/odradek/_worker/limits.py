@@ -39,3 +39,11 @@ def _cut(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text
     return f"{text[: limit // 4]}\n[... {len(text) - limit} characters left out ...]\n{text[-(limit - limit // 4) :]}"
+
+
+def too_large_failure(size: int) -> Failure:
+    return Failure(
+        message=f"what the workflow asks for in one step is {size:,} bytes, more than the log takes in one record; "
+        "pass references instead of large values, or schedule fewer activities at once",
+        type="CompletionTooLarge", kind="bug",
+    )

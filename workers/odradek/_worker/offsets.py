@@ -10,15 +10,19 @@ from .chain import Chain, Link
 
 
 class Ticket:
-    """Stands for one record that was read. `finish` may be called from any thread, and again."""
+    """Stands for one record that was read. `finish` may be called from any thread, and again.
 
-    __slots__ = ("finished", "forget", "link", "offset", "source")
+    `fresh`: the record came after this worker got the partition, and was read in time (rule T4).
+    """
+
+    __slots__ = ("finished", "forget", "fresh", "link", "offset", "source")
 
     def __init__(self, offset: int, source: int = -1, link: Link | None = None, *, forget: bool = False) -> None:
         self.offset = offset
         self.source = source
         self.link = link
         self.forget = forget
+        self.fresh = True
         self.finished = False
 
     def finish(self) -> None:

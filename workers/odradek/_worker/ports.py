@@ -9,12 +9,13 @@ from odradek_log.protocol import Log, OnDelivery
 from odradek_schemas import Payload, Topics
 from odradek_schemas.commands import Command
 from odradek_schemas.common import Record
-from odradek_schemas.history import ActivityCompleted, ActivityFailed, HistoryEvent
+from odradek_schemas.history import Attributes, HistoryEvent
 from odradek_schemas.records import AcceptedUpdate, RejectedUpdate
 from odradek_schemas.replies import HistoryPage
 from odradek_schemas.tasks import PendingUpdate
 
 from .._converter import DataConverter
+from .._instance_locals import LocalCall
 
 OnPage: TypeAlias = Callable[[HistoryPage | Exception], None]
 ReplyCallback: TypeAlias = Callable[[Record], None]
@@ -101,9 +102,21 @@ class RunningWorkflow(Protocol):
     def offer(self, update: PendingUpdate) -> None: ...
 
     def take_updates(self) -> tuple[list[AcceptedUpdate], list[RejectedUpdate]]: ...
-    def feed_local(self, attributes: ActivityCompleted | ActivityFailed, time_ms: int) -> None:
-        """Feed the result of an activity that ran here, before it has an event ID (rule W10)."""
+    def feed_local(self, attributes: Attributes, time_ms: int) -> None:
+        """Feed the result of what ran here, before it has an event ID (rule W10)."""
         ...
+
+    @property
+    def locals(self) -> Mapping[int, LocalCall]:
+        """Local activities and side effects that wait for their result."""
+        ...
+
+    @property
+    def task_timeout(self) -> float | None:
+        """Seconds; None: there is none."""
+        ...
+
+    def to_payload(self, value: object) -> Payload: ...
 
     def awaits(self, seq: int) -> bool:
         """Whether the code waits for this activity."""

@@ -15,8 +15,8 @@ from .cache import BoundedCache
 from .history import History, HistoryFetch
 from .limits import compact
 from .ports import Appender, HistorySource, RunningWorkflow, Workflows
-from .steps import Step, Steps
-from .workflow_tasks import CachedRun, blocked_failure
+from .steps import Step, Steps, blocked_failure
+from .workflow_tasks import CachedRun
 
 logger = logging.getLogger("odradek.worker")
 

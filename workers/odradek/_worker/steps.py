@@ -13,7 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+from odradek_schemas import Failure
+
+from .._failures import set_stack_trace
 from .._stack_traces import user_frames
+from ..errors import WorkflowTaskError
 from .ports import RunningWorkflow
 
 _OWN_FOLDER = str(Path(__file__).parent)
@@ -96,3 +101,13 @@ def stack_of(step: Step) -> str:
     frames = traceback.extract_stack(frame)
     own = [i for i, entry in enumerate(frames) if entry.filename.startswith(_OWN_FOLDER)]
     return "".join(traceback.format_list(user_frames(frames[own[-1] + 1 :] if own else frames)))
+
+
+def blocked_failure(failure_of: Callable[[BaseException], Failure], workflow_id: str, stack: str) -> Failure:
+    """The failure of a step that was given up. Its stack goes through the codec, as those of errors do."""
+    error = WorkflowTaskError(
+        f"workflow {workflow_id} blocks its thread: it has neither awaited nor ended for too long. Move what "
+        "blocks (sleeping, network, long computations) into an activity", cause="blocked",
+    )
+    set_stack_trace(error, stack)
+    return msgspec.structs.replace(failure_of(error), type="WorkflowBlocked", kind="bug")

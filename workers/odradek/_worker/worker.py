@@ -26,6 +26,7 @@ from .._options import seconds
 from .._types import Duration, TakesMany
 from .activity_worker import ActivityWorker
 from .cache import DEFAULT_CACHE_BYTES
+from .local_activities import LocalActivities
 from .outlet import Outlet
 from .ports import WorkerConnection
 from .rates import ActivityRates
@@ -60,8 +61,9 @@ class Worker:
     its activities. blocked_after: seconds after which a workflow that does not give its thread back is reported.
     shutdown_timeout: seconds that running activities get to finish; after that they are cancelled and handed to
     others. identity: shown in descriptions (default: process ID and host). eager_activities: run at once
-    what its own workflows schedule, without a task, where a slot is free. interceptors: used behind those of the
-    client.
+    what its own workflows schedule, without a task, where a slot is free. local_activities: only for
+    `workflow.execute_local_activity`, which can call `activities` as well; they take no tasks from the queue.
+    interceptors: used behind those of the client.
 
     build_id: names the version of this code. Such a worker gets only what is for its build: new workflows once the
     build is current for the queue (`Client.set_current_build`, `odradek deployment set-current`), and its own ones.
@@ -80,6 +82,7 @@ class Worker:
         task_queue: str,
         workflows: Sequence[TakesMany[Any, Any]] = (),
         activities: Sequence[Activity[..., Any]] = (),
+        local_activities: Sequence[Activity[..., Any]] = (),
         max_concurrent_activities: int = 100,
         max_activities_per_second: float | None = None,
         max_task_queue_activities_per_second: float | None = None,
@@ -117,6 +120,7 @@ class Worker:
         self._interceptors = checked([*client.interceptors, *interceptors])
         self._workflows = workflow_definitions(workflows)
         self._activities = activity_definitions(activities)
+        self._local_activities = activity_definitions([*activities, *local_activities])
         self._limit = max_concurrent_activities
         self._cache_bytes = cache_bytes
         self._lost_after = seconds(lost_after)
@@ -229,6 +233,10 @@ class _RunningWorker:
             timer=self._timer, cache_bytes=worker._cache_bytes, blocked_after=worker._blocked_after,
             stale_after=min(_STALE_SECONDS, worker._lost_after / 2), on_error=self._on_error,
             task_queue=worker.task_queue, runner=self._for_activities if worker._eager_activities else None,
+            local_activities=LocalActivities(
+                worker._local_activities, converter=self._connection.converter, namespace=self._connection.namespace,
+                loop=self._loop, later=self._timer.later, limit=worker._limit,
+            ),
         )
 
     def _room(self) -> tuple[int, list[int]]:
@@ -245,7 +253,7 @@ class _RunningWorker:
 
     @property
     def working(self) -> int:
-        return self._for_activities.working if self._for_activities is not None else 0
+        return sum(part.working for part in (self._for_activities, self._for_workflows) if part is not None)
 
     def start(self) -> None:
         """Make the topics, begin to heartbeat, and read. Blocks for the log's answers."""

@@ -7,16 +7,17 @@ of history, a step that was given up.
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import TypeAlias
 
 import msgspec
 from odradek_log.protocol import LogError, RecordTooLargeError
-from odradek_schemas import DecodeError, Failure, Payload, encode
-from odradek_schemas.history import ActivityCompleted, HistoryEvent
+from odradek_schemas import DecodeError, Failure, encode
+from odradek_schemas.history import HistoryEvent
 from odradek_schemas.records import (
     AcceptedUpdate,
     LocalResult,
@@ -27,21 +28,25 @@ from odradek_schemas.records import (
 )
 from odradek_schemas.tasks import ActivityTask, PendingUpdate, WorkflowTask
 
-from .._failures import set_stack_trace
 from ..errors import WorkflowTaskError
 from .acceptance import Fate
-from .activities import Attempt
 from .cache import BoundedCache
-from .eager import Eager
+from .eager import Eager, LocalReady
 from .failure_log import FailureLog
+from .feeding import feed_until_end, is_at_work, run_side_effects
 from .history import History, HistoryFetch, decode_events, unread_inputs
-from .limits import compact, compact_if_large
+from .limits import compact, compact_if_large, too_large_failure
+from .local_activities import LocalActivities
+from .local_steps import LocalSteps
 from .offsets import Ticket
 from .ports import Appender, HistorySource, Later, RunningWorkflow, Workflows
 from .session import WorkerSession
-from .steps import Step, Steps, stack_of
+from .steps import Step, Steps, blocked_failure, stack_of
 
 logger = logging.getLogger("odradek.worker")
+
+Tickets: TypeAlias = Sequence[tuple[WorkflowTask, Ticket]]
+"""Tasks that one completion answers."""
 
 RETRY_SECONDS = 1.0
 """Before something that failed for the log's reasons is tried again."""
@@ -52,13 +57,6 @@ class Answer:
     """A completion of ours on some base; its offset is known once it is durable."""
 
     offset: int | None = None
-
-
-class LocalReady(NamedTuple):
-    """The result of an activity that ran eagerly."""
-
-    attempt: Attempt
-    result: Payload | None
 
 
 @dataclass(slots=True)
@@ -79,7 +77,7 @@ class CachedRun:
     fate: Fate | None = None
     accepted: int = -1
     scheduled: dict[int, Fate] = field(default_factory=dict[int, Fate])
-    ready: list[LocalReady] = field(default_factory=list["LocalReady"])
+    ready: list[LocalReady] = field(default_factory=list[LocalReady])
     unread: list[HistoryEvent] = field(default_factory=list[HistoryEvent])
 
     @property
@@ -105,7 +103,11 @@ class WorkflowTasks:
         later: Later,
         failure_of: Callable[[BaseException], Failure],
         eager: Eager | None = None,
+        local_activities: LocalActivities | None = None,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
+        self.now_ms = now_ms
+        self.local_steps = LocalSteps(self, local_activities) if local_activities is not None else None
         self._eager = eager
         self._workflows = workflows
         self._session = session
@@ -113,8 +115,8 @@ class WorkflowTasks:
         self._history = history
         self.cache = cache
         self._steps = steps
-        self._later = later
-        self._failure_of = failure_of
+        self.later = later
+        self.failure_of = failure_of
         self._waiting: dict[str, deque[tuple[WorkflowTask, Ticket]]] = {}
         self._stuck: dict[str, Step] = {}
         self._log = FailureLog()
@@ -122,8 +124,8 @@ class WorkflowTasks:
 
     @property
     def waiting(self) -> int:
-        """How many workflows wait for their history, or for the offset of a completion."""
-        return len(self._waiting)
+        """How many workflows wait: for their history, the offset of a completion, or local activities."""
+        return len(self._waiting) + (len(self.local_steps) if self.local_steps is not None else 0)
 
     # ------------------------------------------------------------ tasks
 
@@ -132,10 +134,13 @@ class WorkflowTasks:
         if self.closing:
             return
         queue = self._waiting.get(task.workflow_id)
-        if queue is not None:
+        if self.local_steps is not None and task.workflow_id in self.local_steps:
+            if not self.local_steps.on_task(task, ticket):
+                self._waiting.setdefault(task.workflow_id, deque()).append((task, ticket))
+        elif queue is not None:
             queue.append((task, ticket))
         elif task.workflow_type not in self._workflows.names:
-            self._fail(task, ticket, self._unknown_type(task), "unknown_type")
+            self.fail(task, ticket, self._unknown_type(task), "unknown_type")
         elif task.run_id in self._stuck:
             self._blocked(task, ticket, task.base, stack_of(self._stuck[task.run_id]))
         else:
@@ -150,7 +155,7 @@ class WorkflowTasks:
             if run.tip == task.base:  # rule W1: what is cached is exactly what the task builds on
                 run.answers.clear()
                 run.unread.clear()
-                self._shown(run, task)
+                self.shown(run, task)
                 if task.complete:
                     self._feed_task(run, task, ticket)
                     return
@@ -165,12 +170,12 @@ class WorkflowTasks:
         if task.consumed_through == 0 and task.complete:
             running = self._workflows.create(task.workflow_type, task.workflow_id, task.run_id)
             run = CachedRun(task.run_id, task.base, running, 0)
-            self._shown(run, task)
+            self.shown(run, task)
             self._feed_task(run, task, ticket)
         else:
             self._fetch(task, ticket)
 
-    def _shown(self, run: CachedRun, task: WorkflowTask) -> None:
+    def shown(self, run: CachedRun, task: WorkflowTask) -> None:
         """The task shows that the run was open, on its base, at the task's position."""
         if self._eager is not None:
             run.fate = self._eager.acceptance.shown(task.workflow_id, task.position.partition, task.position.offset)
@@ -190,32 +195,58 @@ class WorkflowTasks:
         try:
             events = unread_inputs(decode_events(task.events), run.consumed_through)
         except (DecodeError, TypeError) as error:
-            self._fail(task, ticket, self._failure_of(error), "bug")
+            self.fail(task, ticket, self.failure_of(error), "bug")
             return
         self._feed(run, events, task, ticket)
 
-    def _feed(self, run: CachedRun, events: Sequence[HistoryEvent], task: WorkflowTask, ticket: Ticket) -> None:
-        """Feed unread inputs and updates, and append what the code made of them."""
+    def _feed(
+        self, run: CachedRun, events: Sequence[HistoryEvent], task: WorkflowTask, ticket: Ticket, *, sure: bool = False
+    ) -> None:
+        """Feed unread inputs and updates, and append what the code made of them. `sure`: from the history itself.
+
+        Another worker may have answered a task that is not fresh (rule T4): what the code has run on the spot is not
+        begun before history says that it was not.
+        """
+        sure = sure or ticket.fresh
         updates = task.updates if run.tip == task.base else []  # others were decided since
-        if not events and not updates:
+        if not events and not updates and not run.running.locals and (task.events or run.tip != task.base):
             self.cache.put(task.workflow_id, run)
             ticket.finish()
             return
         run.running.history_size = task.history_size
-        if self._step(run.running, task, ticket, run.tip, partial(feed_until_end, run.running, events, updates)):
-            self._complete(run, task, ticket)
+        results: list[LocalResult] = []
+        code = partial(self._feed_all, run.running, events, updates, results if sure else None)
+        if not self._step(run.running, task, ticket, run.tip, code):
+            return
+        if not sure and is_at_work(run.running):
+            run.close()
+            self._fetch(task, ticket)
+            return
+        if self.local_steps is not None and is_at_work(run.running):
+            self.local_steps.begin(run, task, [(task, ticket)], results)
+        else:
+            self.complete(run, task, [(task, ticket)], results)
+
+    def _feed_all(
+        self, running: RunningWorkflow, events: Sequence[HistoryEvent], updates: Sequence[PendingUpdate],
+        results: list[LocalResult] | None,
+    ) -> None:
+        """Feed inputs and updates, then what comes of side effects (rule W10); None: not these."""
+        feed_until_end(running, events, updates)
+        if results is not None:
+            run_side_effects(running, results, self.now_ms)
 
     def _step(
         self, running: RunningWorkflow, task: WorkflowTask, ticket: Ticket, base: str, code: Callable[[], None]
     ) -> bool:
         """Run user code; on an error, answer the task with it and drop the instance."""
-        failed = self._try(running, task, code, partial(self._blocked, task, ticket, base))
+        failed = self.try_step(running, task, code, partial(self._blocked, task, ticket, base))
         if failed is not None:
             failure, cause, raised = failed
-            self._fail(task, ticket, failure, cause, base, raised)
+            self.fail(task, ticket, failure, cause, base, raised)
         return failed is None
 
-    def _try(
+    def try_step(
         self,
         running: RunningWorkflow,
         task: WorkflowTask | ActivityTask,
@@ -238,24 +269,35 @@ class WorkflowTasks:
         self._steps.end(step)
         if raised is None:
             return None
-        failure = self._failure_of(raised)
+        failure = self.failure_of(raised)
         running.close()
         return failure, cause, raised
 
     # ------------------------------------------------------------ answers
 
-    def _complete(self, run: CachedRun, task: WorkflowTask, ticket: Ticket) -> None:
+    def complete(
+        self, run: CachedRun, task: WorkflowTask | ActivityTask, tickets: Tickets,
+        results: Sequence[LocalResult] = (), *, new_task: bool = False,
+    ) -> bool:
+        """Answer tasks with what the code made of them. False: the log does not take it, and the run is dropped."""
         accepted, rejected = run.running.take_updates()
-        if rejected and not accepted and run.running.fed_through == run.consumed_through:
-            self._reject(run, task, ticket, rejected)
-            return
-        sent = self._append_completion(
-            run, task, (), partial(self._completed, run.tip, task, ticket), accepted, rejected
+        only_rejected = rejected and not accepted and not results and not new_task and len(tickets) == 1
+        if only_rejected and run.running.fed_through == run.consumed_through:
+            self._reject(run, *tickets[0], rejected)
+            return True
+        base = run.tip
+        sent = self.append_completion(
+            run, task, results, partial(self._completed, base, task.workflow_id, tickets), accepted, rejected,
+            new_task=new_task,
         )
-        if sent is not None:
-            self._fail(task, ticket, too_large_failure(sent), "bug", run.tip)
+        if sent is None:
+            return True
+        for asked, ticket in tickets:
+            self.fail(asked, ticket, too_large_failure(sent), "bug", base)
+        self.resume(task.workflow_id)
+        return False
 
-    def _append_completion(
+    def append_completion(
         self,
         run: CachedRun,
         task: WorkflowTask | ActivityTask,
@@ -263,6 +305,8 @@ class WorkflowTasks:
         on_delivery: Callable[[Answer, int, int, LogError | None], None],
         accepted: Sequence[AcceptedUpdate] = (),
         rejected: Sequence[RejectedUpdate] = (),
+        *,
+        new_task: bool = False,
     ) -> int | None:
         """Append what the code made of what it was fed. If the log does not take it: drop the run, return its size.
 
@@ -278,6 +322,7 @@ class WorkflowTasks:
             local_results=list(local_results), history_size=run.running.history_size,
             build_id=self._session.build_id, versioning=self._session.versioning,
             accepted_updates=list(accepted), rejected_updates=[_compact(update) for update in rejected],
+            new_task=new_task,
         )
         value = encode(completed)
         if not self._appender.fits(task.workflow_id, value):
@@ -337,27 +382,34 @@ class WorkflowTasks:
         on_delivery(answer, size, offset, error)
 
     def _completed(
-        self, base: str, task: WorkflowTask, ticket: Ticket, answer: Answer, size: int, offset: int,
+        self, base: str, workflow_id: str, tickets: Tickets, answer: Answer, size: int, offset: int,
         error: LogError | None,
     ) -> None:
-        """The completion of a task is durable, or given up."""
-        if error is None:
-            ticket.finish()
-        else:
-            self.cache.evict(task.workflow_id)
-            if isinstance(error, RecordTooLargeError):
-                self._fail(task, ticket, too_large_failure(size), "bug", base)
+        """The completion of tasks is durable, or given up."""
+        if error is not None:
+            logger.error("completion of workflow %s was not appended: %s", workflow_id, error)
+            self.drop(workflow_id)
+        for task, ticket in tickets:
+            if error is None:
+                ticket.finish()
+            elif isinstance(error, RecordTooLargeError):
+                self.fail(task, ticket, too_large_failure(size), "bug", base)
             else:
-                logger.error("completion of workflow %s was not appended: %s", task.workflow_id, error)
-                self._later(RETRY_SECONDS, partial(self.on_task, task, ticket))
-        self._resume(task.workflow_id)
+                self.later(RETRY_SECONDS, partial(self.on_task, task, ticket))
+        self.resume(workflow_id)
 
-    def _resume(self, workflow_id: str) -> None:
+    def drop(self, workflow_id: str) -> None:
+        """Forget the run: what is in memory is not what the log has."""
+        self.cache.evict(workflow_id)
+        if self.local_steps is not None:
+            self.local_steps.drop(workflow_id)
+
+    def resume(self, workflow_id: str) -> None:
         """Go on with the tasks that waited for something of this workflow."""
         for task, ticket in self._waiting.pop(workflow_id, ()):
             self.on_task(task, ticket)
 
-    def _fail(
+    def fail(
         self, task: WorkflowTask, ticket: Ticket, failure: Failure, cause: str, base: str = "",
         raised: BaseException | None = None,
     ) -> None:
@@ -376,96 +428,19 @@ class WorkflowTasks:
             ticket.finish()
             return
         logger.error("failure of workflow task of %s was not appended: %s", task.workflow_id, error)
-        self._later(RETRY_SECONDS, partial(self.on_task, task, ticket))
-
-    # ------------------------------------------------------------ results of eager activities
-
-    def on_local_result(self, ready: LocalReady) -> None:
-        """An activity that ran eagerly has its result: feed it, with others that are in by then."""
-        task = ready.attempt.task
-        run = self.cache.get(task.workflow_id)
-        if self.closing or run is None or run.run_id != task.run_id:
-            self._report([ready])
-            return
-        run.ready.append(ready)
-        if len(run.ready) == 1:
-            self._later(0, partial(self._feed_local, run, task))
-
-    def _feed_local(self, run: CachedRun, task: ActivityTask) -> None:
-        ready, run.ready = run.ready, []
-        if self.closing or self.cache.get(task.workflow_id) is not run:
-            self._report(ready)
-            return
-        unread, run.unread = run.unread, []
-        fed: list[LocalResult] = []
-        failed = self._try(
-            run.running, task, partial(self._feed_ready, run.running, unread, ready, fed),
-            partial(self._local_blocked, ready),
-        )
-        if failed is not None:  # the results come again as inputs of a task, which is answered with the failure
-            self._report(ready)
-            return
-        taken = {result.seq for result in fed}
-        unwanted = [r for r in ready if r.attempt.task.seq not in taken]
-        (self._settle if run.running.ended else self._report)(unwanted)
-        ready = [r for r in ready if r.attempt.task.seq in taken]
-        if not fed and not unread:
-            self.cache.put(task.workflow_id, run)
-        elif self._append_completion(run, task, fed, partial(self._local_completed, task, ready)) is not None:
-            self._report(ready)
-
-    def _feed_ready(
-        self, running: RunningWorkflow, unread: Sequence[HistoryEvent], ready: Sequence[LocalReady],
-        fed: list[LocalResult],
-    ) -> None:
-        """Feed inputs, then those results that the code still waits for (rules W2, W9, W10)."""
-        assert self._eager is not None
-        feed_until_end(running, unread)
-        for attempt, result in ready:
-            seq = attempt.task.seq
-            if running.ended or not running.awaits(seq):
-                continue
-            time_ms = max(running.time_ms, self._eager.now_ms())
-            running.feed_local(ActivityCompleted(seq=seq, scheduled_event_id=0, result=result), time_ms)
-            fed.append(LocalResult(seq=seq, scheduled_by=attempt.task.scheduled_by, time_ms=time_ms, result=result))
-
-    def _local_completed(
-        self, task: ActivityTask, ready: Sequence[LocalReady], answer: Answer, size: int, offset: int,
-        error: LogError | None,
-    ) -> None:
-        """A completion with local results is durable, or given up."""
-        if error is None:
-            self._settle(ready)
-        else:
-            logger.error("completion of workflow %s was not appended: %s", task.workflow_id, error)
-            self.cache.evict(task.workflow_id)
-            self._report(ready)
-        self._resume(task.workflow_id)
-
-    def _local_blocked(self, ready: Sequence[LocalReady], stack: str) -> None:
-        self._report(ready)
-
-    def _report(self, ready: Sequence[LocalReady]) -> None:
-        """Append results on their own: the engine takes those of activities that are open."""
-        assert self._eager is not None
-        for attempt, result in ready:
-            self._eager.runner.report(attempt, result)
-
-    def _settle(self, ready: Sequence[LocalReady]) -> None:
-        assert self._eager is not None
-        self._eager.runner.settle([r.attempt for r in ready])
+        self.later(RETRY_SECONDS, partial(self.on_task, task, ticket))
 
     # ------------------------------------------------------------ steps that were given up
 
     def _blocked(self, task: WorkflowTask, ticket: Ticket, base: str, stack: str) -> None:
-        self._fail(task, ticket, blocked_failure(self._failure_of, task.workflow_id, stack), "blocked", base)
+        self.fail(task, ticket, blocked_failure(self.failure_of, task.workflow_id, stack), "blocked", base)
 
     def on_blocked(self, step: Step, stack: str) -> None:
         """A step was given up by the watchdog; its thread is still in the workflow's code."""
         self._stuck[step.run_id] = step
         self.cache.take(step.workflow_id)
         step.give_up(stack)
-        self._resume(step.workflow_id)
+        self.resume(step.workflow_id)
 
     def on_unblocked(self, step: Step) -> None:
         """The thread of a step that was given up has come back."""
@@ -484,13 +459,13 @@ class WorkflowTasks:
     def _fetched(self, task: WorkflowTask, ticket: Ticket, history: History | Exception | None) -> None:
         if isinstance(history, Exception):
             logger.warning("history of workflow %s could not be fetched, trying again: %s", task.workflow_id, history)
-            self._later(RETRY_SECONDS, partial(self._fetch_again, task, ticket))
+            self.later(RETRY_SECONDS, partial(self._fetch_again, task, ticket))
             return
         if history is None or not history.open:
             ticket.finish()
         elif not self.closing:
             self._replay(history, task, ticket)
-        self._resume(task.workflow_id)
+        self.resume(task.workflow_id)
 
     def _fetch_again(self, task: WorkflowTask, ticket: Ticket) -> None:
         waiting = self._waiting.pop(task.workflow_id, ())
@@ -504,11 +479,11 @@ class WorkflowTasks:
         replay = partial(self._workflows.replay, running, history.events)
         if self._step(running, task, ticket, history.base, replay):
             run = CachedRun(task.run_id, history.base, running, history.consumed_through)
-            self._shown(run, task)
+            self.shown(run, task)
             unread = history.unread()
             if history.base == task.base:  # what came later is for the next task, behind updates that came before it
                 unread = [event for event in unread if event.event_id <= task.last_event_id]
-            self._feed(run, unread, task, ticket)
+            self._feed(run, unread, task, ticket, sure=True)
 
     def _unknown_type(self, task: WorkflowTask) -> Failure:
         known = ", ".join(sorted(self._workflows.names)) or "none"
@@ -519,40 +494,5 @@ class WorkflowTasks:
         )
 
 
-def feed_until_end(
-    running: RunningWorkflow, events: Sequence[HistoryEvent], updates: Sequence[PendingUpdate] = ()
-) -> None:
-    """Feed events and updates in the order of the log, none after the one at which the coroutine ends (rule W2)."""
-    waiting = deque(updates)
-    for event in events:
-        while waiting and waiting[0].after_event_id < event.event_id:
-            running.offer(waiting.popleft())
-            if running.ended:
-                return
-        running.feed(event)
-        if running.ended:
-            return
-    while waiting and not running.ended:
-        running.offer(waiting.popleft())
-
-
 def _compact(update: RejectedUpdate) -> RejectedUpdate:
     return msgspec.structs.replace(update, failure=compact_if_large(update.failure))
-
-
-def blocked_failure(failure_of: Callable[[BaseException], Failure], workflow_id: str, stack: str) -> Failure:
-    """The failure of a step that was given up. Its stack goes through the codec, as those of errors do."""
-    error = WorkflowTaskError(
-        f"workflow {workflow_id} blocks its thread: it has neither awaited nor ended for too long. Move what "
-        "blocks (sleeping, network, long computations) into an activity", cause="blocked",
-    )
-    set_stack_trace(error, stack)
-    return msgspec.structs.replace(failure_of(error), type="WorkflowBlocked", kind="bug")
-
-
-def too_large_failure(size: int) -> Failure:
-    return Failure(
-        message=f"what the workflow asks for in one step is {size:,} bytes, more than the log takes in one record; "
-        "pass references instead of large values, or schedule fewer activities at once",
-        type="CompletionTooLarge", kind="bug",
-    )

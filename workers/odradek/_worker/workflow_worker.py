@@ -19,8 +19,10 @@ from .acceptance import Acceptance
 from .activities import Attempt
 from .cache import BoundedCache
 from .consumer import TaskConsumer
-from .eager import Eager, EagerRunner
+from .eager import Eager, EagerRunner, LocalReady
+from .eager_results import EagerResults
 from .intake import Taken
+from .local_activities import LocalActivities
 from .outlet import Outlet
 from .ports import OnPage, WorkerConnection, Workflows
 from .queries import Queries
@@ -28,7 +30,7 @@ from .readback import ReadBack
 from .session import WorkerSession
 from .steps import StepAbandoned, Steps
 from .timers import TimerThread
-from .workflow_tasks import CachedRun, LocalReady, WorkflowTasks
+from .workflow_tasks import CachedRun, WorkflowTasks
 
 logger = logging.getLogger("odradek.worker")
 
@@ -63,8 +65,10 @@ class WorkflowWorker:
         on_error: Callable[[BaseException], None],
         task_queue: str = "",
         runner: EagerRunner | None = None,
+        local_activities: LocalActivities | None = None,
     ) -> None:
         """`runner`: of the activities that may run eagerly here; None: none may."""
+        self._local_activities = local_activities
         self._connection = connection
         self._outlet = outlet
         self._timer = timer
@@ -86,8 +90,9 @@ class WorkflowWorker:
         failure_of = connection.converter.to_failure
         self._tasks = WorkflowTasks(
             workflows=workflows, session=session, appender=self, history=self, cache=self._cache, steps=self._steps,
-            later=self._later, failure_of=failure_of, eager=eager,
+            later=self._later, failure_of=failure_of, eager=eager, local_activities=local_activities, now_ms=_now_ms,
         )
+        self._eager_results = EagerResults(self._tasks, eager) if eager is not None else None
         self._queries = Queries(
             workflows=workflows, appender=self, history=self, cache=self._cache, steps=self._steps,
             failure_of=failure_of, now_ms=connection.now_ms,
@@ -111,6 +116,13 @@ class WorkflowWorker:
             self._takes_results = False
             self._tasks.closing = True
         self._consumer.stop()
+        if self._local_activities is not None:
+            self._local_activities.close()
+
+    @property
+    def working(self) -> int:
+        """How many local activities run."""
+        return self._local_activities.working if self._local_activities is not None else 0
 
     def leave(self) -> None:
         """After `stop` and a flush of the producer: settle what was delivered, commit, and leave the group."""
@@ -123,14 +135,16 @@ class WorkflowWorker:
     def take_result(self, attempt: Attempt, result: Payload | None) -> bool:
         """An eager activity has its result. False: it is too late to go on with it here. From any thread."""
         with self._closed:
-            if self._takes_results:
-                self._inbox.put(partial(self._tasks.on_local_result, LocalReady(attempt, result)))
-            return self._takes_results
+            if not self._takes_results or self._eager_results is None:
+                return False
+            self._inbox.put(partial(self._eager_results.on_result, LocalReady(attempt, result)))
+            return True
 
     # ------------------------------------------------------------ from other threads, into the inbox
 
     def _handle(self, taken: Taken) -> None:
         task = taken.task
+        taken.ticket.fresh = taken.fresh
         if isinstance(task, WorkflowTask):
             self._inbox.put(partial(self._tasks.on_task, task, taken.ticket))
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from odradek_schemas.common import Failure, RetryPolicy
+from .common import Failure, RetryPolicy
 
 
 def maximum_interval_ms(policy: RetryPolicy) -> int:
