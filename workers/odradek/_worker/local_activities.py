@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from odradek_schemas.tasks import ActivityTask, WorkflowTask
 from .._converter import DataConverter
 from .._definitions import ActivityDefinition
 from .._instance_locals import LocalCall
+from .._interceptors import Interceptor
 from .activities import Attempt, Completed, Deferred, Failed, Outcome, Stopped
 from .activity_runner import ActivityRunner
 from .heartbeats import HeartbeatThrottle
@@ -64,6 +65,7 @@ class LocalActivities:
         loop: asyncio.AbstractEventLoop,
         later: Later,
         limit: int,
+        interceptors: Sequence[Interceptor] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.names = list(definitions)
@@ -77,7 +79,7 @@ class LocalActivities:
         self._looks_at = _NEVER
         self._runner = ActivityRunner(
             definitions, converter=converter, namespace=namespace, loop=loop, on_ended=self._ended,
-            on_heartbeat=lambda attempt, details: None,
+            on_heartbeat=lambda attempt, details: None, interceptors=interceptors,
         )
 
     @property

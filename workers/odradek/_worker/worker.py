@@ -236,6 +236,7 @@ class _RunningWorker:
             local_activities=LocalActivities(
                 worker._local_activities, converter=self._connection.converter, namespace=self._connection.namespace,
                 loop=self._loop, later=self._timer.later, limit=worker._limit,
+                interceptors=worker._interceptors,
             ),
         )
 
