@@ -12,6 +12,7 @@ from odradek_schemas.common import Payload, Record
 from odradek_schemas.records import (
     ActivityRetryDue,
     ActivityTimedOut,
+    ResetContinued,
     TaskReissued,
     TimerFired,
     WorkflowTaskDue,
@@ -177,6 +178,10 @@ def _retry_due(row: Any, epoch: int) -> Record:
     )
 
 
+def _reset_continued(row: Any, epoch: int) -> Record:
+    return ResetContinued(workflow_id=row.workflow_id, run_id=row.run_id, turn=row.turn, epoch=epoch)
+
+
 _SIMPLE: dict[bytes, Callable[[Any, int], Record]] = {
     b"F": _fired,
     b"E": _execution_timed_out,
@@ -184,4 +189,5 @@ _SIMPLE: dict[bytes, Callable[[Any, int], Record]] = {
     b"W": _task_due,
     b"K": _task_timed_out,
     b"B": _retry_due,
+    b"X": _reset_continued,
 }

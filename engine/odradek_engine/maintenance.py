@@ -49,6 +49,8 @@ _TABLE_NAMES = {
     keys.TAIL: "tail of a chain",
     keys.SOURCE: "source position",
     keys.WAITING: "waiting record",
+    keys.RESET: "reset",
+    keys.BEHIND: "record behind a reset",
 }
 
 

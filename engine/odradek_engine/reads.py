@@ -24,7 +24,7 @@ from odradek_schemas.tasks import QueryTask
 
 from . import answers
 from .clock import Clock
-from .fold import State
+from .fold import State, keys
 from .fold.deployments import build_of
 from .fold.rows import RunRow
 from .sessions import Sessions
@@ -224,7 +224,7 @@ class Reads:
         refusal = self._query_refusal(run)
         if run is None or refusal is not None:
             self._reply_query(read, "not_found" if run is None else "rejected", refusal)
-        elif run.is_open and run.consumed_through < target:
+        elif run.is_open and (run.consumed_through < target or self._is_being_filled(run)):
             self._queries[read.workflow_id].append((expires, run.run_id, target, read))
             self._waiting += 1
         else:
@@ -243,6 +243,10 @@ class Reads:
                     headers=read.headers,
                 ),
             )
+
+    def _is_being_filled(self, run: RunRow) -> bool:
+        """Whether a reset has not yet given the run what it keeps."""
+        return bool(self._state.partition.resets) and self._state.get(keys.reset(run.workflow_id)) is not None
 
     def _query_refusal(self, run: RunRow | None) -> Failure | None:
         """Why a query cannot be answered now."""

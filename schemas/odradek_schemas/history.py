@@ -282,8 +282,11 @@ class WorkflowCancelled(Record, frozen=True, tag="odradek.history.WorkflowCancel
 
 
 class WorkflowTerminated(Record, frozen=True, tag="odradek.history.WorkflowTerminated", tag_field="-type"):
+    """`new_run_id`: the run that goes on in its place, after a reset."""
+
     reason: str = ""
     unread: list[int] = []
+    new_run_id: str = ""
 
 
 class WorkflowTimedOut(Record, frozen=True, tag="odradek.history.WorkflowTimedOut", tag_field="-type"):

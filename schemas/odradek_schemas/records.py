@@ -445,6 +445,15 @@ class WorkflowTimedOut(Record, frozen=True):
     epoch: int
 
 
+class ResetContinued(Record, frozen=True):
+    """The next part of a reset that is too large for one step; the first one comes with the request. `turn` counts."""
+
+    workflow_id: str
+    run_id: str
+    turn: int
+    epoch: int
+
+
 class TaskReissued(Record, frozen=True):
     """A task that is out unanswered for too long is emitted again (rule T3).
 
@@ -523,6 +532,17 @@ class ChildClosed(Record, frozen=True):
     child_workflow_id: str = ""
 
 
+class ReportChild(Record, frozen=True):
+    """To the partition of a child: say again how it stands. A reset may have undone that it was heard before.
+
+    `child_run_id`: its first run, if it is known to have begun.
+    """
+
+    workflow_id: str
+    child_of: Caller
+    child_run_id: str = ""
+
+
 class ExternalAnswered(Record, frozen=True):
     """What came of a workflow's message to another one. outcome: ok, not_found, closed, invalid."""
 
@@ -565,11 +585,13 @@ EventRecord: TypeAlias = (
     | ActivityRetryDue
     | WorkflowTaskDue
     | WorkflowTimedOut
+    | ResetContinued
     | TaskReissued
     | WorkerLost
     | ForwardedRecord
     | ChildStarted
     | ChildStartFailed
     | ChildClosed
+    | ReportChild
     | ExternalAnswered
 )

@@ -183,3 +183,21 @@ async def test_attempts_used_up_wait_for_a_person(system: System) -> None:
     works.add(run.id)
     await run.unpause_activity("fragile")
     assert await run.result() == "attempt 2"
+
+
+async def test_a_reset_in_many_parts_holds_up_only_its_own_workflow(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine is in this process: with small steps it takes some thirty of them, each asked for by the leader."""
+    monkeypatch.setattr("odradek_engine.fold.step.WORK", 5)
+    run = await start(system, Buying)
+    for n in range(40):
+        await run.signal(Buying.hear, f"word {n}")
+    assert len(await run.query(Buying.words)) == 40
+    again = await run.reset(1)
+    await run.signal(Buying.hear, "go")  # waits for its end, as does the query
+    assert await run.query(Buying.words) == [*(f"word {n}" for n in range(40)), "go"]
+    await run.signal(Buying.hear, "end")
+    assert (await again.result())[3][-2:] == ["go", "end"]
+    kinds = [e.type for e in await again.history()]
+    assert (kinds[1], kinds.count("SignalReceived")) == ("WorkflowReset", 42)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from odradek_engine.fold import keys
 from odradek_engine.fold.rows import RunRow, UpdateRow
 from odradek_schemas import encode, records, tasks
-from odradek_schemas.common import Position, Record
+from odradek_schemas.common import Caller, Position, Record
 
 if TYPE_CHECKING:
     from .streams import Stream
@@ -109,8 +109,28 @@ def updates_rejected(s: Stream) -> Record:
     )
 
 
+def reset_continued(s: Stream) -> Record:
+    """The next part of a reset, as its leader asks for it, or a stale one."""
+    rows = [row for _, row in s.state.scan(keys.RESET)]
+    epoch = s.state.partition.epoch
+    if not rows:
+        return records.ResetContinued(workflow_id=s.workflow_id(), run_id="gone", turn=1, epoch=epoch)
+    row = s.rng.choice(rows)
+    turn = row.turn - (s.rng.random() < 0.1)
+    return records.ResetContinued(workflow_id=row.workflow_id, run_id=row.run_id, turn=turn, epoch=epoch)
+
+
+def report_child(s: Stream) -> Record:
+    run = s.run()
+    parent = run.parent or Caller(workflow_id="parent", run_id="p", seq=1)
+    inner = records.ReportChild(workflow_id=run.workflow_id, child_of=parent)
+    return inner if s.rng.random() < 0.3 else forwarded(s, inner)
+
+
 MORE: list[tuple[Callable[[Stream], Record], int]] = [
     (reset, 2),
+    (reset_continued, 12),
+    (report_child, 1),
     (pause, 1),
     (unpause, 3),
     (change_activity, 4),

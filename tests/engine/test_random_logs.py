@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from random import Random
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from odradek_engine.fold import evolve, keys, load
+from odradek_engine.fold import evolve, keys, load, step
 from odradek_engine.fold.core import _DECIDE
 from odradek_engine.fold.invariants import problems
 from odradek_schemas import Failure, commands, encode, partition_of, records, tasks
@@ -66,6 +68,13 @@ def grow_checked(stream: Stream, count: int) -> None:
         assert problems(stream.state) == []
         assert [r for r in reasons(folded) if "defect" in r] == []
         before = after
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_steps() -> Iterator[None]:
+    """Resets of histories as short as these take several steps too."""
+    with mock.patch.object(step, "WORK", 4):
+        yield
 
 
 @CALM

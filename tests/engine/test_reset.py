@@ -45,7 +45,7 @@ def test_what_lies_before_the_decision_is_kept_and_the_code_decides_anew(p: Part
     (task,) = of_kind(folded, tasks.WorkflowTask)
     assert (task.run_id, task.base, task.consumed_through) == (run.run_id, run.run_id, 1)
     assert p.events(run_id=old.run_id)[-1].attributes == history.WorkflowTerminated(
-        reason=f"reset to event 6, goes on as run {run.run_id}"
+        reason=f"reset to event 6, goes on as run {run.run_id}", new_run_id=run.run_id
     )
     p.advance(act(2, "ship by air"))
     assert p.open_activity(2).activity_type == "ship by air"

@@ -18,11 +18,13 @@ from odradek_schemas.records import (
     ChildStartFailed,
     ExternalAnswered,
     ForwardedRecord,
+    ReportChild,
     SignalWorkflow,
     StartWorkflow,
     TerminateWorkflow,
 )
 
+from . import keys
 from .limits import shorten
 from .outcomes import Outcome, terminated, timed_out
 from .rows import RunRow
@@ -103,6 +105,24 @@ def report_close(step: Step, run: RunRow, closing: history.Attributes) -> None:
     )
     if send(step, closed) is None and send(step, _reduced(closed, "is too large for a message to its parent")) is None:
         step.dead_letter(f"the end of {run.workflow_id[:1_000]!r} is too large to be sent to its parent")
+
+
+def decide_report(step: Step, record: ReportChild) -> None:
+    """A parent asks again how its child stands. An open one tells its end when it comes."""
+    parent = record.child_of
+    run = step.run(record.workflow_id)
+    if run is None or run.parent != parent:
+        gone = "nothing is known of this child any more"
+        _send_answer(step, ChildStartFailed(**_to(parent), cause="not_found", message=gone))
+        closed = ChildClosed(
+            **_to(parent), child_run_id=record.child_run_id, status="terminated", failure=terminated(gone)
+        )
+        send(step, closed)
+        return
+    _send_answer(step, ChildStarted(**_to(parent), child_run_id=run.first_run_id))
+    last = decode(step.state.get(keys.event(run.workflow_id, run.run_id, run.last_event_id)))
+    if not run.is_open and isinstance(last, history.HistoryEvent):
+        report_close(step, run, last.attributes)
 
 
 def _end(closing: history.Attributes) -> tuple[str, Failure | None] | None:

@@ -112,23 +112,21 @@ def request_cancel(step: Step, run: RunRow, command: CancelChildWorkflow) -> Non
         seq=row.seq, initiated_event_id=row.initiated_event_id, reason=reason
     )
     step.append(run.workflow_id, run.run_id, requested)
-    send(step, CancelWorkflow(workflow_id=row.child_workflow_id, reason=reason, child_of=_link(row)))
+    send(step, CancelWorkflow(workflow_id=row.child_workflow_id, reason=reason, child_of=row.link))
 
 
-def _link(row: ChildRow) -> Caller:
-    return Caller(workflow_id=row.workflow_id, run_id=row.run_id, seq=row.seq)
-
-
-def release(step: Step, run: RunRow) -> None:
-    """The run closes: each child goes the way of its parent-close policy."""
+def release(step: Step, run: RunRow, kept_through: int = 0) -> None:
+    """The run closes: each child goes the way of its parent-close policy. Not those that a reset keeps."""
     if not run.open_children:
         return
     reason = f"its parent {run.workflow_id!r} has closed"
     for _, row in list(step.state.scan(keys.of_run(keys.CHILD, run.workflow_id, run.run_id))):
+        if row.initiated_event_id <= kept_through:
+            continue
         if row.parent_close_policy == "terminate":
-            send(step, TerminateWorkflow(workflow_id=row.child_workflow_id, reason=reason, child_of=_link(row)))
+            send(step, TerminateWorkflow(workflow_id=row.child_workflow_id, reason=reason, child_of=row.link))
         elif row.parent_close_policy == "request_cancel" and not row.cancel_requested:
-            send(step, CancelWorkflow(workflow_id=row.child_workflow_id, reason=reason, child_of=_link(row)))
+            send(step, CancelWorkflow(workflow_id=row.child_workflow_id, reason=reason, child_of=row.link))
 
 
 # ---------------------------------------------------------------- commands about other workflows
@@ -144,7 +142,8 @@ def signal_external(step: Step, run: RunRow, command: SignalExternalWorkflow) ->
         input=command.input,
     )
     step.append(run.workflow_id, run.run_id, requested)
-    child = Caller(workflow_id=run.workflow_id, run_id=run.run_id, seq=command.child_seq)
+    row = _child(step, run, command.child_seq)
+    child = Caller(workflow_id=run.workflow_id, run_id=run.run_id, seq=command.child_seq) if row is None else row.link
     signal = SignalWorkflow(
         workflow_id=command.workflow_id,
         signal=command.signal,
@@ -178,19 +177,27 @@ def _send_external(
     try:
         check_id("workflow_id", message.workflow_id)
     except ValueError as error:
-        _answered(step, run, seq, "invalid", str(error))
+        answer_external(step, run, seq, "invalid", str(error))
         return
     if send(step, message) is None:
-        _answered(step, run, seq, "too_large", _TOO_LARGE)
+        answer_external(step, run, seq, "too_large", _TOO_LARGE)
 
 
 # ---------------------------------------------------------------- what is heard
 
 
+def _heard_of(
+    step: Step, record: ChildStarted | ChildStartFailed | ChildClosed
+) -> tuple[RunRow | None, ChildRow | None]:
+    """The parent's open run, and its child that a record is about: begun by it, or given to it by a reset."""
+    run = step.open_run(record.workflow_id, "")
+    row = _child(step, run, record.seq) if run is not None else None
+    return run, row if row is not None and row.begun_by == record.run_id else None
+
+
 def decide_started(step: Step, record: ChildStarted) -> None:
     """The child runs."""
-    run = step.open_run(record.workflow_id, record.run_id)
-    row = _child(step, run, record.seq) if run is not None else None
+    run, row = _heard_of(step, record)
     if run is None or row is None or row.child_run_id:
         return
     started = history.ChildWorkflowStarted(
@@ -205,8 +212,7 @@ def decide_started(step: Step, record: ChildStarted) -> None:
 
 def decide_start_failed(step: Step, record: ChildStartFailed) -> None:
     """There is no child: its ID is in use, or it was refused."""
-    run = step.open_run(record.workflow_id, record.run_id)
-    row = _child(step, run, record.seq) if run is not None else None
+    run, row = _heard_of(step, record)
     if run is not None and row is not None and not row.child_run_id:
         _start_failed(step, run, record.seq, record.cause, record.message, record.child_run_id)
         wake(step, run.workflow_id)
@@ -238,8 +244,7 @@ _Ended: TypeAlias = (
 
 def decide_closed(step: Step, record: ChildClosed) -> None:
     """The child has ended."""
-    run = step.open_run(record.workflow_id, record.run_id)
-    row = _child(step, run, record.seq) if run is not None else None
+    run, row = _heard_of(step, record)
     if run is not None and row is not None and row.child_run_id:
         step.append(run.workflow_id, run.run_id, _ended(row, record))
         wake(step, run.workflow_id)
@@ -287,13 +292,15 @@ def _ended(row: ChildRow, record: ChildClosed) -> _Ended:
 
 def decide_answered(step: Step, record: ExternalAnswered) -> None:
     """Another workflow got the message, or could not."""
-    run = step.open_run(record.workflow_id, record.run_id)
-    if run is not None:
-        _answered(step, run, record.seq, record.outcome, record.message)
+    run = step.open_run(record.workflow_id, "")
+    row = _external(step, run, record.seq) if run is not None else None
+    if run is not None and row is not None and row.begun_by == record.run_id:
+        answer_external(step, run, record.seq, record.outcome, record.message)
         wake(step, run.workflow_id)
 
 
-def _answered(step: Step, run: RunRow, seq: int, outcome: str, message: str) -> None:
+def answer_external(step: Step, run: RunRow, seq: int, outcome: str, message: str) -> None:
+    """Tell the code what became of its message. To one that was answered, a no-op."""
     row = _external(step, run, seq)
     if row is None:
         return
@@ -317,11 +324,14 @@ def undeliverable(step: Step, message: ForwardedRecord, reason: str) -> None:
     except DecodeError:
         return
     caller = inner.parent if isinstance(inner, StartWorkflow) else getattr(inner, "caller", None)
-    run = step.open_run(caller.workflow_id, caller.run_id) if caller is not None else None
+    run = step.open_run(caller.workflow_id, "") if caller is not None else None
     if caller is None or run is None:
+        return
+    row = _child(step, run, caller.seq) or _external(step, run, caller.seq)
+    if row is None or row.begun_by != caller.run_id:
         return
     if isinstance(inner, StartWorkflow):
         _start_failed(step, run, caller.seq, "undeliverable", reason)
     else:
-        _answered(step, run, caller.seq, "undeliverable", reason)
+        answer_external(step, run, caller.seq, "undeliverable", reason)
     wake(step, run.workflow_id)

@@ -25,24 +25,25 @@ Close: TypeAlias = (
 )
 
 
-def close(step: Step, run: RunRow, closing: Close, carried_through: int = 0) -> None:
+def close(step: Step, run: RunRow, closing: Close, carried_through: int = 0, kept_through: int = 0) -> None:
     """Close a run. Unread signals are listed in the closing event and become dead letters.
 
-    Not those up to event `carried_through`, which live on in a run that a reset begins.
+    Not those up to event `carried_through`, which live on in a run that a reset begins; it keeps the children that were
+    begun up to event `kept_through`.
     """
-    for event, encoded in end(step, run, closing):
+    for event, encoded in end(step, run, closing, kept_through):
         if isinstance(event.attributes, history.SignalReceived) and event.event_id > carried_through:
             reason = f"workflow {run.workflow_id!r} closed before it read the signal {event.attributes.signal!r}"
             step.dead_letter(reason, encoded, run.workflow_id.encode())
 
 
-def end(step: Step, run: RunRow, closing: Close) -> list[tuple[HistoryEvent, bytes]]:
+def end(step: Step, run: RunRow, closing: Close, kept_through: int = 0) -> list[tuple[HistoryEvent, bytes]]:
     """Close a run, and give what it never read, which is listed in the closing event."""
     unread = unread_inputs(step, run)
     if run.open_activities:
         for _, row in list(step.state.scan(keys.of_run(keys.ACTIVITY, run.workflow_id, run.run_id))):
             request_cancel(step, row, "closed")
-    children.release(step, run)
+    children.release(step, run, kept_through)
     waiting = open_updates(step, run)
     step.append(
         run.workflow_id, run.run_id, msgspec.structs.replace(closing, unread=[e.event_id for e, _ in unread])

@@ -16,7 +16,7 @@ from odradek_schemas.common import Failure, Record
 from odradek_schemas.records import ForwardedRecord
 from odradek_schemas.tasks import VoidEffect
 
-from . import activities, callers, children, completions, deployments, engine_records, events, keys, requests
+from . import activities, callers, children, completions, deployments, engine_records, events, keys, requests, resetting
 from . import tasks as workflow_tasks
 from .engine_records import UnsupportedVersionError
 from .rows import INDEXES, LinkRow, RunRow
@@ -58,6 +58,7 @@ _DECIDE: dict[type, Callable[[Step, Any], None]] = {
     records.ActivityRetryDue: activities.decide_retry_due,
     records.TimerFired: engine_records.decide_fired,
     records.WorkflowTimedOut: engine_records.decide_workflow_timed_out,
+    records.ResetContinued: resetting.decide_continued,
     records.TaskReissued: engine_records.decide_reissued,
     records.EffectFailed: engine_records.decide_effect_failed,
     records.WorkerAlive: engine_records.decide_alive,
@@ -66,6 +67,7 @@ _DECIDE: dict[type, Callable[[Step, Any], None]] = {
     records.ChildStarted: children.decide_started,
     records.ChildStartFailed: children.decide_start_failed,
     records.ChildClosed: children.decide_closed,
+    records.ReportChild: callers.decide_report,
     records.ExternalAnswered: children.decide_answered,
 }
 _AT_ONCE: dict[type, Callable[[Step, Any], None]] = {
@@ -152,7 +154,7 @@ def _fold(state: State, topics: Topics, source: Source, timestamp_ms: int, defec
     elif record is None:
         step.dead_letter(reason)
     else:
-        _dispatch(step, record)
+        _dispatch(step, record, defects)
     step.publish_history()
     _remove_expired(step)
     return _finish(step, source, record)
@@ -182,26 +184,26 @@ def _decide_at_once(
             step.now = max(step.now, row.timestamp_ms)
         step.source = Source(offset, row.key, row.value)
         step.hops = 0
-        if offset in defects:
-            _give_up(step, defects[offset])
-        else:
-            _release(step)
+        _let_go(step, defects)
 
 
-def _release(step: Step) -> None:
-    """Fold a record that waited. A defect is reported as its own, not as the present record's."""
+def _let_go(step: Step, defects: Mapping[int, str]) -> None:
+    """Fold `step.source`, a record that waited. A defect is reported as its own, not as the present record's."""
+    if step.source.offset in defects:
+        _give_up(step, defects[step.source.offset])
+        return
     try:
-        _dispatch(step, decode(step.source.value))
+        _dispatch(step, decode(step.source.value), defects)
     except DecodeError as error:
         step.dead_letter(str(error))
     except Exception as error:
         raise _DefectError(step.source.offset, _reason(error)) from error
 
 
-def _dispatch(step: Step, record: Record) -> None:
+def _dispatch(step: Step, record: Record, defects: Mapping[int, str]) -> None:
     """Decide on a record about a workflow or a worker: here, or in the partition where it belongs."""
     if isinstance(record, (ForwardedRecord, VoidEffect)):
-        _take_message(step, record)
+        _take_message(step, record, defects)
         return
     decide = _DECIDE.get(type(record))
     if decide is None:
@@ -219,7 +221,11 @@ def _dispatch(step: Step, record: Record) -> None:
         if home != step.partition.partition:
             _forward(step, home)
             return
+    if workflow_id is not None and resetting.keep_behind(step, record, workflow_id):
+        return
     decide(step, record)
+    if isinstance(record, (records.ResetWorkflow, records.ResetContinued)):
+        resetting.go_on(step, record.workflow_id, lambda step: _let_go(step, defects))
 
 
 def _forward(step: Step, home: int) -> None:
@@ -235,7 +241,7 @@ def _forward(step: Step, home: int) -> None:
         step.dead_letter("the record is in the wrong partition, and too large to be forwarded")
 
 
-def _take_message(step: Step, record: ForwardedRecord | VoidEffect) -> None:
+def _take_message(step: Step, record: ForwardedRecord | VoidEffect, defects: Mapping[int, str]) -> None:
     """Take the next link of a chain; drop what was taken before; leave what would make a gap (rule E1)."""
     position = record.position
     if not 0 <= position.partition < step.partition.partitions:
@@ -259,7 +265,7 @@ def _take_message(step: Step, record: ForwardedRecord | VoidEffect) -> None:
     if isinstance(inner, ForwardedRecord):
         step.dead_letter("a forwarded record is never forwarded again")
     else:
-        _dispatch(step, inner)
+        _dispatch(step, inner, defects)
 
 
 def _remove_expired(step: Step) -> None:
@@ -269,18 +275,28 @@ def _remove_expired(step: Step) -> None:
         return
     room = MAX_EXPIRED_ROWS
     skip = len(keys.EXPIRY) + 8
+    kept_ms = 0
     for entry, _ in state.scan(keys.EXPIRY):
         at = keys.number_in(entry)
         if at >= step.now or room <= 0:
-            state.earliest_expiry_ms = at
+            state.earliest_expiry_ms = kept_ms or at
             return
         key = entry[skip:]
+        if step.partition.resets and _is_being_copied(step, key):
+            kept_ms = kept_ms or at
+            continue
         room -= 1
         if key[:1] in (keys.REQUEST, keys.SESSION):
             step.apply(events.RowExpired(key))
         else:
             room -= _remove_run(step, key, room)
-    state.earliest_expiry_ms = step.now
+    state.earliest_expiry_ms = kept_ms or step.now
+
+
+def _is_being_copied(step: Step, key: bytes) -> bool:
+    """Whether a reset needs the run of this row."""
+    row = step.state.get(key) if key[:1] in (keys.CURRENT, keys.EARLIER) else None
+    return row is not None and resetting.under_way(step, row.workflow_id) is not None
 
 
 def _remove_run(step: Step, key: bytes, room: int) -> int:

@@ -11,7 +11,7 @@ from odradek_schemas.common import Failure, Payload, RetryPolicy
 from odradek_schemas.history import Attributes
 from odradek_schemas.records import Mark, WorkerAlive
 
-from .rows import UpdateRow
+from .rows import ResetRow, UpdateRow
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -184,6 +184,38 @@ class RunForked(Event, frozen=True):
     run_id: str
     time_ms: int
     build_id: str = ""
+    last_input_id: int = 0
+
+
+class ResetBegan(Event, frozen=True):
+    """A reset has begun the new run; updates of it are numbered above `update_seq`."""
+
+    reset: ResetRow
+    update_seq: int
+
+
+class ResetAdvanced(Event, frozen=True):
+    reset: ResetRow
+
+
+class ResetEnded(Event, frozen=True):
+    workflow_id: str
+
+
+class RecordKeptBehind(Event, frozen=True):
+    """A record waits for the end of its workflow's reset."""
+
+    workflow_id: str
+    offset: int
+    timestamp_ms: int
+    hops: int
+    key: bytes
+    value: bytes
+
+
+class RecordLetGo(Event, frozen=True):
+    workflow_id: str
+    offset: int
 
 
 # ---------------------------------------------------------------- an update, outside of history
@@ -284,10 +316,9 @@ class ActivityChanged(Event, frozen=True):
 
 
 class ActivityCarried(Event, frozen=True):
-    """A reset opens an activity again under a new run, as scheduled now; `first_run_id` scheduled it."""
+    """A reset opens an activity again under a new run, as scheduled now."""
 
     workflow_id: str
     run_id: str
     seq: int
-    first_run_id: str
     time_ms: int

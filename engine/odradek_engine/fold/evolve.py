@@ -12,6 +12,7 @@ from odradek_schemas.common import RetryPolicy
 from . import events, keys
 from .rows import (
     ActivityRow,
+    BehindRow,
     ChildRow,
     CurrentBuildRow,
     ExternalRow,
@@ -190,6 +191,7 @@ def _run_forked(state: State, e: events.RunForked) -> None:
         state,
         e.workflow_id,
         base=e.run_id,
+        last_input_id=e.last_input_id,
         start_ms=e.time_ms,
         task_retry_ms=0,
         execution_deadline_ms=e.time_ms + execution - run.start_ms if execution else 0,
@@ -198,6 +200,32 @@ def _run_forked(state: State, e: events.RunForked) -> None:
         versioning="pinned" if e.build_id else "",
         **NOT_PAUSED,
     )
+
+
+def _reset_began(state: State, e: events.ResetBegan) -> None:
+    key = keys.reset(e.reset.workflow_id)
+    if state.get(key) is None:
+        _partition(state, resets=state.partition.resets + 1)
+    state.put(key, e.reset)
+    _change_run(state, e.reset.workflow_id, last_update_seq=e.update_seq)
+
+
+def _reset_advanced(state: State, e: events.ResetAdvanced) -> None:
+    state.put(keys.reset(e.reset.workflow_id), e.reset)
+
+
+def _reset_ended(state: State, e: events.ResetEnded) -> None:
+    state.delete(keys.reset(e.workflow_id))
+    _partition(state, resets=state.partition.resets - 1)
+
+
+def _record_kept_behind(state: State, e: events.RecordKeptBehind) -> None:
+    row = BehindRow(timestamp_ms=e.timestamp_ms, hops=e.hops, key=e.key, value=e.value)
+    state.put(keys.behind(e.workflow_id, e.offset), row)
+
+
+def _record_let_go(state: State, e: events.RecordLetGo) -> None:
+    state.delete(keys.behind(e.workflow_id, e.offset))
 
 
 def _appended(state: State, e: events.Appended) -> None:
@@ -262,6 +290,7 @@ def _task_completed(state: State, run: RunRow, e: events.Appended, a: history.Wo
     all_seen = 0 < run.last_input_id <= a.consumed_through
     return {
         "base": a.id,
+        "last_task_event_id": e.event_id,
         "consumed_through": a.consumed_through,
         "build_id": a.build_id,
         "versioning": a.versioning,
@@ -282,6 +311,16 @@ def _search_attributes(state: State, run: RunRow, e: events.Appended, a: history
 
 def _cancel_requested(state: State, run: RunRow, e: events.Appended, a: history.WorkflowCancelRequested) -> _Changes:
     return {"cancel_requested": True}
+
+
+def _reset_event(state: State, run: RunRow, e: events.Appended, a: history.WorkflowReset) -> _Changes:
+    """What is open here was begun by the run that was reset, or by one before that."""
+    open_of = {keys.ACTIVITY: run.open_activities, keys.CHILD: run.open_children, keys.EXTERNAL: run.open_externals}
+    for table, count in open_of.items():
+        for key, row in list(state.scan(keys.of_run(table, e.workflow_id, e.run_id))) if count else ():
+            if not row.first_run_id:
+                state.put(key, replace(row, first_run_id=a.run_id))
+    return {}
 
 
 def _paused(state: State, run: RunRow, e: events.Appended, a: history.WorkflowPaused) -> _Changes:
@@ -465,6 +504,7 @@ _HISTORY: dict[type, Callable[[State, RunRow, events.Appended, Any], _Changes]] 
     history.WorkflowTaskCompleted: _task_completed,
     history.WorkflowCancelRequested: _cancel_requested,
     history.SearchAttributesUpserted: _search_attributes,
+    history.WorkflowReset: _reset_event,
     history.WorkflowPaused: _paused,
     history.WorkflowUnpaused: _unpaused,
     history.ActivityScheduled: _activity_scheduled,
@@ -603,9 +643,7 @@ def _activity_changed(state: State, e: events.ActivityChanged) -> None:
 
 
 def _activity_carried(state: State, e: events.ActivityCarried) -> None:
-    _change_activity(
-        state, e, first_run_id=e.first_run_id, scheduled_ms=e.time_ms, queued_ms=e.time_ms, task_since_ms=e.time_ms
-    )
+    _change_activity(state, e, scheduled_ms=e.time_ms, queued_ms=e.time_ms, task_since_ms=e.time_ms)
 
 
 _APPLY: dict[type, Callable[[State, Any], None]] = {
@@ -629,6 +667,11 @@ _APPLY: dict[type, Callable[[State, Any], None]] = {
     events.TaskAttemptFailed: _task_attempt_failed,
     events.TaskDelayed: _task_delayed,
     events.RunForked: _run_forked,
+    events.ResetBegan: _reset_began,
+    events.ResetAdvanced: _reset_advanced,
+    events.ResetEnded: _reset_ended,
+    events.RecordKeptBehind: _record_kept_behind,
+    events.RecordLetGo: _record_let_go,
     events.UpdateAsked: _update_asked,
     events.UpdateRejected: _update_rejected,
     events.ActivityDispatched: _activity_dispatched,

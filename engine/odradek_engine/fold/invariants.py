@@ -28,6 +28,7 @@ def problems(state: State) -> list[str]:
         *_children(state),
         *_history(state),
         *_seen(state),
+        *_resets(state),
         *_chains(state),
     ]
 
@@ -76,6 +77,7 @@ def _runs(state: State) -> Iterator[str]:
         if run.consumed_through > run.last_event_id or run.last_input_id > run.last_event_id:
             yield f"{_name(run)} has read beyond its last event"
         woken = run.task_offset >= 0 or run.task_retry_ms or run.paused  # a paused one waits for a person
+        woken = woken or _is_being_filled(state, run.workflow_id)
         if run.is_open and run.needs_worker and not woken:
             yield f"{_name(run)} has unread input, but neither a task out nor a time to retry: nothing wakes it"
         if not run.is_open and (run.task_offset >= 0 or run.task_retry_ms):
@@ -92,7 +94,7 @@ def _activities(state: State) -> Iterator[str]:
         if not _belongs_to_open_run(state, row.workflow_id, row.run_id):
             yield f"{name} belongs to no open run"
         if row.state == "scheduled":
-            if row.task_offset < 0:
+            if row.task_offset < 0 and not _is_being_filled(state, row.workflow_id):
                 yield f"{name} is scheduled, but no task is out"
         elif row.state == "started":
             session = state.get(keys.session(row.session))
@@ -149,13 +151,29 @@ def _seen(state: State) -> Iterator[str]:
     """What the code has seen it has been fed with: between `consumed_through` and `seen_through` is no other input."""
     for _, run in _rows(state, keys.CURRENT):
         numbers = range(run.consumed_through + 1, run.seen_through + 1)
-        found = [decode(state.get(keys.event(run.workflow_id, run.run_id, n))) for n in numbers if run.is_open]
-        events = [event for event in found if isinstance(event, history.HistoryEvent)]
+        found = [state.get(keys.event(run.workflow_id, run.run_id, n)) for n in numbers if run.is_open]
+        decoded = [decode(event) for event in found if event is not None]
+        events = [event for event in decoded if isinstance(event, history.HistoryEvent)]
         completed = [e.attributes for e in events if isinstance(e.attributes, history.WorkflowTaskCompleted)]
         local = {event_id for task in completed for event_id in task.local_events}
         inputs = {e.event_id for e in events if isinstance(e.attributes, history.INPUTS)}
         if run.seen_through > run.last_event_id or inputs - local:
             yield f"{_name(run)} counts as seen through {run.seen_through}, but was not fed with {inputs - local}"
+
+
+def _is_being_filled(state: State, workflow_id: str) -> bool:
+    row = state.get(keys.reset(workflow_id))
+    return row is not None and row.phase != "release"
+
+
+def _resets(state: State) -> Iterator[str]:
+    """Unfinished resets are counted, and only behind one does a record wait."""
+    under_way = {row.workflow_id for _, row in _rows(state, keys.RESET)}
+    if state.partition.resets != len(under_way):
+        yield f"the partition counts {state.partition.resets} resets, there are {len(under_way)}"
+    kept = {key[1:].partition(b"\0")[0].decode() for key, _ in _rows(state, keys.BEHIND)}
+    for workflow_id in sorted(kept - under_way):
+        yield f"records about {workflow_id!r} wait for the end of a reset that is not there"
 
 
 def _chains(state: State) -> Iterator[str]:

@@ -14,6 +14,7 @@ ACTIVITY, TIMER, EVENT, UPDATE = b"a", b"t", b"e", b"g"
 REQUEST, EXPIRY, DUE, OUT = b"r", b"x", b"d", b"i"
 CHILD, EXTERNAL = b"k", b"y"
 OUTBOX, TAIL, SOURCE, WAITING = b"q", b"n", b"m", b"u"
+RESET, BEHIND = b"j", b"l"
 CURRENT_BUILD, NEEDED = b"v", b"b"
 
 
@@ -107,6 +108,20 @@ def current_build(task_queue: str) -> bytes:
 def needed(task_queue: str, build_id: str, key: bytes = b"") -> bytes:
     """An entry of the index of what needs workers of a build: the open run `key` does."""
     return NEEDED + text(task_queue) + text(build_id) + key
+
+
+def reset(workflow_id: str) -> bytes:
+    """The row of a workflow's reset that is not finished."""
+    return RESET + text(workflow_id)
+
+
+def all_behind(workflow_id: str) -> bytes:
+    """What the keys of records start with that wait for the end of a workflow's reset."""
+    return BEHIND + text(workflow_id)
+
+
+def behind(workflow_id: str, offset: int) -> bytes:
+    return all_behind(workflow_id) + number(offset)
 
 
 def outbox(offset: int, index: int) -> bytes:

@@ -1,32 +1,27 @@
 """Reset: a new run that keeps what lies before a decision of the code, and goes on from there (rule R1).
 
-The events kept are applied to the new run as they were to the old one, so that whatever was open at the cut (timers,
-activities) is open again. Only the new run's own events are published: its first one there is WorkflowReset.
+Here is the request: what is kept, and the end of the run that is open. `resetting` fills the new run, over several
+steps where it is long.
 """
 
 from __future__ import annotations
 
-import msgspec
-from odradek_schemas import decode, encode
-from odradek_schemas.history import (
-    HistoryEvent,
-    SignalReceived,
-    WorkflowReset,
-    WorkflowStarted,
-    WorkflowTaskCompleted,
-    WorkflowTerminated,
-)
+from odradek_schemas import decode
+from odradek_schemas.history import HistoryEvent, WorkflowTaskCompleted, WorkflowTerminated
 from odradek_schemas.records import ResetWorkflow
 
-from . import activities, events, keys
+from . import events, keys, resetting
 from .closing import close
 from .limits import brief
 from .outcomes import Outcome
-from .rows import ActivityRow, RunRow
+from .rows import ResetRow, RunRow
 from .step import Step
-from .tasks import wake
+from .updates import carry, take_undecided
 
 REAPPLY = ("signals", "none")
+
+MAX_SEEK = 1_000
+"""So far back one looks for the decision that is to be undone."""
 
 
 def reset(step: Step, record: ResetWorkflow) -> Outcome:
@@ -42,31 +37,48 @@ def reset(step: Step, record: ResetWorkflow) -> Outcome:
         message = f"run {source.run_id} has the events 1 to {source.last_event_id}, not {record.event_id}"
         return Outcome("invalid", source.run_id, message, accepted=False)
     kept = _kept_through(step, source, record.event_id)
-    signals = _signals_after(step, source, kept) if record.reapply == "signals" else []
+    if kept is None:
+        message = (
+            f"the {MAX_SEEK:,} events up to {record.event_id} hold no decision of the code: give the number of the "
+            "WorkflowTaskCompleted that is to be undone"
+        )
+        return Outcome("invalid", source.run_id, message, accepted=False)
+    return Outcome("ok", _begin(step, record, newest, source, kept))
+
+
+def _begin(step: Step, record: ResetWorkflow, newest: RunRow, source: RunRow, kept: int) -> str:
+    """Close what is open, begin the new run with the source's first event, and note what is to be done; its run ID."""
     run_id = step.new_run_id(record.workflow_id)
+    again = record.reapply == "signals"
+    unbegun = resetting.unbegun(step, source) if source.is_open else []
+    undecided = take_undecided(step, newest) if newest.is_open and again else []
     if newest.is_open:
-        live_on = 0 if newest is not source else source.last_event_id if record.reapply == "signals" else kept
-        close(step, newest, WorkflowTerminated(reason=_reason(record, run_id)), carried_through=live_on)
-    _copy(step, source, run_id, kept)
-    step.apply(events.RunForked(record.workflow_id, run_id, step.now, record.build_id))
-    step.append(
-        record.workflow_id,
-        run_id,
-        WorkflowReset(
-            run_id=source.run_id,
-            event_id=record.event_id,
-            reason=brief(record.reason),
-            reapply=record.reapply,
-            request_id=record.request.request_id if record.request else "",
-            identity=brief(record.identity),
-            build_id=record.build_id,
-        ),
+        same = newest is source
+        live_on = 0 if not same else source.last_event_id if again else kept
+        closing = WorkflowTerminated(reason=_reason(record, run_id), new_run_id=run_id)
+        close(step, newest, closing, carried_through=live_on, kept_through=kept if same else 0)
+    row = ResetRow(
+        workflow_id=record.workflow_id,
+        run_id=run_id,
+        source_run_id=source.run_id,
+        kept=kept,
+        last=source.last_event_id,
+        event_id=record.event_id,
+        reapply=record.reapply,
+        seed=source.seed or source.run_id,
+        was_open=source.is_open,
+        reason=brief(record.reason),
+        identity=brief(record.identity),
+        request_id=record.request.request_id if record.request else "",
+        unbegun=unbegun,
+        build_id=record.build_id,
     )
-    for signal in signals:
-        step.append(record.workflow_id, run_id, signal)
-    _reopen(step, record.workflow_id, run_id, source.seed or source.run_id)
-    wake(step, record.workflow_id)
-    return Outcome("ok", run_id)
+    row = resetting.copy_event(step, row)
+    number = max(newest.last_update_seq, source.last_update_seq)
+    carried = (number + 1, number + len(undecided))
+    step.apply(events.ResetBegan(resetting.replace(row, carried_updates=carried), number))
+    carry(step, record.workflow_id, undecided)
+    return run_id
 
 
 def _reason(record: ResetWorkflow, run_id: str) -> str:
@@ -80,55 +92,15 @@ def _event(step: Step, run: RunRow, event_id: int) -> HistoryEvent | None:
     return event if isinstance(event, HistoryEvent) else None
 
 
-def _kept_through(step: Step, run: RunRow, event_id: int) -> int:
-    """The last event to keep: before the last decision of the code at or before `event_id`, else the first event."""
-    for number in range(event_id, 1, -1):
+def _kept_through(step: Step, run: RunRow, event_id: int) -> int | None:
+    """The last event to keep: before the last decision of the code at or before `event_id`, else the first event.
+
+    An update that was accepted with the decision is undone with it; results that it had itself stay. None: it lies too
+    far back.
+    """
+    start = min(event_id, run.last_task_event_id)
+    for number in range(start, max(1, start - MAX_SEEK), -1):
         event = _event(step, run, number)
         if event is not None and isinstance(event.attributes, WorkflowTaskCompleted):
-            return number - 1
-    return 1
-
-
-def _signals_after(step: Step, run: RunRow, kept: int) -> list[SignalReceived]:
-    found = []
-    for number in range(kept + 1, run.last_event_id + 1):
-        event = _event(step, run, number)
-        if event is not None and isinstance(event.attributes, SignalReceived):
-            found.append(event.attributes)
-    return found
-
-
-def _copy(step: Step, source: RunRow, run_id: str, kept: int) -> None:
-    """Apply the events up to `kept` to the new run: same IDs, same times, same bytes but for the seed in the first."""
-    copied = []
-    local: set[int] = set()
-    for number in range(1, kept + 1):
-        encoded = step.state.get(keys.event(source.workflow_id, source.run_id, number))
-        event = decode(encoded)
-        if not isinstance(event, HistoryEvent):
-            raise AssertionError("a run's history holds something else than events")
-        if isinstance(event.attributes, WorkflowTaskCompleted):
-            local.update(event.attributes.local_events)
-        elif isinstance(event.attributes, WorkflowStarted):
-            started = msgspec.structs.replace(event.attributes, seed=source.seed or source.run_id)
-            event = HistoryEvent(event_id=event.event_id, time_ms=event.time_ms, attributes=started)
-            encoded = encode(event)
-        copied.append((event, encoded))
-    for event, encoded in copied:
-        number = event.event_id
-        step.apply(
-            events.Appended(
-                source.workflow_id, run_id, number, event.time_ms, event.attributes, encoded, number in local
-            )
-        )
-
-
-def _reopen(step: Step, workflow_id: str, run_id: str, first_run_id: str) -> None:
-    """Emit what was open at the cut under the new run. Timers need nothing: their rows hold when they are due."""
-    rows = list(step.state.scan(keys.of_run(keys.ACTIVITY, workflow_id, run_id)))
-    for key, row in rows:
-        step.apply(events.ActivityCarried(workflow_id, run_id, row.seq, first_run_id, step.now))
-        carried = step.state.row(key, ActivityRow)
-        if carried is None:
-            raise AssertionError("a carried activity is open")
-        activities.dispatch(step, carried)
+            return min([number, *event.attributes.updates]) - 1
+    return 1 if start - MAX_SEEK <= 1 else None

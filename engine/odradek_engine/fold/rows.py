@@ -21,7 +21,7 @@ class Row(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
 
 class PartitionRow(Row, frozen=True):
-    """What the fold knows of the partition as a whole. `position`: the next offset to fold."""
+    """What the fold knows of the partition as a whole. `position`: the next offset to fold; `resets`: unfinished."""
 
     partition: int
     position: int = 0
@@ -36,6 +36,7 @@ class PartitionRow(Row, frozen=True):
     closed_retention_ms: int = 0
     waiting: int = 0
     open_workflows: int = 0
+    resets: int = 0
 
 
 REMEMBER_SESSION_MS = 24 * 3600 * 1000
@@ -64,7 +65,7 @@ class RunRow(Row, frozen=True):
     `seed`: the run that a chain of resets began with; empty: this one.
     `build_id`: of the code that advanced it last; `task_build_id`: that the task that is out went to.
     `seen_through`: no input up to here is unread; local results are seen before they have an ID, so that
-    `consumed_through` may stay far behind.
+    `consumed_through` may stay far behind. `last_task_event_id`: the last WorkflowTaskCompleted.
     """
 
     workflow_id: str
@@ -114,6 +115,7 @@ class RunRow(Row, frozen=True):
     wants_task: bool = False
     paused_by: str = ""
     paused_ms: int = 0
+    last_task_event_id: int = 0
 
     @property
     def is_open(self) -> bool:
@@ -244,7 +246,10 @@ class TimerRow(Row, frozen=True):
 
 
 class ChildRow(Row, frozen=True):
-    """A child that has not ended, as its parent knows it. `child_run_id` empty: it is still being started."""
+    """A child that has not ended, as its parent knows it. `child_run_id` empty: it is still being started.
+
+    `first_run_id`: the run that started it, if a reset carried it into this one.
+    """
 
     workflow_id: str
     run_id: str
@@ -256,16 +261,81 @@ class ChildRow(Row, frozen=True):
     parent_close_policy: str
     child_run_id: str = ""
     cancel_requested: bool = False
+    first_run_id: str = ""
+
+    @property
+    def begun_by(self) -> str:
+        """The run that started it."""
+        return self.first_run_id or self.run_id
+
+    @property
+    def link(self) -> Caller:
+        """Whose child it says that it is."""
+        return Caller(workflow_id=self.workflow_id, run_id=self.begun_by, seq=self.seq)
 
 
 class ExternalRow(Row, frozen=True):
-    """A message to another workflow that is unanswered. `is_signal`: else it asks for cancellation."""
+    """A message to another workflow that is unanswered. `is_signal`: else it asks for cancellation.
+
+    `first_run_id` as of a child.
+    """
 
     workflow_id: str
     run_id: str
     seq: int
     requested_event_id: int
     is_signal: bool
+    first_run_id: str = ""
+
+    @property
+    def begun_by(self) -> str:
+        """The run that sent it."""
+        return self.first_run_id or self.run_id
+
+
+class ResetRow(Row, frozen=True):
+    """A reset that is not finished: the new run is there, and is being filled.
+
+    phase: copy (the events up to `kept`), rest (what of the source's later events is given again), open (what is open
+    is told so), release (what came meanwhile is folded). `next`: where the phase goes on. `was_open`: the source, until
+    the reset. `carried_updates`: the numbers of undecided updates, first and last. `unbegun`: at-most-once activities
+    that no worker had begun. `last_input_id`, of the events so far, with what it was before the activities' results
+    that the last ones are: those may turn out to be local ones.
+    """
+
+    workflow_id: str
+    run_id: str
+    source_run_id: str
+    kept: int
+    last: int
+    event_id: int
+    reapply: str
+    phase: str = "copy"
+    next: int = 1
+    turn: int = 1
+    seed: str = ""
+    was_open: bool = False
+    reason: str = ""
+    identity: str = ""
+    request_id: str = ""
+    unbegun: list[int] = []
+    carried_updates: tuple[int, int] = (0, 0)
+    last_input_id: int = 0
+    results_from: int = 0
+    input_before_results: int = 0
+    build_id: str = ""
+
+    def indexes(self, key: bytes) -> tuple[bytes, ...]:
+        return (keys.due(self.turn, b"X", key),)
+
+
+class BehindRow(Row, frozen=True):
+    """A record about a workflow that is being reset; `hops` as of the step that kept it."""
+
+    timestamp_ms: int
+    hops: int
+    key: bytes
+    value: bytes
 
 
 class UpdateRow(Row, frozen=True):
@@ -344,6 +414,8 @@ TABLES: dict[bytes, type[Row]] = {
     keys.TIMER: TimerRow,
     keys.CHILD: ChildRow,
     keys.EXTERNAL: ExternalRow,
+    keys.RESET: ResetRow,
+    keys.BEHIND: BehindRow,
     keys.UPDATE: UpdateRow,
     keys.REQUEST: RequestRow,
     keys.OUTBOX: OutboxRow,

@@ -21,7 +21,7 @@ _MISSING: Any = object()
 _INDEXED = {table for table, cls in TABLES.items() if cls.indexes is not Row.indexes}
 """Tables whose rows have index entries."""
 
-_CACHED = set(TABLES) - {keys.OUTBOX, keys.WAITING}
+_CACHED = set(TABLES) - {keys.OUTBOX, keys.WAITING, keys.BEHIND}
 """Tables whose rows are kept decoded beside the storage; the others are written once and read once."""
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -28,6 +28,11 @@ MAX_EFFECT_BYTES = 1_000_000
 KEEP_REQUEST_MS = 24 * 3600 * 1000
 """How long a request without a deadline is remembered (rule Q1)."""
 
+WORK = 200
+"""Units of long work, such as a reset, that one step does: about one for an event, more for a large one."""
+
+_BYTES_A_UNIT = 5_000
+
 _START = LinkRow(offset=-1, index=0)
 
 
@@ -54,6 +59,7 @@ class Step:
     """Deciding on one record. `now` is fold time in ms.
 
     `offset` is where the record lies that makes this step; `source` may be one that it carries, or that waited for it.
+    `work` is left of what this step may do of long work; `releasing`: a record is folded that waited for a reset.
     """
 
     def __init__(self, state: State, topics: Topics, source: Source, now: int) -> None:
@@ -63,10 +69,16 @@ class Step:
         self.offset = source.offset
         self.now = now
         self.hops = 0
+        self.work = WORK
+        self.releasing = False
         self.events: list[events.Event] = []
         self.effects: list[Effect] = []
         self._index = 0
         self._batches: dict[tuple[str, str], list[bytes]] = {}
+
+    def spend(self, size: int) -> None:
+        """A unit of long work is done, on so many bytes."""
+        self.work -= 1 + size // _BYTES_A_UNIT
 
     # ------------------------------------------------------------ reading
 

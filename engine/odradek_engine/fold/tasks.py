@@ -11,7 +11,7 @@ from odradek_schemas.tasks import WorkflowTask
 
 from . import deployments, events, keys
 from .limits import shorten
-from .rows import RunRow
+from .rows import ResetRow, RunRow
 from .step import Step
 from .updates import pending_updates
 
@@ -26,7 +26,7 @@ def wake(step: Step, workflow_id: str) -> None:
     run = step.run(workflow_id)
     if run is None or not run.is_open or run.task_offset >= 0 or run.task_retry_ms or not run.needs_worker:
         return
-    if run.paused:
+    if run.paused or (step.partition.resets and _is_being_filled(step, workflow_id)):
         return
     updates, through = pending_updates(step, run)
     new = _new_events(step, run, through)
@@ -53,6 +53,12 @@ def wake(step: Step, workflow_id: str) -> None:
     if position is None:
         raise AssertionError("a workflow task cannot be larger than its limits")
     step.apply(events.TaskOut(run.workflow_id, run.run_id, position.offset, position.index, step.now, build))
+
+
+def _is_being_filled(step: Step, workflow_id: str) -> bool:
+    """Whether a reset has not yet given the run what it keeps."""
+    reset = step.state.row(keys.reset(workflow_id), ResetRow)
+    return reset is not None and reset.phase != "release"
 
 
 def _new_events(step: Step, run: RunRow, through: int) -> list[bytes] | None:
