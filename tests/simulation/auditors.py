@@ -8,127 +8,28 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
-from odradek_engine.fold import State, events, fold
+from odradek import OdradekError
+from odradek._export import ExportedHistory
+from odradek.testing import replay
+from odradek_engine.fold import State
 from odradek_engine.fold.invariants import problems
 from odradek_log import TopicPartition
 from odradek_schemas import Topics, decode, history, idempotency_key, records, tasks
 from odradek_schemas.common import Position
 
-from .disk import DiskStorage, SortedStorage
+from examples import food_order
+
+from .disk import DiskStorage
+from .golden import Golden, Run
 from .hosted_log import ClusterLog
 from .journal import Journal
-from .machines import EngineMachine
+from .machines import NAMESPACE, EngineMachine
+from .scripted import Scripted
 
 LATE_S = 5.0
 """A claim that was answered in time may be followed by its execution for so long, and by nothing else."""
-
-EARLY_MS = 1_000
-"""How much earlier than due the record of a timer may be stamped (rule C1)."""
-
-RunKey = tuple[str, str]
-
-
-class Entry(NamedTuple):
-    """An event of a run, and the record that made it."""
-
-    event: history.HistoryEvent
-    offset: int
-    timestamp_ms: int
-
-
-@dataclass
-class Run:
-    """The history of a run as the auditors have it. `bases`: of its completions, by base."""
-
-    workflow_id: str
-    run_id: str
-    partition: int
-    entries: list[Entry] = field(default_factory=list)
-    tip: str = ""
-    ended: dict[int, str] = field(default_factory=dict)
-    scheduled: dict[int, str] = field(default_factory=dict)
-    timers: dict[int, int] = field(default_factory=dict)
-    was_reset: bool = False
-    is_copied: bool = False
-    """These events are those of the run before, which a reset has given to this one."""
-
-
-class Golden:
-    """One partition, folded from zero."""
-
-    def __init__(self, log: ClusterLog, topics: Topics, partition: int, wrong: list[str]) -> None:
-        self.partition = partition
-        self.state = State(SortedStorage(), partition)
-        self.runs: dict[RunKey, Run] = {}
-        self.effects: dict[TopicPartition, list[tuple[Position, bytes]]] = defaultdict(list)
-        self.records: dict[str, int] = defaultdict(int)
-        self.completed: dict[str, int] = {}
-        """When the result of an activity was taken, by idempotency key: ms of the record's stamp."""
-        self._log = log.records[TopicPartition(topics.events, partition)]
-        self._topics = topics
-        self._wrong = wrong
-
-    def follow(self, end: int) -> None:
-        """Fold up to an offset."""
-        while self.state.partition.position < end:
-            record = self._log[self.state.partition.position]
-            folded = fold(self.state, self._topics, record.offset, record.timestamp_ms, record.key, record.value)
-            self.records[type(folded.record).__name__] += 1
-            for event in folded.events:
-                if type(event) is events.Appended:
-                    self._appended(event, record.offset, record.timestamp_ms)
-            for effect in folded.effects:
-                where = TopicPartition(effect.topic, effect.partition)
-                body: Any = decode(effect.value)
-                self.effects[where].append((body.position, effect.value))
-
-    # ------------------------------------------------------------ what a history must be, event by event
-
-    def _appended(self, appended: events.Appended, offset: int, timestamp_ms: int) -> None:
-        key = (appended.workflow_id, appended.run_id)
-        run = self.runs.get(key)
-        if run is None:
-            run = self.runs[key] = Run(*key, self.partition, tip=appended.run_id)
-        event = decode(appended.encoded)
-        assert isinstance(event, history.HistoryEvent)
-        run.entries.append(Entry(event, offset, timestamp_ms))
-        if event.event_id != len(run.entries):
-            self._wrong.append(f"{key} has event {event.event_id} as its number {len(run.entries)}")
-        if len(run.entries) > 1 and event.time_ms < run.entries[-2].event.time_ms:
-            self._wrong.append(f"{key}: the time goes back at event {event.event_id}")
-        self._check(run, event, timestamp_ms)
-
-    def _check(self, run: Run, event: history.HistoryEvent, timestamp_ms: int) -> None:
-        what = event.attributes
-        name = f"event {event.event_id} of {run.workflow_id} ({run.run_id})"
-        if isinstance(what, history.WorkflowStarted):
-            run.was_reset = run.is_copied = bool(what.seed)
-        elif isinstance(what, history.WorkflowReset):
-            run.is_copied, run.tip = False, run.run_id
-        elif isinstance(what, history.WorkflowTaskCompleted):
-            if what.base != run.tip and not run.is_copied:
-                self._wrong.append(f"{name}: a completion on {what.base}, the last one was {run.tip}")
-            run.tip = what.id
-        elif isinstance(what, history.ActivityScheduled):
-            run.scheduled[what.seq] = what.scheduled_by
-        elif isinstance(what, (history.ActivityCompleted, history.ActivityFailed, history.ActivityTimedOut)):
-            if what.seq in run.ended:
-                self._wrong.append(f"{name}: activity {what.seq} ended before, by {run.ended[what.seq]}")
-            run.ended[what.seq] = type(what).__name__
-            if isinstance(what, history.ActivityCompleted) and what.seq in run.scheduled:
-                key = idempotency_key(run.run_id, run.scheduled[what.seq], what.seq)
-                self.completed.setdefault(key, timestamp_ms)
-        elif isinstance(what, history.TimerStarted):
-            run.timers[what.seq] = what.due_ms
-        elif isinstance(what, history.TimerFired):
-            due = run.timers.pop(what.seq, None)
-            if due is None:
-                self._wrong.append(f"{name}: timer {what.seq} was not there to fire")
-            elif timestamp_ms < due - EARLY_MS or event.time_ms < due:
-                self._wrong.append(f"{name}: timer {what.seq} fired {due - timestamp_ms} ms early")
 
 
 class Auditors:
@@ -171,7 +72,14 @@ class Auditors:
         for golden in self.golden:
             golden.follow(len(self._log.records[TopicPartition(self._topics.events, golden.partition)]))
         self.look(engines)
-        for check in (self._effects, self._nothing_open, self._acknowledged, self._executions):
+        for check in (
+            self._effects,
+            self._nothing_open,
+            self._acknowledged,
+            self._executions,
+            self._phantoms,
+            self._replays,
+        ):
             self.wrong += check()
         self.wrong += self.journal.wrong
 
@@ -228,12 +136,39 @@ class Auditors:
             if len({(e.workflow_id, e.name) for e in executions}) != 1:
                 yield f"the idempotency key {key} stands for several: {executions}"
             if key in completed:
-                done = (completed[key] - 1_700_000_000_000) / 1000
+                done = completed[key]
                 late = [e for e in executions if e.at > done + LATE_S]
                 if late:
                     yield f"{late[0]} began although a result was taken at {done:.3f}"
             if executions[0].name.startswith("once") and len(executions) > 1:
                 yield f"an activity that may run once ran {len(executions)} times: {executions}"
+
+    def _phantoms(self) -> Iterator[str]:
+        """Nothing was run that no accepted command asked for."""
+        scheduled = {idempotency_key(run.run_id, by, seq) for run in self.runs for seq, by in run.scheduled.items()}
+        for key, executions in self.journal.executions.items():
+            if key not in scheduled:
+                yield f"{executions[0]} ran, although nothing in history has scheduled it"
+
+    def _replays(self) -> Iterator[str]:
+        """The code gives what is recorded when it is run again over each history."""
+        for run in self.runs:
+            started = run.entries[0].event.attributes
+            assert isinstance(started, history.WorkflowStarted)
+            if started.workflow_type not in ("Order", "Scripted"):
+                continue
+            exported = ExportedHistory(
+                workflow_id=run.workflow_id,
+                run_id=run.run_id,
+                workflow_type=started.workflow_type,
+                task_queue=started.task_queue,
+                namespace=NAMESPACE,
+                events=[entry.event for entry in run.entries],
+            )
+            try:
+                replay(exported, workflows=[food_order.Order, Scripted])
+            except (OdradekError, ValueError) as error:
+                yield f"{run.workflow_id} ({run.run_id}) cannot be replayed: {error}"
 
 
 def _state_of(machine: EngineMachine, partition: int) -> State | None:

@@ -7,8 +7,18 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
+from odradek_engine.fold import State, fold
+from odradek_log import TopicPartition
+from odradek_schemas import Payload, encode
+from odradek_schemas.common import Request
+from odradek_schemas.records import StartWorkflow
+
+from .disk import SortedStorage
+from .journal import Acknowledged
+from .machines import EngineMachine, Machine
+from .programs import QUEUE
+
 if TYPE_CHECKING:
-    from .machines import Machine
     from .world import World
 
 
@@ -68,6 +78,95 @@ def _clock_jump(world: World, machine: Machine, size: float) -> None:
     world.hub.at(world.hub.now + size, lambda: setattr(process, "skew_ms", 0))
 
 
+def _broker_clock(world: World, machine: Machine, size: float) -> None:
+    """The clock of a partition's broker is off: timestamps go ahead, and back."""
+    partition = TopicPartition(world.topics.events, world.hub.rng.randrange(world.partitions))
+    world.log.set_skew(partition, int((size - 6) * 1000))
+    world.hub.at(world.hub.now + size, lambda: world.log.set_skew(partition, 0))
+
+
+def _year_ahead(world: World, machine: Machine, size: float) -> None:
+    """One record with a broken stamp."""
+    partition = TopicPartition(world.topics.events, world.hub.rng.randrange(world.partitions))
+    world.log.set_skew(partition, 365 * 24 * 3_600_000)
+    world.log.append(partition, b"", b"nonsense")
+    world.log.set_skew(partition, 0)
+
+
+def _poison(world: World, machine: Machine, size: float) -> None:
+    """Bytes that mean nothing, or half of a record, somewhere."""
+    rng = world.hub.rng
+    where = rng.choice(sorted(world.log.records))
+    stored = world.log.records[where]
+    whole = rng.choice(stored).value if stored else b""
+    bad = [b"", b"{", rng.randbytes(40), whole[: len(whole) // 2], whole[:-1] + b"\0"]
+    world.log.append(where, b"poison", rng.choice(bad))
+
+
+def _strangers(world: World, machine: Machine, size: float) -> None:
+    """Somebody with another partitioner starts a workflow: its records are in the wrong partition."""
+    world.strangers += 1
+    workflow_id = f"stranger-{world.strangers}"
+    world.journal.acknowledged.append(Acknowledged("start", workflow_id, f"start-{workflow_id}", "stranger"))
+    started = StartWorkflow(
+        workflow_id=workflow_id,
+        workflow_type="Scripted",
+        task_queue=QUEUE,
+        input=[Payload({"encoding": b"json/plain"}, data) for data in (b'[["sleep",1.5]]', b"[]", b"[]", b"[]")],
+        request=Request(f"start-{workflow_id}"),
+    )
+    where = TopicPartition(world.topics.events, world.hub.rng.randrange(world.partitions))
+    for _ in range(world.hub.rng.choice((1, 1, 2))):  # it may not know whether its first append has landed
+        world.log.append(where, workflow_id.encode(), encode(started))
+
+
+def _skip(world: World, machine: Machine, size: float) -> None:
+    """A worker's consumers lose their places, and go to the end."""
+    for where in sorted(world.log.records):
+        if "-tasks." in where.topic and machine.up:
+            machine.log.skip(where)
+
+
+def _forget_commits(world: World, machine: Machine, size: float) -> None:
+    for name in sorted(world.log._groups):
+        if "-tasks." in name:
+            world.log.forget_commits(name)
+
+
+def _lose_disk(world: World, machine: Machine, size: float) -> None:
+    """The machine is gone, and comes back with an empty disk."""
+    assert isinstance(machine, EngineMachine)
+    machine.crash()
+    machine.disk.lose()
+
+
+def _old_disk(world: World, machine: Machine, size: float) -> None:
+    """The machine is gone, and somebody puts back an older copy of its disk."""
+    assert isinstance(machine, EngineMachine)
+    machine.crash()
+    machine.disk.restore_older()
+
+
+def _other_disk(world: World, machine: Machine, size: float) -> None:
+    """The machine is gone, and the disk that it gets holds what was never in this log."""
+    assert isinstance(machine, EngineMachine)
+    machine.crash()
+    for name in sorted(machine.disk.durable):
+        storage = SortedStorage(machine.disk.durable[name])
+        state = State(storage, int(name))
+        ghost = StartWorkflow(workflow_id=f"ghost-{name}", workflow_type="Scripted", task_queue=QUEUE)
+        fold(state, world.topics, state.partition.position, world.hub.now_ms, b"", encode(ghost))
+        state.flush()
+        machine.disk.durable[name] = dict(storage.entries)
+
+
+def _full_disk(world: World, machine: Machine, size: float) -> None:
+    assert isinstance(machine, EngineMachine)
+    disk = machine.disk
+    disk.full = True
+    world.hub.at(world.hub.now + size, lambda: setattr(disk, "full", False))
+
+
 _KINDS: dict[str, tuple[float, Callable[[World, Machine, float], None], str]] = {
     "crash": (6, _crash, "engine worker client"),
     "pause": (5, _pause, "engine worker client"),
@@ -75,8 +174,18 @@ _KINDS: dict[str, tuple[float, Callable[[World, Machine, float], None], str]] = 
     "stop": (1, _stop, "engine worker"),
     "expel": (2, _expel, "engine worker"),
     "rebalance": (3, _rebalance, "engine"),
-    "fail producers": (1, _fail_producers, "engine"),
+    "fail producers": (1, _fail_producers, "engine worker client"),
     "clock jump": (1, _clock_jump, "engine worker client"),
+    "broker clock": (1, _broker_clock, "engine"),
+    "stamp a year ahead": (0.5, _year_ahead, "engine"),
+    "poison": (2, _poison, "engine"),
+    "stranger": (2, _strangers, "engine"),
+    "skip": (1, _skip, "worker"),
+    "forget commits": (0.5, _forget_commits, "worker"),
+    "lose disk": (1, _lose_disk, "engine"),
+    "old disk": (1, _old_disk, "engine"),
+    "other disk": (1, _other_disk, "engine"),
+    "full disk": (1, _full_disk, "engine"),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
@@ -20,10 +21,13 @@ class ClusterLog(SimulatedLog):
         self.rng.seed(f"log-{seed}")
         self.hub = hub
         self.polling: list[HostedConsumer] = []
+        self.landed: dict[TopicPartition, list[float]] = defaultdict(list)
+        """When each record came to be there, in true seconds: its stamp may be off."""
         hub.network_step = self.step
 
     def append(self, where: TopicPartition, key: bytes, value: bytes) -> int:
         offset = super().append(where, key, value)
+        self.landed[where].append(self.hub.now)
         self.hub.note(where.topic, where.partition, offset, len(value), zlib.crc32(value))
         for consumer in self.polling:
             consumer.landed(where)

@@ -31,10 +31,10 @@ from .scripted import ACTIVITIES, Scripted
 from .stdlib import installed
 
 PARTITIONS = 4
-FAULTY_S = 40.0
+FAULTY_S = 30.0
 """Faults strike in the first so many seconds."""
 
-PATIENCE_S = 900.0
+PATIENCE_S = 300.0
 """After the last fault, everything has ended within so many seconds, or never will."""
 
 LOOK_EVERY = 1_500
@@ -70,6 +70,11 @@ class World:
         everything = plan(self.rng, FAULTY_S, names)
         self.plan = [fault for number, fault in enumerate(everything) if number not in without]
         self.orders = [self.rng.choice((0, 0, 0, 1, 2, 3)) for _ in range(self.rng.randint(0, 5))]
+        self.partitions = PARTITIONS
+        self.strangers = 0
+        self.reissues = any(fault.kind == "skip" for fault in everything) or self.rng.random() < 0.5
+        self.log.faults.refuse = self.rng.choice((0.0, 0.0, 0.01))
+        self.log.faults.repeat = self.rng.choice((0.0, 0.0, 0.02))
         self.tasks = customers.tasks(self.rng, self.rng.randint(1, 8))
 
     # ------------------------------------------------------------ the run
@@ -93,7 +98,7 @@ class World:
     def _begin(self) -> None:
         ensure_topics(self.log, self.topics, PARTITIONS)
         self.auditors = Auditors(self.log, self.topics, PARTITIONS, self.journal)
-        settings = Settings(reissue_after=60.0)
+        settings = Settings(reissue_after=60.0 if self.reissues else 1e9)
         self.engines = [EngineMachine(self.hub, self.log, f"engine{n}", PARTITIONS, settings) for n in (1, 2)]
         self.workers = [AsyncMachine(self.hub, self.log, f"worker{n}", self._worker_main()) for n in (1, 2)]
         self.clients = [
@@ -103,6 +108,10 @@ class World:
         self.machines: dict[str, Machine] = {m.name: m for m in (*self.engines, *self.workers, *self.clients)}
         for fault in self.plan:
             self.hub.at(fault.at, lambda f=fault: strike(self, f))  # type: ignore[misc]
+        self.hub.at(FAULTY_S, self._end_faults)
+
+    def _end_faults(self) -> None:
+        self.log.faults.refuse = self.log.faults.repeat = 0.0
 
     def _worker_main(self) -> Callable[[AsyncMachine], Awaitable[bool]]:
         """A worker with options of its own: little memory and few slots make it lose and refuse more."""

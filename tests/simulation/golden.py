@@ -1,0 +1,155 @@
+"""The truth about one partition: its log, folded from zero, and what every record must and must not do."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from odradek_engine.fold import Folded, State, events, fold, keys
+from odradek_log import Record, TopicPartition
+from odradek_schemas import Topics, decode, history, idempotency_key, records
+from odradek_schemas.common import Position
+
+from .disk import SortedStorage
+from .hosted_log import ClusterLog
+
+EARLY_MS = 1_000
+"""How much earlier than due a timer may fire, in fold time (rule C1)."""
+
+RunKey = tuple[str, str]
+
+
+class Entry(NamedTuple):
+    """An event of a run, and the record that made it."""
+
+    event: history.HistoryEvent
+    offset: int
+    timestamp_ms: int
+
+
+@dataclass
+class Run:
+    """The history of a run as the auditors have it. `bases`: of its completions, by base."""
+
+    workflow_id: str
+    run_id: str
+    partition: int
+    entries: list[Entry] = field(default_factory=list)
+    tip: str = ""
+    ended: dict[int, str] = field(default_factory=dict)
+    scheduled: dict[int, str] = field(default_factory=dict)
+    timers: dict[int, int] = field(default_factory=dict)
+    was_reset: bool = False
+    is_copied: bool = False
+    """These events are those of the run before, which a reset has given to this one."""
+
+
+class Golden:
+    """One partition, folded from zero."""
+
+    def __init__(self, log: ClusterLog, topics: Topics, partition: int, wrong: list[str]) -> None:
+        self.partition = partition
+        self.state = State(SortedStorage(), partition)
+        self.runs: dict[RunKey, Run] = {}
+        self.effects: dict[TopicPartition, list[tuple[Position, bytes]]] = defaultdict(list)
+        self.records: dict[str, int] = defaultdict(int)
+        self.completed: dict[str, float] = {}
+        """When the result of an activity came to be in the log, by idempotency key, in true seconds."""
+        self._log = log.records[TopicPartition(topics.events, partition)]
+        self._landed = log.landed[TopicPartition(topics.events, partition)]
+        self._topics = topics
+        self._wrong = wrong
+        self._completions: set[str] = set()
+
+    def follow(self, end: int) -> None:
+        """Fold up to an offset."""
+        while self.state.partition.position < end:
+            record = self._log[self.state.partition.position]
+            before = self._before(record)
+            folded = fold(self.state, self._topics, record.offset, record.timestamp_ms, record.key, record.value)
+            self.records[type(folded.record).__name__] += 1
+            self._check_record(folded, *before)
+            for event in folded.events:
+                if type(event) is events.Appended:
+                    self._appended(event, record.offset, record.timestamp_ms)
+            for effect in folded.effects:
+                where = TopicPartition(effect.topic, effect.partition)
+                body: Any = decode(effect.value)
+                self.effects[where].append((body.position, effect.value))
+
+    # ------------------------------------------------------------ what a record may do
+
+    def _before(self, record: Record) -> tuple[int, bool]:
+        """The epoch, and whether this is the result of an activity that is open, before the record is folded."""
+        epoch = self.state.partition.epoch
+        if self.state.partition.waiting:
+            return epoch, False
+        try:
+            body = decode(record.value)
+        except ValueError:
+            return epoch, False
+        if not isinstance(body, records.ActivityCompleted):
+            return epoch, False
+        row = self.state.get(keys.activity(body.workflow_id, body.run_id, body.seq))
+        run = self.state.get(keys.current(body.workflow_id))
+        is_open = run is not None and run.is_open and run.run_id == body.run_id
+        return epoch, is_open and row is not None and row.scheduled_by == body.scheduled_by
+
+    def _check_record(self, folded: Folded, epoch: int, result_wanted: bool) -> None:
+        body: Any = folded.record
+        changes = [e for e in folded.events if not isinstance(e, (events.RecordFolded, events.RowExpired))]
+        if getattr(body, "epoch", epoch) != epoch and changes:
+            self._wrong.append(f"{body} was taken, although it is of an older leader than {epoch}")
+        if result_wanted:
+            ended = [e for e in changes if isinstance(e, events.Appended)]
+            if not any(isinstance(e.attributes, history.ActivityCompleted) for e in ended):
+                self._wrong.append(f"{body} is the result of an open activity, and was not taken")
+
+    # ------------------------------------------------------------ what a history must be, event by event
+
+    def _appended(self, appended: events.Appended, offset: int, timestamp_ms: int) -> None:
+        key = (appended.workflow_id, appended.run_id)
+        run = self.runs.get(key)
+        if run is None:
+            run = self.runs[key] = Run(*key, self.partition, tip=appended.run_id)
+        event = decode(appended.encoded)
+        assert isinstance(event, history.HistoryEvent)
+        run.entries.append(Entry(event, offset, timestamp_ms))
+        if event.event_id != len(run.entries):
+            self._wrong.append(f"{key} has event {event.event_id} as its number {len(run.entries)}")
+        if len(run.entries) > 1 and event.time_ms < run.entries[-2].event.time_ms:
+            self._wrong.append(f"{key}: the time goes back at event {event.event_id}")
+        self._check(run, event, offset, self.state.partition.time_ms)
+
+    def _check(self, run: Run, event: history.HistoryEvent, offset: int, now_ms: int) -> None:
+        what = event.attributes
+        name = f"event {event.event_id} of {run.workflow_id} ({run.run_id})"
+        if isinstance(what, history.WorkflowStarted):
+            run.was_reset = run.is_copied = bool(what.seed)
+        elif isinstance(what, history.WorkflowReset):
+            run.is_copied, run.tip = False, run.run_id
+        elif isinstance(what, history.WorkflowTaskCompleted):
+            if what.base != run.tip and not run.is_copied:
+                self._wrong.append(f"{name}: a completion on {what.base}, the last one was {run.tip}")
+            if what.id in self._completions and not run.is_copied:
+                self._wrong.append(f"{name}: a second completion with the ID {what.id}")
+            self._completions.add(what.id)
+            run.tip = what.id
+        elif isinstance(what, history.ActivityScheduled):
+            run.scheduled[what.seq] = what.scheduled_by
+        elif isinstance(what, (history.ActivityCompleted, history.ActivityFailed, history.ActivityTimedOut)):
+            if what.seq in run.ended:
+                self._wrong.append(f"{name}: activity {what.seq} ended before, by {run.ended[what.seq]}")
+            run.ended[what.seq] = type(what).__name__
+            if isinstance(what, history.ActivityCompleted) and what.seq in run.scheduled:
+                key = idempotency_key(run.run_id, run.scheduled[what.seq], what.seq)
+                self.completed.setdefault(key, self._landed[offset])
+        elif isinstance(what, history.TimerStarted):
+            run.timers[what.seq] = what.due_ms
+        elif isinstance(what, history.TimerFired):
+            due = run.timers.pop(what.seq, None)
+            if due is None:
+                self._wrong.append(f"{name}: timer {what.seq} was not there to fire")
+            elif now_ms < due - EARLY_MS or event.time_ms < due:
+                self._wrong.append(f"{name}: timer {what.seq} fired {due - now_ms} ms early")

@@ -1,0 +1,423 @@
+"""The planted bugs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from odradek._worker import workflow_tasks
+from odradek._worker.acceptance import Acceptance
+from odradek._worker.activities import Activities
+from odradek._worker.activity_worker import ActivityWorker
+from odradek._worker.chain import Chain, Verdict
+from odradek._worker.offsets import LowWaterMark, Ticket
+from odradek._worker.queries import Queries
+from odradek._worker.session import WorkerSession
+from odradek_engine import leadership, sessions
+from odradek_engine.due import DueRecords
+from odradek_engine.emission import Emitter
+from odradek_engine.fold import activities as fold_activities
+from odradek_engine.fold import completions, continuing, core, engine_records, events, keys, step
+from odradek_engine.fold import requests as fold_requests
+from odradek_engine.fold import tasks as fold_tasks
+from odradek_engine.leadership import Leadership, Role
+from odradek_engine.processor import Processor
+from odradek_log import Committed, ProducerFailedError
+from odradek_schemas.common import Position
+from odradek_schemas.records import EffectsEmitted, Mark
+
+from .planting import Patch, mutant
+
+# ---------------------------------------------------------------- emitting and receiving effects
+
+
+@mutant("E1", seed=0)
+def links_that_name_no_predecessor(patch: Patch) -> None:
+    """Receivers take what leaves a gap."""
+
+    def position(**fields: Any) -> Position:
+        return Position(**{**fields, "previous_offset": -1, "previous_index": 0})
+
+    patch(step, "Position", position)
+
+
+@mutant("E1", seed=0)
+def receivers_that_take_what_they_have(patch: Patch) -> None:
+    """A worker does a task again that a new leader repeats."""
+    patch(Chain, "offer", lambda self, position: Verdict.TAKE)
+
+
+@mutant("E2", seed=0)
+def an_error_counts_as_delivered(patch: Patch) -> None:
+    """An effect that failed is not sent again."""
+
+    def fail(self: Emitter, output: Any, session: Any, place: Any, error: Any) -> None:
+        session.acknowledged = place
+        self.producer_failed = isinstance(error, ProducerFailedError)
+
+    patch(Emitter, "_fail", fail)
+
+
+@mutant("E3", seed=0)
+def a_new_leader_skips_the_outbox(patch: Patch) -> None:
+    """It takes what is there for delivered."""
+    observe = Leadership.observe
+
+    def skipping(self: Leadership, *args: Any) -> bool:
+        observe(self, *args)
+        return False
+
+    patch(Leadership, "observe", skipping)
+
+
+@mutant("E4", seed=0)
+def one_chain_for_all_partitions(patch: Patch) -> None:
+    """The predecessor is that of another output partition, so that receivers wait for what never comes."""
+    tail = keys.tail
+    patch(keys, "tail", lambda topic, partition: tail(topic, 0))
+
+
+@mutant("E5", seed=0)
+def one_mark_for_all_outputs(patch: Patch) -> None:
+    """Effects count as gone that are not acknowledged."""
+    marks = Emitter.marks
+
+    def together(self: Emitter) -> EffectsEmitted | None:
+        made = marks(self)
+        if made is None:
+            return None
+        last = max((m.offset, m.index) for m in made.marks)
+        return EffectsEmitted(marks=[Mark(*output, *last) for output in self._sessions])
+
+    patch(Emitter, "marks", together)
+
+
+# ---------------------------------------------------------------- leading
+
+
+@mutant("L1", seed=0)
+def a_deposed_holder_never_stands_again(patch: Patch) -> None:
+    """A partition that it holds has no leader."""
+    observe = Leadership.observe
+
+    def once(self: Leadership, *args: Any) -> bool:
+        leading = self.leading
+        led = observe(self, *args)
+        if leading and not self.leading:
+            self.role = Role.NONE
+        return led
+
+    patch(Leadership, "observe", once)
+
+
+@mutant("L1", seed=0)
+def an_election_is_appended_once(patch: Patch) -> None:
+    """A record that is lost on its way is not appended again."""
+    patch(leadership, "READ_BACK_S", 1e9)
+    patch(Leadership, "_append_failed", lambda self: None)
+
+
+@mutant("L2", seed=0)
+def records_of_former_leaders_are_taken(patch: Patch) -> None:
+    """A zombie says that workers are lost."""
+    dispatch = core._dispatch
+
+    def unfenced(step: Any, record: Any) -> None:
+        if getattr(record, "epoch", None) is not None:
+            step.state._partition = step.partition
+            core._DECIDE[type(record)](step, record)
+        else:
+            dispatch(step, record)
+
+    patch(core, "_dispatch", unfenced)
+
+
+@mutant("L3", seed=0)
+def any_state_is_trusted(patch: Patch) -> None:
+    """A state that is not of this log is gone on with."""
+    patch(Processor, "_check", lambda self, record: None)
+
+
+@mutant("N1", seed=0)
+def records_in_the_wrong_partition_stay_there(patch: Patch) -> None:
+    """A workflow runs where nobody looks for it."""
+    patch(core, "_forward", lambda step, home: None)
+
+
+# ---------------------------------------------------------------- advancing a workflow
+
+
+@mutant("W1", seed=0)
+def any_base_will_do(patch: Patch) -> None:
+    """Two workers advance one workflow."""
+    decide = completions.decide_task_completed
+
+    def careless(step: Any, record: Any) -> None:
+        run = step.open_run(record.workflow_id, record.run_id)
+        decide(step, record if run is None else _replaced(record, base=run.base))
+
+    patch(core._DECIDE, type_of("WorkflowTaskCompleted"), careless)  # type: ignore[arg-type]
+
+
+@mutant("W2", seed=0)
+def what_came_after_the_end_counts_as_read(patch: Patch) -> None:
+    """A message that arrives with the last event of a run is lost."""
+
+    def feed_all(running: Any, events: Any, updates: Any = ()) -> None:
+        for update in updates:
+            if not running.ended:
+                running.offer(update)
+        for event in events:
+            if not running.ended:
+                running.feed(event)
+            else:
+                running._core.fed_through = event.event_id
+
+    patch(workflow_tasks, "feed_until_end", feed_all)
+
+
+@mutant("W3", seed=0)
+def continue_as_new_carries_nothing(patch: Patch) -> None:
+    """Messages that the run did not read are gone."""
+    end = continuing.end
+
+    def forget(step: Any, run: Any, closing: Any) -> Any:
+        end(step, run, closing)
+        return []
+
+    patch(continuing, "end", forget)
+
+
+@mutant("W4", seed=0)
+def eager_activities_do_not_wait(patch: Patch) -> None:
+    """They run when their completion is appended, although it may be refused."""
+
+    def accepted(self: Any, read: Any, fate: Any) -> bool:
+        return True
+
+    patch(Acceptance, "_accepted", accepted)
+
+
+@mutant("W5", seed=0)
+def results_are_known_by_their_number(patch: Patch) -> None:
+    """The result of an activity that was never scheduled completes another."""
+    patch(step.Step, "activity", lambda self, run, seq, scheduled_by: self.open_activity(run, seq))
+
+
+@mutant("W7", seed=0)
+def a_failed_task_is_not_emitted_again(patch: Patch) -> None:
+    """The workflow stands still."""
+    patch(core._DECIDE, type_of("WorkflowTaskDue"), lambda step, record: None)  # type: ignore[arg-type]
+
+
+@mutant("W8", seed=0)
+def a_task_on_an_older_base_is_done(patch: Patch) -> None:
+    """A worker takes its refused completion for one that makes the task void."""
+    advance = workflow_tasks.WorkflowTasks._advance
+
+    def confident(self: Any, task: Any, ticket: Ticket) -> None:
+        run = self.cache.get(task.workflow_id)
+        if run is not None and run.run_id == task.run_id and run.tip != task.base and task.base in run.answers:
+            ticket.finish()
+        else:
+            advance(self, task, ticket)
+
+    patch(workflow_tasks.WorkflowTasks, "_advance", confident)
+
+
+@mutant("W9", seed=0)
+def cancelling_what_has_ended_is_an_error(patch: Patch) -> None:
+    """The code gives the same commands for ever, and they are refused for ever."""
+    problem = completions._problem
+
+    def strict(step: Any, run: Any, record: Any) -> str:
+        for command in record.commands:
+            name = type(command).__name__
+            if name == "CancelTimer" and step.timer(run, command.seq) is None:
+                return "there is no such timer"
+            if name == "CancelActivity" and step.open_activity(run, command.seq) is None:
+                return "there is no such activity"
+        return problem(step, run, record)
+
+    patch(completions, "_problem", strict)
+
+
+@mutant("W11", seed=0)
+def base_and_position_come_from_the_task(patch: Patch) -> None:
+    """History was read later than the task was made: what it holds in between counts as not read."""
+    replay = workflow_tasks.WorkflowTasks._replay
+
+    def mixed(self: Any, history: Any, task: Any, ticket: Ticket) -> None:
+        replay(
+            self,
+            type(history)(task.base, task.consumed_through, history.open, history.events),
+            task,
+            ticket,
+        )
+
+    patch(workflow_tasks.WorkflowTasks, "_replay", mixed)
+
+
+@mutant("W12", seed=0)
+def queries_are_answered_from_any_cache(patch: Patch) -> None:
+    """An answer does not know of messages that were acknowledged before."""
+    on_query = Queries.on_query
+
+    def hasty(self: Queries, task: Any) -> None:
+        run = self._cache.get(task.workflow_id)
+        on_query(self, _replaced(task, base=run.tip) if run is not None else task)
+
+    patch(Queries, "on_query", hasty)
+
+
+# ---------------------------------------------------------------- tasks, workers, attempts
+
+
+@mutant("T1", seed=0)
+def tasks_count_as_done_when_read(patch: Patch) -> None:
+    """A worker that dies takes them with it."""
+    commit = LowWaterMark.commit
+
+    def early(self: LowWaterMark) -> Committed | None:
+        for ticket in self._open:
+            ticket.finished = True
+        return commit(self)
+
+    patch(LowWaterMark, "commit", early)
+
+
+@mutant("T3", seed=0)
+def skipped_tasks_are_not_emitted_again(patch: Patch) -> None:
+    """Nobody does them."""
+    patch(DueRecords, "reissues", lambda self, now_ms: iter(()))
+
+
+@mutant("T4", seed=0)
+def old_tasks_run_at_once(patch: Patch) -> None:
+    """Activities begin that have ended elsewhere."""
+    on_task = Activities.on_task
+
+    def bold(self: Activities, task: Any, ticket: Ticket, fresh: bool = True) -> None:
+        on_task(self, _replaced(task, attempt=task.attempt), ticket, True)
+
+    patch(Activities, "on_task", bold)
+    patch(ActivityWorker, "_held_back", lambda self, taken: False)
+
+
+@mutant("T5", seed=0)
+def the_dead_may_start_activities(patch: Patch) -> None:
+    """What a session holds that is over is waited for, for ever."""
+    patch(step.Step, "session", lambda self, session_id: self.state.get(keys.session(session_id)))
+
+
+@mutant("T6", seed=0)
+def silent_workers_are_not_lost(patch: Patch) -> None:
+    """Their activities are never run by others."""
+    patch(sessions.Sessions, "lost", lambda self: iter(()))
+
+
+@mutant("T6", seed=0)
+def a_worker_stays_with_its_dead_session(patch: Patch) -> None:
+    """It was paused, taken for dead, and goes on under the session that has ended."""
+    patch(WorkerSession, "ended", lambda self, session: False)
+
+
+@mutant("T7", seed=0)
+def late_successes_are_dropped(patch: Patch) -> None:
+    """Only the current attempt may succeed."""
+    decide = fold_activities.decide_completed
+
+    def strict(step: Any, record: Any) -> None:
+        row = fold_activities._find(step, record)
+        if row is None or row.attempt == record.attempt:
+            decide(step, record)
+
+    patch(core._DECIDE, type_of("ActivityCompleted"), strict)  # type: ignore[arg-type]
+
+
+@mutant("T8", seed=0)
+def at_most_once_is_not_claimed(patch: Patch) -> None:
+    """Such an activity runs again after its worker is gone."""
+    lose = fold_activities.lose
+
+    def again(step: Any, row: Any, heartbeat_details: Any) -> None:
+        lose(step, _replaced(row, delivery="at_least_once"), heartbeat_details)
+
+    patch(fold_activities, "lose", again)
+
+
+# ---------------------------------------------------------------- runs, requests, time
+
+
+@mutant("R1", seed=0)
+def records_mean_whichever_run_is_open(patch: Patch) -> None:
+    """A timer of one run fires in the next."""
+
+    def any_run(self: Any, workflow_id: str, run_id: str) -> Any:
+        run = self.run(workflow_id)
+        return run if run is not None and run.is_open else None
+
+    patch(step.Step, "open_run", any_run)
+
+
+@mutant("R2", seed=0)
+def due_records_are_appended_once(patch: Patch) -> None:
+    """A timer whose record is lost on its way never fires."""
+    from odradek_engine import due
+
+    patch(due, "REPEAT_MS", 10**12)
+
+
+@mutant("Q1", seed=0)
+def repeated_requests_are_done_again(patch: Patch) -> None:
+    """A client that asked twice gets it twice."""
+    patch(events, "RequestAnswered", _forgetful(events.RequestAnswered))
+
+
+@mutant("C1", seed=0)
+def timers_that_fire_early_are_taken(patch: Patch) -> None:
+    """A leader whose clock is ahead ends waits before their time."""
+    patch(engine_records, "EARLY_MS", 10**9)
+
+
+@mutant("C1", seed=0)
+def time_goes_back(patch: Patch) -> None:
+    """Fold time is the record's own stamp."""
+    finish = core._finish
+
+    def naive(step: Any, source: Any, record: Any) -> Any:
+        step.now = step.now if step.partition.waiting else min(step.now, step.partition.time_ms - 5_000)
+        return finish(step, source, record)
+
+    patch(core, "_finish", naive)
+
+
+@mutant("C1", seed=0)
+def any_stamp_is_believed(patch: Patch) -> None:
+    """One record stamped a year ahead poisons its partition."""
+    patch(core, "TRUST_MS", 10**13)
+
+
+# ---------------------------------------------------------------- tools
+
+
+def _replaced(struct: Any, **fields: Any) -> Any:
+    import msgspec
+
+    return msgspec.structs.replace(struct, **fields)
+
+
+def type_of(name: str) -> type:
+    from odradek_schemas import records
+
+    found: type = getattr(records, name)
+    return found
+
+
+def _forgetful(answered: Any) -> Any:
+    def forget(workflow_id: str, request_id: str, *rest: Any) -> Any:
+        return answered(workflow_id, f"{request_id} is forgotten", *rest)
+
+    return forget
+
+
+__all__ = ["fold_requests", "fold_tasks"]

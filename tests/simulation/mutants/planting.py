@@ -1,0 +1,68 @@
+"""How bugs are planted, and how seeds are found that show them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from ..world import Outcome, simulate
+
+Patch = Callable[[Any, str, Any], None]
+"""Put a value in place of an attribute, until the run is over."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """rule: of the protocol. seed: on which it is caught. plant: puts the bug in."""
+
+    name: str
+    rule: str
+    seed: int
+    plant: Callable[[Patch], None]
+
+    @property
+    def what(self) -> str:
+        return (self.plant.__doc__ or "").strip()
+
+
+MUTANTS: list[Mutant] = []
+
+
+def mutant(rule: str, seed: int) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
+    """Declare a planted bug."""
+
+    def declare(plant: Callable[[Patch], None]) -> Callable[[Patch], None]:
+        MUTANTS.append(Mutant(plant.__name__, rule, seed, plant))
+        return plant
+
+    return declare
+
+
+@contextmanager
+def planted(one: Mutant) -> Iterator[None]:
+    undo: list[Callable[[], None]] = []
+
+    def patch(owner: Any, name: str, value: Any) -> None:
+        if isinstance(owner, dict):
+            before = owner[name]
+            owner[name] = value
+            undo.append(lambda: owner.__setitem__(name, before))
+            return
+        before = vars(owner)[name]
+        setattr(owner, name, value)
+        undo.append(lambda: setattr(owner, name, before))
+
+    try:
+        one.plant(patch)
+        yield
+    finally:
+        for action in reversed(undo):
+            action()
+
+
+def run(one: Mutant, seed: int | None = None) -> Outcome:
+    """Run a seed with the bug in."""
+    with planted(one):
+        return simulate(one.seed if seed is None else seed)
