@@ -122,6 +122,10 @@ async def _talk(handle: WorkflowHandle[Scripted, Any], journal: Journal, task: T
                 Acknowledged("update" if kind == "update" else "signal", task.workflow_id, token, "client")
             )
         task.done = number + 1
+        if kind == "signal" and task.strict:
+            heard = await insist(lambda: handle.query(Scripted.heard))
+            if token not in heard:
+                journal.wrong.append(f"a query of {task.workflow_id} does not know of {token}, acknowledged before")
 
 
 async def _send(mine: WorkflowHandle[Scripted, Any], kind: str, token: str) -> None:

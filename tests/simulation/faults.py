@@ -174,7 +174,7 @@ _KINDS: dict[str, tuple[float, Callable[[World, Machine, float], None], str]] = 
     "stop": (1, _stop, "engine worker"),
     "expel": (2, _expel, "engine worker"),
     "rebalance": (3, _rebalance, "engine"),
-    "fail producers": (1, _fail_producers, "engine worker client"),
+    "fail producers": (3, _fail_producers, "engine worker client"),
     "clock jump": (1, _clock_jump, "engine worker client"),
     "broker clock": (1, _broker_clock, "engine"),
     "stamp a year ahead": (0.5, _year_ahead, "engine"),

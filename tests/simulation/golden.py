@@ -80,31 +80,36 @@ class Golden:
 
     # ------------------------------------------------------------ what a record may do
 
-    def _before(self, record: Record) -> tuple[int, bool]:
-        """The epoch, and whether this is the result of an activity that is open, before the record is folded."""
+    def _before(self, record: Record) -> tuple[int, set[int]]:
+        """The epoch, and the open activities of which this record has results, before it is folded."""
         epoch = self.state.partition.epoch
         if self.state.partition.waiting:
-            return epoch, False
+            return epoch, set()
         try:
             body = decode(record.value)
         except ValueError:
-            return epoch, False
-        if not isinstance(body, records.ActivityCompleted):
-            return epoch, False
-        row = self.state.get(keys.activity(body.workflow_id, body.run_id, body.seq))
+            return epoch, set()
+        if isinstance(body, records.ActivityCompleted):
+            results: list[Any] = [body]
+        elif isinstance(body, records.WorkflowTaskCompleted):
+            results = [r for r in body.local_results if getattr(r, "failure", None) is None]
+        else:
+            return epoch, set()
         run = self.state.get(keys.current(body.workflow_id))
-        is_open = run is not None and run.is_open and run.run_id == body.run_id
-        return epoch, is_open and row is not None and row.scheduled_by == body.scheduled_by
+        if run is None or not run.is_open or run.run_id != body.run_id:
+            return epoch, set()
+        rows = [(r, self.state.get(keys.activity(body.workflow_id, body.run_id, r.seq))) for r in results if r.seq >= 0]
+        return epoch, {r.seq for r, row in rows if row is not None and row.scheduled_by == r.scheduled_by}
 
-    def _check_record(self, folded: Folded, epoch: int, result_wanted: bool) -> None:
+    def _check_record(self, folded: Folded, epoch: int, results: set[int]) -> None:
         body: Any = folded.record
         changes = [e for e in folded.events if not isinstance(e, (events.RecordFolded, events.RowExpired))]
         if getattr(body, "epoch", epoch) != epoch and changes:
             self._wrong.append(f"{body} was taken, although it is of an older leader than {epoch}")
-        if result_wanted:
-            ended = [e for e in changes if isinstance(e, events.Appended)]
-            if not any(isinstance(e.attributes, history.ActivityCompleted) for e in ended):
-                self._wrong.append(f"{body} is the result of an open activity, and was not taken")
+        ended = [e.attributes for e in changes if isinstance(e, events.Appended)]
+        taken = {e.seq for e in ended if isinstance(e, history.ActivityCompleted)}
+        if results - taken and not any(isinstance(e, history.CLOSES) for e in ended):
+            self._wrong.append(f"{body} has results of open activities that were not taken: {results - taken}")
 
     # ------------------------------------------------------------ what a history must be, event by event
 

@@ -73,7 +73,7 @@ class World:
         self.partitions = PARTITIONS
         self.strangers = 0
         self.reissues = any(fault.kind == "skip" for fault in everything) or self.rng.random() < 0.5
-        self.log.faults.refuse = self.rng.choice((0.0, 0.0, 0.01))
+        self.log.faults.refuse = self.rng.choice((0.0, 0.01, 0.04))
         self.log.faults.repeat = self.rng.choice((0.0, 0.0, 0.02))
         self.tasks = customers.tasks(self.rng, self.rng.randint(1, 8))
 

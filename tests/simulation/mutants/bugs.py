@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from odradek import _replay
 from odradek._worker import workflow_tasks
 from odradek._worker.acceptance import Acceptance
 from odradek._worker.activities import Activities
@@ -123,7 +124,6 @@ def records_of_former_leaders_are_taken(patch: Patch) -> None:
 
     def unfenced(step: Any, record: Any) -> None:
         if getattr(record, "epoch", None) is not None:
-            step.state._partition = step.partition
             core._DECIDE[type(record)](step, record)
         else:
             dispatch(step, record)
@@ -170,7 +170,7 @@ def what_came_after_the_end_counts_as_read(patch: Patch) -> None:
             if not running.ended:
                 running.feed(event)
             else:
-                running._core.fed_through = event.event_id
+                running.fed_through = event.event_id
 
     patch(workflow_tasks, "feed_until_end", feed_all)
 
@@ -201,6 +201,19 @@ def eager_activities_do_not_wait(patch: Patch) -> None:
 def results_are_known_by_their_number(patch: Patch) -> None:
     """The result of an activity that was never scheduled completes another."""
     patch(step.Step, "activity", lambda self, run, seq, scheduled_by: self.open_activity(run, seq))
+
+
+@mutant("W6", seed=0)
+def results_in_refused_completions_are_dropped(patch: Patch) -> None:
+    """An activity that has ended on its worker is open for ever, or runs again."""
+    patch(completions, "_salvage", lambda step, run, record: None)
+
+
+@mutant("W10", seed=0)
+def replay_feeds_the_last_input_first(patch: Patch) -> None:
+    """The code asks for other things than it did."""
+    merged = _replay._merged
+    patch(_replay, "_merged", lambda inputs, updates: list(reversed(merged(inputs, updates))))
 
 
 @mutant("W7", seed=0)
@@ -283,6 +296,20 @@ def tasks_count_as_done_when_read(patch: Patch) -> None:
         return commit(self)
 
     patch(LowWaterMark, "commit", early)
+
+
+@mutant("T2", seed=0)
+def committed_positions_are_those_of_what_was_read(patch: Patch) -> None:
+    """Whoever reads on from there takes unfinished tasks for done."""
+    commit = LowWaterMark.commit
+
+    def ahead(self: LowWaterMark) -> Committed | None:
+        for ticket in self._open:
+            if ticket.link is not None:
+                self._settled.advance(ticket.source, ticket.link)
+        return commit(self)
+
+    patch(LowWaterMark, "commit", ahead)
 
 
 @mutant("T3", seed=0)

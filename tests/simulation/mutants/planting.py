@@ -15,11 +15,12 @@ Patch = Callable[[Any, str, Any], None]
 
 @dataclass(frozen=True)
 class Mutant:
-    """rule: of the protocol. seed: on which it is caught. plant: puts the bug in."""
+    """rule: of the protocol. seed: on which it is caught. slow: not in every test run. plant: puts the bug in."""
 
     name: str
     rule: str
     seed: int
+    slow: bool
     plant: Callable[[Patch], None]
 
     @property
@@ -30,11 +31,11 @@ class Mutant:
 MUTANTS: list[Mutant] = []
 
 
-def mutant(rule: str, seed: int) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
+def mutant(rule: str, seed: int, slow: bool = False) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
     """Declare a planted bug."""
 
     def declare(plant: Callable[[Patch], None]) -> Callable[[Patch], None]:
-        MUTANTS.append(Mutant(plant.__name__, rule, seed, plant))
+        MUTANTS.append(Mutant(plant.__name__, rule, seed, slow, plant))
         return plant
 
     return declare
