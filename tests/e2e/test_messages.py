@@ -182,3 +182,25 @@ async def test_updates_survive_the_loss_of_the_cache(system: System) -> None:
         assert await handle.update(Stock.take, 1) == 1
         await handle.signal(Stock.close)
         assert await handle.result() == 1
+
+
+async def test_R1_a_reset_gives_later_updates_again_or_not(system: System) -> None:
+    """Those kept are replayed; those after the cut are validated anew, and keep the answer that they had."""
+    handle = await stock(system, 5)
+    assert await handle.update(Stock.take, 1) == 4
+    late = await handle.start_update(Stock.take_later, 1)  # of the part that is kept: its handler goes on
+    known = handle.with_options(request_id=system.name("take"))
+    assert await known.update(Stock.take, 2) == 2
+    cut = next(e.id for e in reversed(await handle.history()) if e.type == "WorkflowTaskCompleted")
+    again = await handle.reset(cut)
+    with pytest.raises(WorkflowClosedError):
+        await late.result()
+    assert await again.update(Stock.take, 0) == 2
+    assert await known.update(Stock.take, 2) == 2, "the answer is remembered, and nothing taken"
+    await again.signal(Stock.open_gate)
+    assert await again.update(Stock.take, 0) == 1
+    without = await handle.reset(cut, reapply="none")
+    assert await without.update(Stock.take, 0) == 4
+    await without.signal(Stock.open_gate)
+    await without.signal(Stock.close)
+    assert await without.result() == 3

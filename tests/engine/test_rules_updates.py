@@ -248,6 +248,14 @@ def test_W3_an_update_that_nobody_waits_for_is_reported(p: Partition) -> None:
     assert answers(p) == []
 
 
+def test_W3_an_accepted_update_is_in_the_history_and_no_dead_letter(p: Partition) -> None:
+    update(p, request=Request(request_id="u1"))
+    accept(p)
+    p.advance(DONE)
+    assert p.made(tasks.DeadLetter) == []
+    assert "UpdateAccepted" in p.happened()
+
+
 def test_E6_what_a_rejection_holds_is_bounded_also_where_it_is_encrypted(p: Partition) -> None:
     large = Payload(metadata={}, data=b"x" * 60_000)
     for number, hidden in enumerate((large, payload("1")), 1):

@@ -214,7 +214,7 @@ def answer_update(
             )
         )
     step.reply(_request(row), outcome, row.run_id, message, result, failure)
-    if row.reply_partition < 0 and outcome in ("rejected", "closed"):
+    if row.reply_partition < 0 and not row.accepted:
         _report(step, row, outcome, message if failure is None else failure.message)
 
 
