@@ -21,12 +21,12 @@ from odradek_schemas.replies import (
 from .fold import State, keys
 from .fold.deployments import build_of
 from .fold.outcomes import terminated, timed_out
-from .fold.rows import ActivityRow, ChildRow, CurrentBuildRow, RunRow, SessionRow
+from .fold.rows import ActivityRow, ChildRow, CurrentBuildRow, NeededRow, RunRow, SessionRow
 from .sessions import Sessions
 
 MAX_PAGE_BYTES = 500_000
-MAX_COUNTED, MAX_NAMED = 10_000, 20
-"""Of the open runs that need a build, so many are counted, and so many named, in each partition."""
+MAX_NAMED = 20
+"""Of the open runs that need a build, so many are named, in each partition."""
 
 MAX_PENDING = 500
 """A description lists at most so many activities, timers and children, each."""
@@ -172,11 +172,9 @@ def builds(state: State, sessions: Sessions, task_queue: str, client_id: str, re
     workers = sessions.builds(task_queue)
     found = {build: BuildState(build_id=build, workers=count) for build, count in workers.items()}
     found.setdefault(current, BuildState(build_id=current))
-    prefix = start = keys.NEEDED + keys.text(task_queue.replace("\0", ""))
-    while (entry := next((key for key, _ in state.scan(prefix, start=start)), None)) is not None:
-        build = entry[len(prefix) : entry.index(b"\0", len(prefix))].decode()
-        found[build] = _needing(state, task_queue, build, workers[build])
-        start = keys.after(keys.needed(task_queue, build))
+    prefix = keys.NEEDED_COUNT + keys.text(task_queue.replace("\0", ""))
+    for _, need in list(state.scan(prefix)):
+        found[need.build_id] = _needing(state, task_queue, need, workers[need.build_id])
     return BuildsDescription(
         client_id=client_id,
         request_id=request_id,
@@ -186,18 +184,12 @@ def builds(state: State, sessions: Sessions, task_queue: str, client_id: str, re
     )
 
 
-def _needing(state: State, task_queue: str, build: str, workers: int) -> BuildState:
-    """The open runs that need a build, counted up to a limit."""
-    prefix = keys.needed(task_queue, build)
-    count = 0
-    ids: list[str] = []
-    for entry, _ in islice(state.scan(prefix), MAX_COUNTED + 1):
-        count += 1
-        run = state.row(entry[len(prefix) :], RunRow) if len(ids) < MAX_NAMED else None
-        if run is not None:
-            ids.append(run.workflow_id)
-    more = count > MAX_COUNTED
-    return BuildState(build_id=build, workers=workers, open=min(count, MAX_COUNTED), more=more, workflow_ids=ids)
+def _needing(state: State, task_queue: str, need: NeededRow, workers: int) -> BuildState:
+    """How many open runs need a build, and some of them by name."""
+    prefix = keys.needed(task_queue, need.build_id)
+    runs = [state.row(entry[len(prefix) :], RunRow) for entry, _ in islice(state.scan(prefix), MAX_NAMED)]
+    ids = [run.workflow_id for run in runs if run is not None]
+    return BuildState(build_id=need.build_id, workers=workers, open=need.count, workflow_ids=ids)
 
 
 def _pending(state: State, sessions: Sessions, row: ActivityRow) -> PendingActivity:

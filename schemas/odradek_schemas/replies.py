@@ -160,14 +160,13 @@ class WorkflowDescription(Record, frozen=True):
 class BuildState(Record, frozen=True):
     """One build of a task queue, as one partition sees it.
 
-    `open`: how many open workflows need its workers: those pinned to it, or with a workflow task out to it; counted up
-    to a limit, above which `more` is true. `workflow_ids`: some of them. `workers`: live ones that poll the queue.
+    `open`: how many open workflows need its workers: those pinned to it, or with a workflow task out to it.
+    `workflow_ids`: some of them. `workers`: live ones that poll the queue.
     """
 
     build_id: str
     workers: int = 0
     open: int = 0
-    more: bool = False
     workflow_ids: list[str] = []
 
 

@@ -284,3 +284,22 @@ def test_a_run_that_is_tried_again_begins_as_it_began(p: Partition) -> None:
     for name in ("a", "b"):
         p.advance(failed, workflow_id=name, **PINNED)
     assert (p.run("a").build_id, p.run("b").build_id) == ("", "v1")
+
+
+def test_what_a_build_is_needed_for_is_counted_without_a_look_at_every_run(p: Partition) -> None:
+    """Breaks when a list of builds walks through all that is open."""
+    for number in range(30):
+        p.start(f"w-{number:02}", build_id="v1")
+    looked = []
+    scan = p.state.scan
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        for entry in scan(*args, **kwargs):
+            looked.append(entry)
+            yield entry
+
+    p.state.scan = watched  # type: ignore[method-assign]  # counts what is read
+    described = answers.builds(p.state, Sessions(p.state, SystemClock(), 10.0), "orders", "c", "r")
+    (v1,) = [build for build in described.builds if build.build_id == "v1"]
+    assert (v1.open, len(v1.workflow_ids)) == (30, 20)
+    assert len(looked) == 21, "the count, and those that are named"

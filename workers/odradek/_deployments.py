@@ -54,6 +54,5 @@ def _merged(name: str, answers: list[BuildsDescription]) -> BuildDescription:
         current=any(answer.current == name for answer in answers),
         workers=max(part.workers for part in parts),
         open_workflows=sum(part.open for part in parts),
-        more=any(part.more for part in parts),
         workflow_ids=tuple(workflow_id for part in parts for workflow_id in part.workflow_ids),
     )

@@ -110,15 +110,14 @@ class WorkflowDescription:
 class BuildDescription:
     """A build of a task queue's workers. `build_id` None: workers without one.
 
-    `open_workflows`: how many still need it, because they are pinned to it or a task of theirs is out to it; at least
-    so many, if `more`. `workflow_ids`: some of them.
+    `open_workflows`: how many still need it, because they are pinned to it or a task of theirs is out to it.
+    `workflow_ids`: some of them.
     """
 
     build_id: str | None
     current: bool
     workers: int
     open_workflows: int
-    more: bool = False
     workflow_ids: tuple[str, ...] = ()
 
 

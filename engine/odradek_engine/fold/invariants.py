@@ -21,6 +21,7 @@ def problems(state: State) -> list[str]:
     """Every broken invariant in words; an empty list for a sound state."""
     return [
         *_indexes(state),
+        *_counts(state),
         *_partition(state),
         *_runs(state),
         *_activities(state),
@@ -47,6 +48,14 @@ def _indexes(state: State) -> Iterator[str]:
         yield f"index entry {entry!r} is missing"
     for entry in sorted(found - expected):
         yield f"index entry {entry!r} stands for no row"
+
+
+def _counts(state: State) -> Iterator[str]:
+    """Runs that need a build are counted."""
+    entries = Counter(keys.needed_count(key) for key, _ in _rows(state, keys.NEEDED))
+    counted = {key: row.count for key, row in _rows(state, keys.NEEDED_COUNT)}
+    if counted != dict(entries):
+        yield f"runs that need a build are counted as {counted}, there are {dict(entries)}"
 
 
 def _partition(state: State) -> Iterator[str]:

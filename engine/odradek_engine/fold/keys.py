@@ -15,7 +15,7 @@ REQUEST, EXPIRY, DUE, OUT = b"r", b"x", b"d", b"i"
 CHILD, EXTERNAL = b"k", b"y"
 OUTBOX, TAIL, SOURCE, WAITING = b"q", b"n", b"m", b"u"
 RESET, BEHIND = b"j", b"l"
-CURRENT_BUILD, NEEDED = b"v", b"b"
+CURRENT_BUILD, NEEDED, NEEDED_COUNT = b"v", b"b", b"c"
 
 
 def number(value: int) -> bytes:
@@ -122,6 +122,11 @@ def all_behind(workflow_id: str) -> bytes:
 
 def behind(workflow_id: str, offset: int) -> bytes:
     return all_behind(workflow_id) + number(offset)
+
+
+def needed_count(entry: bytes) -> bytes:
+    """The row that counts the entries of the index `NEEDED` for the task queue and build of this one."""
+    return NEEDED_COUNT + entry[1 : entry.index(b"\0", entry.index(b"\0") + 1) + 1]
 
 
 def outbox(offset: int, index: int) -> bytes:

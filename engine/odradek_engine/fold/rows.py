@@ -379,6 +379,13 @@ class CurrentBuildRow(Row, frozen=True):
     since_ms: int
 
 
+class NeededRow(Row, frozen=True):
+    """How many open runs need a build: entries of the index `NEEDED`."""
+
+    build_id: str
+    count: int
+
+
 class OutboxRow(Row, frozen=True):
     """An effect that may not have left yet."""
 
@@ -423,6 +430,7 @@ TABLES: dict[bytes, type[Row]] = {
     keys.SOURCE: LinkRow,
     keys.WAITING: WaitingRow,
     keys.CURRENT_BUILD: CurrentBuildRow,
+    keys.NEEDED_COUNT: NeededRow,
 }
 """Tables of rows by the first byte of their keys. Events hold bytes; indexes hold nothing."""
 

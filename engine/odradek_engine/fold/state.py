@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from . import keys
-from .rows import INDEXES, TABLES, PartitionRow, Row
+from .rows import INDEXES, TABLES, NeededRow, PartitionRow, Row
 
 R = TypeVar("R", bound=Row)
 
@@ -167,6 +167,8 @@ class State:
         for entry in before:
             if entry not in after:
                 self._step[entry] = None
+                if entry[:1] == keys.NEEDED:
+                    self._count(entry, -1)
         for entry in after:
             if entry not in before:
                 self._step[entry] = b""
@@ -175,6 +177,16 @@ class State:
                     self.earliest_due_ms = min(self.earliest_due_ms, keys.number_in(entry))
                 elif table == keys.EXPIRY:
                     self.earliest_expiry_ms = min(self.earliest_expiry_ms, keys.number_in(entry))
+                elif table == keys.NEEDED:
+                    self._count(entry, 1)
+
+    def _count(self, entry: bytes, change: int) -> None:
+        """Keep the count of the runs that need a build in step with the index."""
+        key = keys.needed_count(entry)
+        row = self.row(key, NeededRow)
+        count = change + (row.count if row is not None else 0)
+        build = key[key.index(b"\0") + 1 : -1].decode()
+        self._step[key] = NeededRow(build_id=build, count=count) if count else None
 
     def commit(self) -> None:
         """Make the step's changes part of the state."""

@@ -124,4 +124,4 @@ def _needed(build: dict[str, Any]) -> str:
     if not count:
         return "0"
     shown = ", ".join(compact(one, 60).strip('"') for one in ids[:5])
-    return f"{count:,}{'+' * build['more']}: {shown}{', ...' * (count > 5)}"
+    return f"{count:,}: {shown}{', ...' * (count > 5)}"
