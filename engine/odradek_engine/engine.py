@@ -56,6 +56,7 @@ class Engine:
 
     `target`: the log's address; or `log`: one that is open already (it stays open). `data_dir`: where the state is
     kept, for as long as it likes; deleted, it is rebuilt from the log. `partitions`: of a namespace that is new.
+    `on_topic`: called, from a thread of the engine, with each topic that it sends to for the first time.
 
         async with Engine("kafka://localhost:9092", namespace="default", data_dir="./state"): ...
 
@@ -75,6 +76,7 @@ class Engine:
         clock: Clock | None = None,
         randomness: Randomness | None = None,
         open_storage: Callable[[Path], EngineStorage] = RocksStorage,
+        on_topic: Callable[[str], object] = lambda topic: None,
     ) -> None:
         if (target is None) == (log is None):
             raise ValueError("give the engine either the address of a log, or an open log")
@@ -95,6 +97,7 @@ class Engine:
         self._processors: dict[int, Processor] = {}
         self._threads: list[threading.Thread] = []
         self._known_topics: set[str] = set()
+        self._on_topic = on_topic
         self._tick_all_at = 0.0
         self._failure: BaseException | None = None
         self._reads_wanted: list[int] = []
@@ -370,6 +373,7 @@ class Engine:
             if not durable and not self._log.partitions(topic):
                 self._log.create_topics([TopicSpec(topic, self._partitions, TASK_RETENTION_MS, durable=False)])
             self._known_topics.add(topic)
+            self._on_topic(topic)
 
     def _find_end(self, tp: TopicPartition, found: Any) -> None:
         def answer(ends: dict[TopicPartition, int], error: LogError | None) -> None:

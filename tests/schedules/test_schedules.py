@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,6 +29,7 @@ from odradek import (
 )
 from odradek.errors import DefinitionError
 from odradek.testing import Environment
+from odradek_engine import Engine
 from odradek_log import TopicPartition
 
 START = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
@@ -148,6 +151,43 @@ async def test_what_runs_is_known_across_continue_as_new() -> None:
     assert [round((at - START) / HOUR, 1) for at in (datetime.fromisoformat(a) for _, a, _ in ran)] == [0.5, 1.5, 402.5]
     assert (description.num_actions, description.num_actions_skipped_overlap) == (3, 400 + 48)
     assert [taken.status for taken in description.recent_actions] == ["completed", "completed", "running"]
+
+
+# ---------------------------------------------------------------- nobody was there
+
+
+@asynccontextmanager
+async def nobody_there(env: Environment, clock: Any) -> AsyncIterator[None]:
+    """The engine is down in the block; another one follows on the same log and state."""
+    await asyncio.to_thread(env._engine.stop)
+    yield
+    env._engine = Engine(log=env._log, data_dir=env._engine._folder.parent, partitions=1, clock=clock)
+    env._driver._around = env._surroundings()
+    await asyncio.to_thread(env._engine.start)
+    env._stack.push_async_callback(asyncio.to_thread, env._engine.stop)
+
+
+@pytest.mark.parametrize(
+    ("overlap", "window", "made_up", "missed"),
+    [("allow_all", 365 * DAY, 24, 0), ("allow_all", 3 * HOUR, 3, 21), ("skip", 365 * DAY, 1, 0),
+     ("buffer_one", 365 * DAY, 2, 0), ("buffer_all", 5 * HOUR, 5, 19), ("terminate_other", 365 * DAY, 1, 0)],
+)  # fmt: skip
+async def test_what_was_missed_while_the_engine_was_down_is_made_up_for_within_the_window(
+    overlap: Any, window: timedelta, made_up: int, missed: int
+) -> None:
+    async with environment() as env:
+        policy = SchedulePolicy(overlap=overlap, catchup_window=window)
+        handle = await env.client.create_schedule("s", hourly(60, policy=policy))
+        await env.sleep(2 * HOUR)
+        async with nobody_there(env, env._clock):
+            env._clock.skip_to(round((START + timedelta(days=1, hours=2)).timestamp() * 1000))
+        found = await until(handle, lambda d: d.num_actions > 2)
+        assert found.num_actions_missed_catchup_window == missed
+        await env.sleep(1.1 * HOUR)
+        description = await handle.describe()
+    assert len(times()) == len(set(times())) == description.num_actions == 3 + made_up
+    assert hours()[:2] == ["01T13", "01T14"]
+    assert hours()[-1] == "02T15"
 
 
 # ---------------------------------------------------------------- pausing, limits, failures

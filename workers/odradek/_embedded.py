@@ -1,4 +1,5 @@
-"""An engine in the client's own process, for a log that is a folder. The one place where both packages meet."""
+"""An engine in the client's own process, for a log that is a folder, with the worker of its schedules. The one place
+where both packages meet."""
 
 from __future__ import annotations
 
@@ -16,5 +17,9 @@ async def engine_in_this_process(log: Log, namespace: str) -> AsyncGenerator[Non
 
     if not isinstance(log, EmbeddedLog):
         raise TypeError(f"an engine is started only for a log in a folder, not for {log!r}")
-    async with Engine(log=log, namespace=namespace, data_dir=log.folder / "state"):
+    from ._schedules.worker import SchedulesOnDemand  # it has clients of its own
+
+    schedules = SchedulesOnDemand(log, namespace)
+    data = log.folder / "state"
+    async with Engine(log=log, namespace=namespace, data_dir=data, on_topic=schedules.noticed), schedules:
         yield

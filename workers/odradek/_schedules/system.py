@@ -1,4 +1,4 @@
-"""The workflow of a schedule, and the worker that runs such workflows beside an engine.
+"""The workflow of a schedule.
 
 An action is a child that is left alone; its end comes as a signal, which also finds the runs that continue this one.
 """
@@ -7,21 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
-
-from odradek_log import Log
+from typing import Any
 
 from .. import _context, workflow
-from .._client import Client
-from .._worker.worker import Worker
 from ..errors import ApplicationError, WorkflowAlreadyStartedError, WorkflowNotFoundError
 from .action import retry_policy
-from .opaque import OpaqueConverter
 from .planner import ChangeRefusedError, Planner, iso
-from .state import TASK_QUEUE, TYPE, Action, Change, Ended, Found, Standing, Taken
+from .state import TYPE, Action, Change, Ended, Found, Standing, Taken
 
 SCHEDULED_BY, SCHEDULED_AT = "OdradekScheduledById", "OdradekScheduledStartTime"
 """Search attributes of the workflows that a schedule starts: its ID, and the nominal time (ISO 8601, UTC)."""
@@ -168,38 +161,3 @@ async def _end(workflow_id: str, *, terminate: bool) -> None:
         await _context.current().messages().cancel_external(workflow_id, "", reason, terminate=terminate)
     except WorkflowNotFoundError:
         return  # it has ended by itself
-
-
-# ---------------------------------------------------------------- the worker
-
-
-class ScheduleWorker:
-    """Runs the schedules of a namespace, with a client of its own on an open log. `async with`, beside an engine.
-
-    `now_ms`: the clock of its requests (default: the wall clock).
-    """
-
-    def __init__(self, log: Log, namespace: str, *, now_ms: Any = None) -> None:
-        self._log = log
-        self._namespace = namespace
-        self._now_ms = now_ms
-
-    async def __aenter__(self) -> Self:
-        client = Client(self._log, namespace=self._namespace, data_converter=OpaqueConverter())
-        client._now_ms = self._now_ms
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(client)
-            worker = Worker(client, task_queue=TASK_QUEUE, workflows=[ScheduleWorkflow])
-            await stack.enter_async_context(worker)
-            self._exit = stack.pop_all()
-        return self
-
-    @property
-    def working(self) -> int:
-        """How many activities run here: none ever."""
-        return 0
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        await self._exit.aclose()

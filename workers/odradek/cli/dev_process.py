@@ -18,6 +18,7 @@ from odradek_schemas import Topics
 from .. import Client
 from .._gateway import ClientService
 from .._gateway.server import serve
+from .._schedules.worker import SchedulesOnDemand
 from .connect import DEFAULT_PORT, HOST, SERVER_FILE, running_process_told
 from .failures import CommandError, ExitCode
 from .loading import Definitions, example_input
@@ -45,8 +46,11 @@ async def run(files: list[str], definitions: Definitions, settings: DevSettings)
             with running_process_told(address, "start your workflows there: {served}, or stop it first"):
                 log = await asyncio.to_thread(WatchedLog, settings.data)
             stack.push_async_callback(asyncio.to_thread, log.close)
-            engine = Engine(log=log, namespace=settings.namespace, data_dir=settings.data / "state")
+            namespace, state = settings.namespace, settings.data / "state"
+            schedules = SchedulesOnDemand(log, namespace)
+            engine = Engine(log=log, namespace=namespace, data_dir=state, on_topic=schedules.noticed)
             await stack.enter_async_context(engine)
+            await stack.enter_async_context(schedules)
             stop.watch_engine(engine.wait_failed)
             client = await stack.enter_async_context(Client(log, namespace=settings.namespace))
             announced = _Announcement(settings.task_queue)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from odradek_log import LogError
+from odradek_log import LogError, open_log
 
 from .. import Client, Worker
 from .failures import CommandError, ExitCode, told
@@ -46,19 +47,25 @@ def engine(
 async def _run_engine(log: str, namespace: str, data: Path, partitions: int, options: list[str]) -> None:
     from odradek_engine import Engine  # only here: the other commands need not wait for it
 
+    from .._schedules.worker import SchedulesOnDemand
+
     settings = kafka_settings(log, options)
     with stop_on_signals() as stop:
-        running = Engine(log, namespace=namespace, data_dir=data, partitions=partitions, log_settings=settings)
-        try:
-            await running.__aenter__()
-        except (LogError, ValueError) as error:
-            raise _unreachable(log, error) from error
-        try:
+        async with AsyncExitStack() as stack:
+            try:
+                opened = await asyncio.to_thread(open_log, log, **settings)
+                stack.push_async_callback(asyncio.to_thread, opened.close)
+                schedules = SchedulesOnDemand(opened, namespace)
+                running = Engine(
+                    log=opened, namespace=namespace, data_dir=data, partitions=partitions, on_topic=schedules.noticed
+                )
+                await stack.enter_async_context(running)
+                await stack.enter_async_context(schedules)
+            except (LogError, ValueError) as error:
+                raise _unreachable(log, error) from error
             stop.watch_engine(running.wait_failed)
             stderr.print(f"Engine running on {log}, namespace {namespace}, state in {data}/", soft_wrap=True)
             await stop.wait()
-        finally:
-            await running.__aexit__(None, None, None)
 
 
 def worker(

@@ -11,6 +11,7 @@ from odradek_log.embedded import EmbeddedLog
 from odradek_schemas import Topics
 
 from .. import Client, Worker
+from .._schedules.state import TASK_QUEUE as SCHEDULES
 from .loading import Definitions
 from .stopping import Stop
 
@@ -50,7 +51,7 @@ class QueueWorkers:
     def _serve_queues_of(self, topics: Topics, names: Iterable[str]) -> None:
         for name in names:
             for prefix in (topics.workflow_tasks(""), topics.activity_tasks("")):
-                if name.startswith(prefix):
+                if name.startswith(prefix) and name != prefix + SCHEDULES:
                     self.serve(name.removeprefix(prefix))
 
     def serve(self, queue: str) -> None:

@@ -19,7 +19,7 @@ from .._converter import DataConverter
 from .._interceptors import Interceptor
 from .._options import seconds
 from .._schedules.state import TASK_QUEUE as SCHEDULES
-from .._schedules.system import ScheduleWorker
+from .._schedules.worker import ScheduleWorker
 from .._types import Duration, TakesMany
 from .._worker.worker import Worker
 from ._clock import VirtualClock
@@ -122,7 +122,7 @@ class Environment:
     async def _serve(self, queue: str) -> None:
         worker: Worker | ScheduleWorker
         if queue == SCHEDULES:
-            worker = ScheduleWorker(self._log, self.client.namespace, now_ms=self._clock.now_ms)
+            worker = ScheduleWorker.of(self.client)
         else:
             worker = Worker(self.client, task_queue=queue, workflows=self._workflows, activities=self._activities)
         await self._stack.enter_async_context(worker)

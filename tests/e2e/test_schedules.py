@@ -1,0 +1,68 @@
+"""Schedules on both logs: one workflow for each time, also when processes die."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from odradek import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleHandle,
+    ScheduleIntervalSpec,
+    SchedulePolicy,
+    ScheduleSpec,
+    Worker,
+    workflow,
+)
+from odradek._schedules.worker import ScheduleWorker
+
+from .system import System
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
+
+
+@workflow.define
+async def tick() -> str:
+    return str(workflow.info().search_attributes["OdradekScheduledStartTime"])
+
+
+def every_second(queue: str) -> Schedule:
+    return Schedule(
+        action=ScheduleActionStartWorkflow(tick, task_queue=queue),
+        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=1)]),
+        policy=SchedulePolicy(overlap="allow_all"),
+    )
+
+
+async def after(handle: ScheduleHandle, actions: int) -> list[str]:
+    """The workflows of the last actions, once there were that many."""
+    while (found := await handle.describe()).num_actions < actions or found.running_actions:
+        await asyncio.sleep(0.05)
+    return [taken.workflow_id for taken in found.recent_actions]
+
+
+async def test_a_schedule_acts_on_every_time_once(system: System) -> None:
+    queue, name = system.name("queue"), system.name("schedule")
+    async with system.worker(queue, workflows=[tick]), ScheduleWorker.of(system.client):
+        handle = await system.client.create_schedule(name, every_second(queue))
+        workflows = await after(handle, 4)
+        await handle.delete()
+        seconds = [datetime.fromisoformat(one.removeprefix(f"{name}-")) for one in workflows]
+        assert seconds == [seconds[0] + timedelta(seconds=n) for n in range(len(seconds))]
+        for workflow_id in workflows:
+            assert await system.client.get(workflow_id, tick).result() == workflow_id.removeprefix(f"{name}-")
+
+
+async def test_in_a_folder_a_schedule_needs_nothing_but_the_client_and_goes_on_after_a_while(tmp_path: Path) -> None:
+    address = f"file:{tmp_path}"
+    async with Client(address) as client, Worker(client, task_queue="q", workflows=[tick]):
+        handle = await client.create_schedule("s", every_second("q"))
+        first = await after(handle, 1)
+    async with Client(address) as client, Worker(client, task_queue="q", workflows=[tick]):
+        made_up = await after(client.get_schedule("s"), len(first) + 2)
+    seconds = [datetime.fromisoformat(one.removeprefix("s-")) for one in made_up]
+    assert seconds == [seconds[0] + timedelta(seconds=n) for n in range(len(seconds))], "none is missing"
