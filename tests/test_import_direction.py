@@ -35,9 +35,10 @@ IMPURE = {
 THIRD_PARTY = {
     "odradek_schemas": {"msgspec", "fastavro"},
     "odradek_log": {"confluent_kafka"},
-    "odradek_engine": {"msgspec", "rocksdict", "faust", "confluent_kafka"},
+    "odradek_engine": {"msgspec", "rocksdict", "faust", "confluent_kafka", "obstore"},
     "odradek": {"msgspec", "aiohttp", "cronsim", "yarl", "typer", "click", "rich", "typing_extensions"}
-    | {"pydantic", "cryptography"},  # extras
+    | {"pydantic", "cryptography"}  # extras
+    | {"pytest"},  # its plugin, which only pytest loads
 }
 
 

@@ -4,8 +4,21 @@
     async with Engine("kafka://localhost:9092", namespace="default", data_dir="./state"): ...
 """
 
+from .checkpointing import CheckpointSettings
+from .checkpoints import CheckpointError, CheckpointStore
 from .engine import Engine, ensure_topics
 from .processor import Counters, Processor, Settings, StaleStateError
 from .store import StoreError
 
-__all__ = ["Counters", "Engine", "Processor", "Settings", "StaleStateError", "StoreError", "ensure_topics"]
+__all__ = [
+    "CheckpointError",
+    "CheckpointSettings",
+    "CheckpointStore",
+    "Counters",
+    "Engine",
+    "Processor",
+    "Settings",
+    "StaleStateError",
+    "StoreError",
+    "ensure_topics",
+]

@@ -16,6 +16,7 @@ from typing import Any, Self
 from odradek_log import Committed, Consumer, Log, LogError, Producer, TopicPartition, TopicSpec, open_log
 from odradek_schemas import Topics
 
+from .checkpointing import Checkpointing, CheckpointSettings
 from .clock import Clock, Randomness, SystemClock, SystemRandomness
 from .fold import State, UnsupportedVersionError
 from .processor import Counters, Outlook, Processor, Settings, StaleStateError
@@ -57,6 +58,7 @@ class Engine:
     `target`: the log's address; or `log`: one that is open already (it stays open). `data_dir`: where the state is
     kept, for as long as it likes; deleted, it is rebuilt from the log. `partitions`: of a namespace that is new.
     `on_topic`: called, from a thread of the engine, with each topic that it sends to for the first time.
+    `checkpoints`: where copies of the state are kept, from which another machine begins.
 
         async with Engine("kafka://localhost:9092", namespace="default", data_dir="./state"): ...
 
@@ -72,6 +74,7 @@ class Engine:
         data_dir: str | Path = "./odradek-state",
         partitions: int = DEFAULT_PARTITIONS,
         settings: Settings | None = None,
+        checkpoints: CheckpointSettings | None = None,
         log_settings: Mapping[str, Any] | None = None,
         clock: Clock | None = None,
         randomness: Randomness | None = None,
@@ -103,6 +106,9 @@ class Engine:
         self._reads_wanted: list[int] = []
         self._reads_changed = False
         self._failed = threading.Event()
+        self._checkpointing = (
+            Checkpointing(checkpoints, namespace, self._folder / "checkpoints", self._clock) if checkpoints else None
+        )
 
     # ------------------------------------------------------------ life
 
@@ -136,6 +142,8 @@ class Engine:
         self._reader.wake()
         for thread in self._threads:
             thread.join()
+        if self._checkpointing is not None:
+            self._checkpointing.stop()
         for producer in (self._producer, self._bulk_producer):
             producer.flush(5.0)
             producer.close()
@@ -215,6 +223,13 @@ class Engine:
             self._persist_at = self._clock.monotonic() + PERSIST_EVERY_S
             for storage in list(self._stored.values()):
                 storage.persist()
+        if self._checkpointing is not None:
+            with self._lock:
+                self._checkpointing.make(
+                    (partition, processor.state, self._stored[partition])
+                    for partition, processor in self._processors.items()
+                    if processor.leadership.leading
+                )
 
     def _fold_some(self, consumer: Consumer, timeout: float) -> None:
         records = consumer.poll(timeout)
@@ -309,6 +324,12 @@ class Engine:
             )
             state = self._empty(partition)
             rebuilds = 1
+        if self._checkpointing is not None:
+            restored = self._checkpointing.newer(partition, state.partition.position, first, end)
+            if restored is not None:
+                self._stored.pop(partition).destroy()
+                restored.rename(folder)
+                state = self._stored_state(partition)
         if first > state.partition.position:
             raise StoreError(
                 f"partition {partition} of {self.topics.events} begins at offset {first}, the state in {folder} "

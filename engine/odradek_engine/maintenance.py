@@ -17,6 +17,8 @@ import msgspec
 from odradek_log import Log, LogError, LogUnavailableError, Record, TopicPartition
 from odradek_schemas import Topics
 
+from . import checkpointing
+from .checkpoints import Checkpoint, CheckpointStore
 from .fold import State, fold, keys
 from .fold.invariants import problems
 from .fold.rows import TABLES
@@ -159,28 +161,29 @@ def partitions_of(log: Log, topic: str) -> int:
 def _fold_into(
     state: State, log: Log, topics: Topics, partition: int, end: int, on_progress: OnProgress | None
 ) -> int:
-    """Fold the records of a partition, from zero up to below `end`, and write the state to its storage."""
+    """Fold the records of a partition, from the state's position up to below `end`; write the state to its storage."""
     here = TopicPartition(topics.events, partition)
     first, last = log.offsets(here)
-    if first > 0:
+    position = state.partition.position
+    if first > position:
         raise StoreError(
-            f"{here.topic} partition {partition} begins at offset {first}: the records before it are gone, so its "
-            "state cannot be folded from the log. Keep the state, and set the topic's retention to unlimited"
+            f"{here.topic} partition {partition} begins at offset {first}: records before it are gone, so its state "
+            f"cannot be folded from offset {position} on. Keep the state, and set the topic's retention to unlimited"
         )
-    count = 0
-    for record in read_partition(log, here, 0, min(end, last)):
-        if record.offset != count:
+    begin = position
+    for record in read_partition(log, here, position, min(end, last)):
+        if record.offset != position:
             raise StoreError(
-                f"{here.topic} partition {partition}: offset {record.offset} follows on {count - 1}; records are gone"
+                f"{here.topic} partition {partition}: offset {record.offset} follows on {position - 1}; some are gone"
             )
         fold(state, topics, record.offset, record.timestamp_ms, record.key, record.value)
-        count += 1
+        position += 1
         if state.unflushed >= FLUSH_ROWS:
             state.flush()
         if on_progress is not None:
             on_progress(1)
     state.flush()
-    return count
+    return position - begin
 
 
 def stored_partitions(namespace: str, data_dir: Path) -> list[int]:
@@ -299,3 +302,24 @@ def _rebuild_partition(
     finally:
         storage.close()
     return Rebuilt(partition, count, rows)
+
+
+# ---------------------------------------------------------------- checkpoints
+
+
+def make_checkpoints(
+    log: Log, namespace: str, store: CheckpointStore, on_progress: OnProgress | None = None
+) -> Iterator[tuple[int, Checkpoint | None]]:
+    """Make a checkpoint of each partition, from the newest one and what the log has after it; needs no engine.
+
+    Gives (partition, checkpoint), or None where nothing has come since the newest one. Raises CheckpointError,
+    LogError, StoreError.
+    """
+    topics = Topics(namespace)
+    for partition in range(partitions_of(log, topics.events)):
+
+        def fold_up_to(state: State, end: int, partition: int = partition) -> None:
+            _fold_into(state, log, topics, partition, end, on_progress)
+
+        end = log.offsets(TopicPartition(topics.events, partition))[1]
+        yield partition, checkpointing.create(store, namespace, partition, end, fold_up_to)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from rocksdict import AccessType, Options, Rdict, WriteBatch, WriteOptions
+from rocksdict import AccessType, Checkpoint, Options, Rdict, WriteBatch, WriteOptions
 
 from .fold import Storage
 
@@ -26,6 +26,10 @@ class EngineStorage(Storage, Protocol):
 
     def persist(self) -> None:
         """Make what was written survive a crash."""
+        ...
+
+    def checkpoint(self, folder: Path) -> None:
+        """Put a copy of all that was written into a new folder, as files that a storage can be opened on."""
         ...
 
     def close(self) -> None:
@@ -98,6 +102,14 @@ class RocksStorage:
             self._db.flush(True)
         except Exception as error:
             raise StoreError(f"cannot write to the store in {self.folder}: {error}. Is the disk full?") from error
+
+    def checkpoint(self, folder: Path) -> None:
+        """Put a copy of all that was written into a new folder. Large files are hard links: it takes no time."""
+        self.persist()
+        try:
+            Checkpoint(self._db).create_checkpoint(str(folder))
+        except Exception as error:
+            raise StoreError(f"cannot write a checkpoint to {folder}: {error}. Is the disk full?") from error
 
     def close(self) -> None:
         """Persist and close."""

@@ -80,6 +80,7 @@ def odradek_here(*arguments: str, address: str = "", stdin: str = "") -> Done:
         mock.patch.dict(os.environ, {"ODRADEK_ADDRESS": address}, clear=False),
         mock.patch("sys.stdin", io.StringIO(stdin)),
         mock.patch("odradek.cli.asking.set_up"),  # the log lines of this process are pytest's
+        mock.patch("odradek.cli.checkpoint.set_up"),
     ):
         try:
             app(list(arguments), prog_name="odradek")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import activity, deployment, log, messages, operations, replaying, workflow
+from . import activity, checkpoint, deployment, log, messages, operations, replaying, workflow
 from .dev import dev
 from .failures import EXIT_CODES
 from .processes import engine, worker
@@ -52,4 +52,5 @@ app.add_typer(workflow.app, name="workflow")
 app.add_typer(activity.app, name="activity")
 app.add_typer(deployment.app, name="deployment")
 app.add_typer(log.app, name="log")
+app.add_typer(checkpoint.app, name="checkpoint")
 app.command()(stats)

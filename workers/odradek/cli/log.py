@@ -48,7 +48,7 @@ def log_address(target: str) -> tuple[str, Path | None]:
 
 
 @contextmanager
-def _opened(target: str, options: list[str]) -> Iterator[tuple[Log, Path | None]]:
+def opened(target: str, options: list[str]) -> Iterator[tuple[Log, Path | None]]:
     """The log, and where its state is if it is a folder."""
     address, folder = log_address(target)
     try:
@@ -80,7 +80,7 @@ def dump(
     """Print the records of a topic, decoded. The same for every kind of log."""
     with told(as_json):
         set_up("error", "text")
-        with _opened(target, kafka_option) as (log, _):
+        with opened(target, kafka_option) as (log, _):
             records = _records(log, Topics(namespace).prefix + topic, partition, start)
             for record in islice(records, limit or None):
                 _print_record(record, as_json)
@@ -133,7 +133,7 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def _progress(text: str, total: int, as_json: bool) -> Iterator[Callable[[int], None]]:
+def progress_bar(text: str, total: int, as_json: bool) -> Iterator[Callable[[int], None]]:
     """A bar on stderr, where a person looks at it."""
     columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), _Rate())
     with Progress(*columns, console=stderr, transient=True, disable=as_json or not sys.stderr.isatty()) as progress:
@@ -175,10 +175,10 @@ def verify(
 
     with told(as_json), _store_errors():
         set_up("error", "text")
-        with _opened(target, kafka_option) as (log, beside):
+        with opened(target, kafka_option) as (log, beside):
             folder = _data_dir(data_dir, beside)
             total = maintenance.count_records(log, namespace)
-            with _progress("Verifying", total, as_json) as advance:
+            with progress_bar("Verifying", total, as_json) as advance:
                 results = list(maintenance.verify(log, namespace, folder, advance))
     if as_json:
         print_json({"ok": all(r.ok for r in results), "partitions": [_verified_json(r) for r in results]})
@@ -241,11 +241,11 @@ def rebuild(
 
     with told(as_json), _store_errors():
         set_up("error", "text")
-        with _opened(target, kafka_option) as (log, beside):
+        with opened(target, kafka_option) as (log, beside):
             folder = _data_dir(data_dir, beside)
             total = maintenance.count_records(log, namespace)
             began = datetime.now(UTC)
-            with _progress("Rebuilding", total, as_json) as advance:
+            with progress_bar("Rebuilding", total, as_json) as advance:
                 results = list(maintenance.rebuild(log, namespace, folder, advance))
             seconds = (datetime.now(UTC) - began).total_seconds()
     records, rows = sum(r.records for r in results), sum(r.rows for r in results)

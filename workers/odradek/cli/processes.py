@@ -33,6 +33,10 @@ def engine(
     partitions: Annotated[
         int, typer.Option("--partitions", min=1, max=1024, help="Of a namespace that is new.")
     ] = 16,
+    checkpoints: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Where copies of the state are kept: a folder, s3://bucket/prefix.")
+    ] = "",
+    checkpoint_every: Annotated[float, typer.Option(metavar="SECONDS", min=1, help="How often they are made.")] = 600,
     kafka_option: KafkaOptions = [],  # noqa: B006
     log_level: LogLevel = "info",
     log_format: LogFormat = "text",
@@ -41,11 +45,14 @@ def engine(
     with told():
         set_up(log_level, log_format)
         _check(log, "engine")
-        asyncio.run(_run_engine(log, namespace, data, partitions, kafka_option))
+        kept = (checkpoints, checkpoint_every) if checkpoints else None
+        asyncio.run(_run_engine(log, namespace, data, partitions, kafka_option, kept))
 
 
-async def _run_engine(log: str, namespace: str, data: Path, partitions: int, options: list[str]) -> None:
-    from odradek_engine import Engine  # only here: the other commands need not wait for it
+async def _run_engine(
+    log: str, namespace: str, data: Path, partitions: int, options: list[str], kept: tuple[str, float] | None
+) -> None:
+    from odradek_engine import CheckpointError, CheckpointSettings, Engine  # the other commands need not wait for it
 
     from .._schedules.worker import SchedulesOnDemand
 
@@ -57,10 +64,13 @@ async def _run_engine(log: str, namespace: str, data: Path, partitions: int, opt
                 stack.push_async_callback(asyncio.to_thread, opened.close)
                 schedules = SchedulesOnDemand(opened, namespace)
                 running = Engine(
-                    log=opened, namespace=namespace, data_dir=data, partitions=partitions, on_topic=schedules.noticed
+                    log=opened, namespace=namespace, data_dir=data, partitions=partitions, on_topic=schedules.noticed,
+                    checkpoints=CheckpointSettings(*kept) if kept else None,
                 )
                 await stack.enter_async_context(running)
                 await stack.enter_async_context(schedules)
+            except CheckpointError as error:
+                raise CommandError(ExitCode.UNAVAILABLE, str(error)) from error
             except (LogError, ValueError) as error:
                 raise _unreachable(log, error) from error
             stop.watch_engine(running.wait_failed)

@@ -1,0 +1,170 @@
+"""What an engine does with checkpoints: it makes them as it goes, and begins from the newest good one.
+
+The folding thread only makes the copy on its own disk, which takes milliseconds; a thread stores it elsewhere, one at a
+time.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .checkpoints import Checkpoint, CheckpointError, CheckpointStore
+from .clock import Clock
+from .fold import VERSION, State
+from .store import EngineStorage, RocksStorage, StoreError
+
+logger = logging.getLogger(__name__)
+
+BEHIND = 10_000
+"""A stored state that is so many records behind a checkpoint is replaced by it."""
+
+
+@dataclass(frozen=True)
+class CheckpointSettings:
+    """`every` seconds each partition that an engine leads is copied to `address` (see CheckpointStore), if it moved
+    on; the newest `keep` are kept."""
+
+    address: str
+    every: float = 600.0
+    keep: int = 3
+
+
+class Checkpointing:
+    """One engine's checkpoints of a namespace. `scratch`: a folder on the disk of the state."""
+
+    def __init__(self, settings: CheckpointSettings, namespace: str, scratch: Path, clock: Clock) -> None:
+        self._settings = settings
+        self._namespace = namespace
+        self._scratch = scratch
+        self._clock = clock
+        self._store = CheckpointStore(settings.address)
+        self._next_at: dict[int, float] = {}
+        self._saved: dict[int, int] = {}
+        self._thread: threading.Thread | None = None
+        shutil.rmtree(scratch, ignore_errors=True)
+
+    def make(self, led: Iterable[tuple[int, State, EngineStorage]]) -> None:
+        """Begin a checkpoint of one of the partitions that are led, if one is due and none is being stored."""
+        if self._thread is not None and self._thread.is_alive():
+            return
+        now = self._clock.monotonic()
+        for partition, state, storage in led:
+            position = state.partition.position
+            due = self._next_at.setdefault(partition, now + self._settings.every)
+            if now < due or self._saved.get(partition) == position:
+                continue
+            self._next_at[partition] = now + self._settings.every
+            folder = self._scratch / str(partition)
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            state.flush()
+            storage.checkpoint(folder)
+            arguments = (folder, partition, position, state.partition.version)
+            self._thread = threading.Thread(target=self._keep, args=arguments, name="odradek-checkpoint", daemon=True)
+            self._thread.start()
+            return
+
+    def _keep(self, folder: Path, partition: int, position: int, version: int) -> None:
+        try:
+            checkpoint = self._store.save(folder, self._namespace, partition, position, version)
+            self._saved[partition] = position
+            logger.info("checkpoint of partition %d at %d: %d bytes", partition, position, checkpoint.size)
+            self._store.prune(self._namespace, partition, self._settings.keep)
+        except (CheckpointError, OSError) as error:
+            logger.error("no checkpoint of partition %d: %s", partition, error)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def stop(self) -> None:
+        """Wait for the checkpoint that is being stored."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def newer(self, partition: int, position: int, first: int, end: int) -> Path | None:
+        """A folder with the state of the newest good checkpoint, if it is worth to begin from it rather than at
+        `position`. The log has the records from offset `first` up to below `end`."""
+        least = max(first, position + BEHIND if position else 1)
+        try:
+            return restore(self._store, self._namespace, partition, least, end, self._scratch)
+        except (CheckpointError, OSError) as error:
+            logger.error("checkpoints of partition %d cannot be used: %s", partition, error)
+            return None
+
+
+def restore(
+    store: CheckpointStore, namespace: str, partition: int, least: int, end: int, scratch: Path
+) -> Path | None:
+    """A folder with the newest checkpoint at a position from `least` to `end`; None if there is none.
+
+    One that is damaged, or by a newer version of the fold, is left out, with a log line, and the one before it taken.
+    Raises CheckpointError if the store does not answer.
+    """
+    for entry in store.entries(namespace, partition):
+        if not least <= entry.position <= end:
+            continue
+        folder = scratch / f"{partition}.restored"
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            checkpoint = store.read(entry)
+            check(store, checkpoint, folder)
+        except CheckpointError as error:
+            logger.error("ALARM: %s; an older one is looked for", error)
+            continue
+        logger.info("partition %d begins from the checkpoint at %d", partition, checkpoint.position)
+        return folder
+    return None
+
+
+def check(store: CheckpointStore, checkpoint: Checkpoint, folder: Path) -> None:
+    """Put a checkpoint into a new folder, and see that it is the state that it says. Raises CheckpointError if not."""
+    if checkpoint.version > VERSION:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.position} of partition {checkpoint.partition} is of fold version "
+            f"{checkpoint.version}, this code knows up to {VERSION}: upgrade"
+        )
+    store.fetch(checkpoint, folder)
+    try:
+        storage = RocksStorage(folder)
+    except StoreError as error:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.position} of partition {checkpoint.partition} holds no state: {error}"
+        ) from error
+    try:
+        found = State(storage, checkpoint.partition).partition.position
+    finally:
+        storage.close()
+    if found != checkpoint.position:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.position} of partition {checkpoint.partition} holds a state at {found}: it is "
+            "damaged"
+        )
+
+
+def create(
+    store: CheckpointStore, namespace: str, partition: int, end: int, fold_up_to: Callable[[State, int], None]
+) -> Checkpoint | None:
+    """Make a checkpoint at `end` without an engine: the newest one, and what came after it, folded by `fold_up_to`.
+
+    None if there is one at `end` already. Raises CheckpointError, StoreError, and what `fold_up_to` does.
+    """
+    entries = store.entries(namespace, partition)
+    if not end or (entries and entries[0].position == end):
+        return None
+    with tempfile.TemporaryDirectory(prefix="odradek-checkpoint-") as name:
+        scratch = Path(name)
+        folder = restore(store, namespace, partition, 1, end, scratch) or scratch / "state"
+        storage = RocksStorage(folder)
+        try:
+            state = State(storage, partition)
+            fold_up_to(state, end)
+            storage.checkpoint(scratch / "copy")
+            version = state.partition.version
+        finally:
+            storage.close()
+        return store.save(scratch / "copy", namespace, partition, end, version)
