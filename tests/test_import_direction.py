@@ -38,7 +38,7 @@ THIRD_PARTY = {
     "odradek_engine": {"msgspec", "rocksdict", "faust", "confluent_kafka", "obstore"},
     "odradek": {"msgspec", "aiohttp", "cronsim", "yarl", "typer", "click", "rich", "typing_extensions"}
     | {"pydantic", "cryptography"}  # extras
-    | {"pytest"},  # its plugin, which only pytest loads
+    | {"pytest", "pytest_asyncio"},  # its plugin, which only pytest loads
 }
 
 
