@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -175,10 +175,11 @@ class Engine:
         with self._lock:
             return sorted(p for p, processor in self._processors.items() if processor.leadership.leading)
 
-    def outlook(self, now_ms: int) -> Outlook:
-        """What is left to do at `now_ms`, and when there is something to do next: for clocks that are moved by hand."""
+    def outlook(self, now_ms: int, away: Collection[str] = ()) -> Outlook:
+        """What is left to do at `now_ms`, and when there is something to do next: for clocks that are moved by hand.
+        Nobody will take the tasks for the queues `away`."""
         with self._lock:
-            of_each = [processor.outlook(now_ms) for processor in self._processors.values()]
+            of_each = [processor.outlook(now_ms, away) for processor in self._processors.values()]
         due = [one.next_due_ms for one in of_each if one.next_due_ms is not None]
         return Outlook(any(one.busy for one in of_each), min(due, default=None))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -262,11 +262,13 @@ class Processor:
             self._clock_asked_at = now + 1.0
             self._append(ClockRead(clock_ms=self._clock.now_ms(), epoch=self.state.partition.epoch))
 
-    def outlook(self, now_ms: int) -> Outlook:
-        """What is left to do at `now_ms`, and when there is something to do next."""
+    def outlook(self, now_ms: int, away: Collection[str] = ()) -> Outlook:
+        """What is left to do at `now_ms`, and when there is something to do next. Tasks for the queues `away` wait for
+        nobody."""
         if not self.leadership.leading or self.state.partition.waiting:
             return Outlook(True, None)
-        busy = next(self.state.scan(keys.OUT), None) is not None or self.due.next_ms() <= now_ms
+        out = (self.state.get(key[len(keys.out(0, b"")) :]) for key, _ in self.state.scan(keys.OUT))
+        busy = self.due.next_ms() <= now_ms or any(row.task_queue not in away for row in out)
         later = next(self.state.scan(keys.DUE, start=keys.due(now_ms + 1, b"", b"")), None)
         return Outlook(busy, keys.number_in(later[0]) if later is not None else None)
 

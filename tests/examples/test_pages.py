@@ -21,10 +21,11 @@ def test_a_stranger_gets_what_the_page_shows(page: Path, either_log: Mapping[str
 
 
 def test_every_program_has_a_page_that_runs_it() -> None:
-    for program in [*ROOT.glob("examples/*.py"), *ROOT.glob("examples/*/main.py")]:
-        name = program.stem if program.parent.name == "examples" else program.parent.name
+    runs = {path.stem: f"python examples/{path.name}" for path in ROOT.glob("examples/*.py")}
+    runs |= {path.parent.name: f"python -m examples.{path.parent.name}" for path in ROOT.glob("examples/*/__main__.py")}
+    for name, run in runs.items():
         commands = commands_of(PAGES / f"{name.replace('_', '-')}.md")
-        assert any(str(program.relative_to(ROOT)) in command.text for command in commands), program
+        assert any(command.text.startswith(run) for command in commands), run
 
 
 def test_commands_and_what_they_print(tmp_path: Path) -> None:

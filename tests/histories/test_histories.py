@@ -11,18 +11,18 @@ from odradek.testing import replay
 
 HERE = Path(__file__).parent
 HISTORIES = sorted(HERE.glob("*.json"))
-PROGRAMS = sorted(path.stem for path in (HERE.parent.parent / "examples").glob("*.py"))
-
-
-def converter(program: str) -> object:
-    """The data converter that a program's histories were written with, if it has one of its own."""
-    return getattr(importlib.import_module(f"examples.{program}"), "converter", None)
+EXAMPLES = HERE.parent.parent / "examples"
+PROGRAMS = sorted(
+    [path.stem for path in EXAMPLES.glob("*.py")] + [p.parent.name for p in EXAMPLES.glob("*/__init__.py")]
+)
 
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
 def test_a_recorded_history_replays(path: Path) -> None:
-    workflows = load([f"examples.{path.stem.partition('-')[0]}"]).workflows
-    replay(path.read_bytes(), workflows=list(workflows.values()))
+    program = f"examples.{path.stem.partition('-')[0]}"
+    workflows = list(load([program]).workflows.values())
+    converter = getattr(importlib.import_module(program), "converter", None)  # if the program has one of its own
+    replay(path.read_bytes(), workflows=workflows, data_converter=converter)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -116,3 +116,16 @@ async def test_a_timeout_strikes_an_activity_that_nobody_completes() -> None:
         with pytest.raises(WorkflowFailedError) as raised:
             await env.client.execute(slow, id="s")
         assert isinstance(raised.value.cause, ActivityTimeoutError)
+
+
+async def test_a_queue_is_served_also_while_nobody_waits_for_a_result() -> None:
+    async with Environment(workflows=[Sleeper], activities=[compose]) as env:
+        handle = await env.client.start(Sleeper, 2, id="s", task_queue="elsewhere")
+        assert await handle.query(Sleeper.passed) == 0
+
+
+async def test_the_workers_of_a_queue_may_be_away() -> None:
+    async with Environment(workflows=[Sleeper], activities=[compose], away=["elsewhere"]) as env:
+        handle = await env.client.start(Sleeper, 0, id="s", execution_timeout=MONTH)
+        with pytest.raises(WorkflowFailedError, match="execution_timeout"):
+            await handle.result()

@@ -82,6 +82,7 @@ class ClockDriver:
     def _run(self) -> None:
         idle_for = 0.0
         while not self._stopping:
+            began = self._around.serve()  # also for those who only query, or look at a description
             if not self._sleepers and not self._around.waiting():
                 self._around.serve()
                 self._rest()
@@ -89,7 +90,7 @@ class ClockDriver:
             if not self._log.wait_quiet(1.0):
                 continue
             appended = self._log.appended
-            if self._around.serve() or self._around.working() or not self._still(appended):
+            if began or self._around.working() or not self._still(appended):
                 self._rest()
                 continue
             if self._advance(appended):

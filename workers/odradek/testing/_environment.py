@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from types import TracebackType
@@ -37,7 +37,7 @@ class Environment:
 
     workflows, activities: served on every task queue that is used. activities may be a dict of an activity and what
     is run in its place. start_time: what time it is at first (default: now). data_converter, interceptors: as of
-    Client.
+    Client. away: task queues whose workers are away.
 
     `client` is open inside `async with`. While activities run, time does not skip; nor while nobody waits, so that
     messages may be sent before a timeout strikes. Raises what Worker and Client raise.
@@ -53,12 +53,14 @@ class Environment:
         start_time: datetime | None = None,
         data_converter: DataConverter | None = None,
         interceptors: Sequence[Interceptor] = (),
+        away: Collection[str] = (),
     ) -> None:
         if isinstance(activities, Mapping):
             activities = [activity.with_fn(fn) for activity, fn in activities.items()]
         self._workflows = list(workflows)
         self._activities = list(activities)
         self._converter = data_converter
+        self._away = frozenset(away)
         self._interceptors = interceptors
         self._clock = VirtualClock(None if start_time is None else round(start_time.timestamp() * 1000))
         self._workers: dict[str, Worker | ScheduleWorker] = {}
@@ -112,7 +114,7 @@ class Environment:
 
     def _surroundings(self) -> Surroundings:
         return Surroundings(
-            outlook=self._engine.outlook,
+            outlook=lambda now_ms: self._engine.outlook(now_ms, self._away),
             working=lambda: sum(worker.working for worker in list(self._workers.values())),
             waiting=lambda: self.client._worker_connection().waiting,
             serve=self._serve_new_queues,
@@ -134,7 +136,7 @@ class Environment:
         found = set()
         for kind in (topics.workflow_tasks(""), topics.activity_tasks("")):
             found |= {name.removeprefix(kind) for name in self._log.topics(kind)}
-        new = sorted(found - self._workers.keys())
+        new = sorted(found - self._workers.keys() - self._away)
         for queue in new:
             asyncio.run_coroutine_threadsafe(self._serve(queue), self._loop).result()
         return bool(new)
@@ -150,4 +152,6 @@ class NewEnvironment(Protocol):
         activities: Sequence[Activity[..., Any]] | Mapping[Activity[..., Any], Callable[..., Any]] = (),
         start_time: datetime | None = None,
         data_converter: DataConverter | None = None,
+        interceptors: Sequence[Interceptor] = (),
+        away: Collection[str] = (),
     ) -> Environment: ...

@@ -1,0 +1,5 @@
+"""The life of a cluster's nodes: one workflow adds them, which may take long; another removes them, and displaces it."""
+
+from .workflows import AddNode, DeleteNode
+
+__all__ = ["AddNode", "DeleteNode"]
