@@ -1,4 +1,4 @@
-"""The life of a cluster's nodes: one workflow adds them, which may take long; another removes them, and displaces it."""
+"""The life of a cluster's nodes: one workflow adds them, which takes long; another removes them, and displaces it."""
 
 from .workflows import AddNode, DeleteNode
 

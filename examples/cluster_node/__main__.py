@@ -32,9 +32,12 @@ async def delete(client: Client, name: str) -> None:
 
 async def installing(adding: WorkflowHandle[AddNode, Node]) -> None:
     """Wait until the installation has begun."""
-    while not any(
-        a.activity_type == "install" and a.state == "started" for a in (await adding.describe()).pending_activities
-    ):
+
+    async def begun() -> bool:
+        pending = (await adding.describe()).pending_activities
+        return any(one.activity_type == "install" and one.state == "started" for one in pending)
+
+    while not await begun():
         await asyncio.sleep(0.05)
 
 

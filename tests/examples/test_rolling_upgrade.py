@@ -40,5 +40,5 @@ def test_which_version_may_go_on_with_which_run(began: str, goes_on: str, fits: 
     if fits:
         replay(history, workflows=[VERSIONS[goes_on]])
         return
-    with pytest.raises(NonDeterminismError, match="check_for_fraud|check-for-fraud"):
+    with pytest.raises(NonDeterminismError, match=r"check_for_fraud|check-for-fraud"):
         replay(history, workflows=[VERSIONS[goes_on]])
