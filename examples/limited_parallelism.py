@@ -21,8 +21,8 @@ class Limit:
 
     slots: int
     lease: timedelta = timedelta(hours=1)
-    held: list[str] = field(default_factory=list)
-    waiting: list[str] = field(default_factory=list)
+    held: list[str] = field(default_factory=list[str])
+    waiting: list[str] = field(default_factory=list[str])
 
 
 @workflow.define

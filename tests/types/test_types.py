@@ -1,6 +1,7 @@
 """What users write is checked by both type checkers: what must pass passes, what must be refused is refused.
 
-In usage_neg.py every marked line is an error in both: an ignore that suppresses nothing is an error itself.
+In usage_neg.py and usage_wrong.py every marked line is an error in both: an ignore that suppresses nothing is an error
+itself. The examples are checked with them.
 """
 
 from __future__ import annotations
@@ -15,14 +16,18 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-PROGRAMS = ("usage_pos.py", "usage_more.py", "usage_messages.py", "usage_neg.py")
+RIGHT = ("usage_pos.py", "usage_more.py", "usage_messages.py", "usage_interceptors.py")
+WRONG = {"usage_neg.py": 49, "usage_wrong.py": 40}
+"""Programs with wrong lines, and how many."""
+EXAMPLES = sorted((HERE.parent.parent / "examples").glob("*.py"))
+PROGRAMS = (*RIGHT, *WRONG, *(path.name for path in EXAMPLES))
 
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Path:
     """The programs in a folder of their own, as a user's project."""
-    for name in (*PROGRAMS, "pyrightconfig.json"):
-        shutil.copy(HERE / name, tmp_path)
+    for path in [*(HERE / name for name in (*RIGHT, *WRONG, "pyrightconfig.json")), *EXAMPLES]:
+        shutil.copy(path, tmp_path)
     return tmp_path
 
 
@@ -53,23 +58,23 @@ def test_pyright_strict(programs: Path) -> None:
     assert pyright_errors(programs) == []
 
 
-def without_ignores(folder: Path) -> int:
-    """Take the marks out of usage_neg.py; return how many lines were marked."""
-    path = folder / "usage_neg.py"
+def without_ignores(path: Path) -> set[int]:
+    """Take the marks out; return which lines were marked."""
     lines = path.read_text().splitlines()
-    unmarked = [re.sub(r"  # type: ignore.*$", "", line) for line in lines]
+    unmarked = [re.sub(r"  # (type: ignore|pyright: ignore).*$", "", line) for line in lines]
     path.write_text("\n".join(unmarked) + "\n")
-    return sum(before != after for before, after in zip(lines, unmarked, strict=True))
+    return {n for n, (before, after) in enumerate(zip(lines, unmarked, strict=True), 1) if before != after}
 
 
 @pytest.mark.timeout(300)
-def test_each_wrong_use_is_an_error_in_both_checkers(programs: Path) -> None:
-    marked = without_ignores(programs)
-    assert marked == 49
-    wrong = set(re.findall(r"usage_neg\.py:(\d+): error", mypy(programs).stdout))
-    assert len(wrong) == marked
-    wrong = {line for text in pyright_errors(programs) for line in re.findall(r"usage_neg\.py:(\d+):", text)}
-    assert len(wrong) == marked
+def test_each_wrong_use_is_an_error_at_its_line_in_both_checkers(programs: Path) -> None:
+    marked = {name: without_ignores(programs / name) for name in WRONG}
+    assert {name: len(lines) for name, lines in marked.items()} == WRONG
+    said = mypy(programs).stdout
+    by_pyright = "\n".join(pyright_errors(programs))
+    for name, lines in marked.items():
+        assert {int(n) for n in re.findall(rf"{name}:(\d+): error", said)} == lines
+        assert {int(n) for n in re.findall(rf"{name}:(\d+):", by_pyright)} == lines
 
 
 def test_the_generated_overloads_are_those_of_the_generator() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from odradek._loop import WorkflowFuture, WorkflowTask
+from odradek._loop_refused import RefusedCalls
 from odradek.errors import NonDeterministicCallError, ReadOnlyError, WorkflowTaskError
 
 from .loop_harness import VirtualTime
@@ -221,6 +222,19 @@ def test_what_a_replay_could_not_repeat_is_refused(name: str) -> None:
     async def main() -> None:
         with pytest.raises(NonDeterministicCallError, match="activity"):
             await REFUSED[name]()
+
+    run(main())
+
+
+def test_each_refused_method_says_what_to_use() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        refused = [name for name in vars(RefusedCalls) if not name.startswith("__")]
+        assert len(refused) > 40
+        for name in refused:
+            hint = "activity|workflow|await"
+            with pytest.raises(NonDeterministicCallError, match=rf"loop\.{name}\(\) does not work .*: .*({hint})"):
+                getattr(loop, name)()
 
     run(main())
 

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
+import pathlib
 import random
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
 import time
 import uuid
 import warnings
 from datetime import datetime
+from pathlib import Path
 from random import randint
 from typing import Any
 
+import aiohttp
 import pytest
-from odradek import activity, workflow
-from odradek._source_guard import DeterminismWarning
+from odradek import DeterminismWarning, activity, workflow
 from odradek._worker.registry import workflow_definitions
 
 
@@ -66,7 +76,7 @@ def warnings_of(registered: Any) -> list[str]:
         ("uuid.uuid4", "workflow.uuid4()"),
         ("random.Random.randint", "workflow.random()"),
         ("time.time", "workflow.time()"),
-        ("open", "put it into an activity"),
+        ("open", "an activity"),
     ],
 )
 def test_a_call_that_is_not_deterministic_is_named_with_what_to_use(path: str, instead: str) -> None:
@@ -74,6 +84,71 @@ def test_a_call_that_is_not_deterministic_is_named_with_what_to_use(path: str, i
     assert len(found) == 1
     assert f"use {instead}" in found[0]
     assert "test_source_guard.py:" in found[0]
+
+
+@workflow.define
+async def all_that_is_wrong(path: str) -> None:
+    import urllib.request
+    from os import listdir
+
+    time.time_ns()
+    time.monotonic()
+    time.perf_counter()
+    time.sleep(1)  # noqa: ASYNC251
+    datetime.utcnow()
+    datetime.today()
+    uuid.uuid1()
+    secrets.token_hex()
+    random.shuffle([])
+    os.urandom(8)
+    os.getenv("HOME")
+    os.environ.get("HOME")
+    threading.Thread(target=print).start()
+    threading.Lock()
+    subprocess.run(["true"], check=False)  # noqa: ASYNC221
+    socket.create_connection(("localhost", 9))
+    urllib.request.urlopen("http://localhost")  # noqa: ASYNC210
+    aiohttp.ClientSession()
+    Path(path).read_text()  # noqa: ASYNC240
+    pathlib.Path(path).write_bytes(b"")  # noqa: ASYNC240
+    os.path.exists(path)  # noqa: ASYNC240
+    listdir(path)
+    shutil.rmtree(path)
+    tempfile.mkdtemp()
+    input("?")  # noqa: ASYNC250
+
+
+WRONG = {
+    "time.time_ns": "workflow.time()",
+    "time.monotonic": "workflow.time()",
+    "time.perf_counter": "workflow.time()",
+    "time.sleep": "await asyncio.sleep(...), which is a durable timer",
+    "datetime.datetime.utcnow": "workflow.now()",
+    "datetime.datetime.today": "workflow.now()",
+    "uuid.uuid1": "workflow.uuid4()",
+    "secrets.token_hex": "workflow.random()",
+    "random.shuffle": "workflow.random()",
+    "os.urandom": "workflow.random().randbytes(...)",
+    "os.getenv": "an argument of the workflow, or an activity",
+    "os.environ.get": "an argument of the workflow, or an activity",
+    **dict.fromkeys(
+        (
+            "threading.Thread", "threading.Lock", "subprocess.run", "socket.create_connection",
+            "urllib.request.urlopen", "aiohttp.ClientSession", "pathlib.Path.read_text",
+            "pathlib.Path.write_bytes", "os.path.exists", "os.listdir", "shutil.rmtree", "tempfile.mkdtemp", "input",
+        ),
+        "an activity",
+    ),
+}  # fmt: skip
+
+
+def test_every_family_of_calls_is_known_with_what_to_use() -> None:
+    found = {}
+    for text in warnings_of(all_that_is_wrong):
+        said = re.match(r"workflow all_that_is_wrong calls (\S+) \(.*\), which .*: use (.*)\. If that", text)
+        assert said is not None, text
+        found[said[1]] = said[2]
+    assert found == WRONG
 
 
 def test_a_function_workflow_is_looked_at_too() -> None:

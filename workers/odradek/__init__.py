@@ -25,6 +25,7 @@ from ._schedules.schedule import (
     ScheduleState,
 )
 from ._schedules.spec import ScheduleCalendarSpec, ScheduleIntervalSpec, ScheduleRange, ScheduleSpec
+from ._source_guard import DeterminismWarning
 from ._types import RetryPolicy
 from ._worker import Worker
 from .errors import (
@@ -65,6 +66,7 @@ __all__ = [
     "Client",
     "CodecError",
     "DataConverter",
+    "DeterminismWarning",
     "HistoryEvent",
     "NonDeterminismError",
     "OdradekError",

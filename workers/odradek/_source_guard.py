@@ -16,16 +16,25 @@ from collections.abc import Iterator
 from typing import Any
 
 ALLOWED = "# deterministic"
-_ACTIVITY = "put it into an activity"
+_ACTIVITY = "an activity"
 _CALLS = {
     **{f"time.{name}": "workflow.time()" for name in ("time", "time_ns", "monotonic", "perf_counter")},
     "time.sleep": "await asyncio.sleep(...), which is a durable timer",
+    **{f"time.{name}": "workflow.now()" for name in ("localtime", "gmtime", "ctime")},
     **{f"datetime.datetime.{name}": "workflow.now()" for name in ("now", "utcnow", "today")},
     "datetime.date.today": "workflow.now().date()",
     "uuid.uuid1": "workflow.uuid4()",
     "uuid.uuid4": "workflow.uuid4()",
     "os.urandom": "workflow.random().randbytes(...)",
-    "os.getenv": f"pass the value as an argument, or {_ACTIVITY}",
+    "os.getenv": f"an argument of the workflow, or {_ACTIVITY}",
+    "os.environ.get": f"an argument of the workflow, or {_ACTIVITY}",
+    **{f"os.{name}": _ACTIVITY for name in ("listdir", "scandir", "walk", "stat", "remove", "rename", "makedirs")},
+    **{f"os.path.{name}": _ACTIVITY for name in ("exists", "isfile", "isdir", "getsize", "getmtime")},
+    **{
+        f"pathlib.Path.{name}": _ACTIVITY
+        for name in ("open", "read_text", "read_bytes", "write_text", "write_bytes", "exists", "iterdir", "glob",
+                     "unlink", "mkdir", "touch", "stat")
+    },
     "open": _ACTIVITY,
     "input": _ACTIVITY,
 }
@@ -36,6 +45,8 @@ _MODULES = {
     "multiprocessing": _ACTIVITY,
     "concurrent.futures": _ACTIVITY,
     "subprocess": _ACTIVITY,
+    "shutil": _ACTIVITY,
+    "tempfile": _ACTIVITY,
     "socket": _ACTIVITY,
     "urllib.request": _ACTIVITY,
     "http.client": _ACTIVITY,
@@ -65,11 +76,12 @@ def check_source(name: str, target: Any) -> None:
             tree = ast.parse(textwrap.dedent("".join(lines)))
         except (OSError, TypeError, SyntaxError):
             continue
+        known = {**names, **_imported_inside(tree)}
         for node, dotted in _calls(tree):
-            found = names.get(dotted)
+            found = known.get(dotted)
             if isinstance(found, types.FunctionType) and found.__module__ == target.__module__:
                 waiting.append(found)
-            path = _real_name(dotted, names)
+            path = _real_name(dotted, known)
             instead = _instead(path)
             if instead is not None and ALLOWED not in lines[node.lineno - 1]:
                 place = f"{inspect.getsourcefile(part)}:{first + node.lineno - 1}"
@@ -89,10 +101,27 @@ def _calls(tree: ast.AST) -> Iterator[tuple[ast.Call, str]]:
                 yield node, dotted
 
 
+def _imported_inside(tree: ast.AST) -> dict[str, Any]:
+    """What the code imports where it runs, as far as it has been imported by somebody."""
+    found: dict[str, Any] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                module = sys.modules.get(name.name if name.asname else name.name.partition(".")[0])
+                found[name.asname or name.name.partition(".")[0]] = module
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for name in node.names:
+                found[name.asname or name.name] = getattr(sys.modules.get(node.module), name.name, None)
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def _dotted(node: ast.expr) -> str:
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute):
+        if isinstance(node.value, ast.Call):  # Path("x").read_text is "Path().read_text"
+            before = _dotted(node.value.func)
+            return f"{before}().{node.attr}" if before else ""
         before = _dotted(node.value)
         return f"{before}.{node.attr}" if before else ""
     return ""
@@ -101,6 +130,7 @@ def _dotted(node: ast.expr) -> str:
 def _real_name(dotted: str, names: dict[str, Any]) -> str:
     """What a name stands for in its module, such as `datetime.datetime.now` for `dt.now`; "" for what is no import."""
     head, _, rest = dotted.partition(".")
+    made, head = head.endswith("()"), head.removesuffix("()")
     if head not in names:
         return dotted if head in ("open", "input") and not rest else ""
     found = names[head]
@@ -114,7 +144,10 @@ def _real_name(dotted: str, names: dict[str, Any]) -> str:
         if not isinstance(module, str):
             return ""
         real = f"{module}.{qualname}"
-    return f"{real}.{rest}" if rest else real
+    path = f"{real}{'()' * made}.{rest}" if rest else real
+    for here, everywhere in (("posixpath.", "os.path."), ("posix.", "os."), ("pathlib.Path().", "pathlib.Path.")):
+        path = path.replace(here, everywhere) if path.startswith(here) else path
+    return "" if "()" in path else path  # of what a call gives, only a Path is known
 
 
 def _instead(path: str) -> str | None:

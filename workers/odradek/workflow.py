@@ -5,6 +5,7 @@ from ._context import ParentInfo
 from ._context import WorkflowInfo as Info
 from ._continuing import get_last_completion_result, get_last_failure, has_last_completion_result
 from ._definitions import define
+from ._handle import ChildWorkflowHandle, ExternalWorkflowHandle
 from ._handlers import Query, Signal, Update, query, signal, update
 from ._workflow import (
     all_handlers_finished,
@@ -29,6 +30,8 @@ from ._workflow import (
 )
 
 __all__ = [
+    "ChildWorkflowHandle",
+    "ExternalWorkflowHandle",
     "Info",
     "ParentInfo",
     "Query",
