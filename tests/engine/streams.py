@@ -42,9 +42,9 @@ class Stream:
 
     def grow(self) -> Folded:
         """Append the next record, and fold it."""
-        self.now += self.rng.choice((0, 0, 1, 50, 1000, 20_000))
+        self.now += self.rng.choice((0, 0, 0, 0, 1, 50, 1000, 1000, 5000, 20_000))
         value = self._value()
-        stamp = self.now + self.rng.choice((0, 0, 0, 0, 0, 0, -5000, 30_000, YEAR_MS))
+        stamp = self.now + self.rng.choice((*[0] * 60, -5000, 30_000, YEAR_MS))
         return self.append(Entry(stamp, b"key", value))
 
     def append(self, entry: Entry) -> Folded:
@@ -450,11 +450,11 @@ _TABLE: list[tuple[Callable[[Stream], Record], int]] = [
     (_cancelled, 2),
     (_handed_back, 3),
     (_elected, 2),
-    (_clock, 6),
+    (_clock, 12),
     (_emitted, 3),
     (_effect_failed, 2),
     (_fired, 4),
-    (_timed_out, 6),
+    (_timed_out, 10),
     (_retry_due, 4),
     (_task_due, 5),
     (_workflow_timed_out, 4),

@@ -130,7 +130,7 @@ def report_child(s: Stream) -> Record:
 MORE: list[tuple[Callable[[Stream], Record], int]] = [
     (reset, 2),
     (reset_continued, 12),
-    (report_child, 1),
+    (report_child, 2),
     (pause, 1),
     (unpause, 3),
     (change_activity, 4),
