@@ -6,6 +6,7 @@ from itertools import islice
 
 import msgspec
 from odradek_schemas import decode, history
+from odradek_schemas.ephemeral import ListRuns
 from odradek_schemas.identity import task_token
 from odradek_schemas.replies import (
     BuildsDescription,
@@ -14,6 +15,8 @@ from odradek_schemas.replies import (
     PendingActivity,
     PendingChild,
     PendingTimer,
+    RunsPage,
+    RunSummary,
     WorkflowDescription,
     WorkflowResult,
 )
@@ -27,6 +30,9 @@ from .sessions import Sessions
 MAX_PAGE_BYTES = 500_000
 MAX_NAMED = 20
 """Of the open runs that need a build, so many are named, in each partition."""
+
+MAX_LOOKED_AT, MAX_LISTED = 1_000, 200
+"""A page of a list looks at so many runs, and holds so many."""
 
 MAX_PENDING = 500
 """A description lists at most so many activities, timers and children, each."""
@@ -162,6 +168,49 @@ def _pending_child(row: ChildRow) -> PendingChild:
         run_id=row.child_run_id,
         parent_close_policy=row.parent_close_policy,
         initiated_ms=row.initiated_ms,
+    )
+
+
+def runs_page(state: State, read: ListRuns) -> RunsPage:
+    """The next runs that match, of a limited number that are looked at."""
+    start = keys.after(keys.current(read.after.replace("\0", ""))) if read.after else keys.CURRENT
+    found: list[RunSummary] = []
+    following = ""
+    for seen, (_, run) in enumerate(state.scan(keys.CURRENT, start=start)):
+        if seen >= MAX_LOOKED_AT or len(found) >= MAX_LISTED:
+            break
+        following = run.workflow_id
+        if _matches(run, read):
+            found.append(_summary(run))
+    else:
+        following = ""
+    request = read.request
+    return RunsPage(
+        client_id=request.client_id, request_id=request.request_id, runs=found, next_after=following
+    )
+
+
+def _matches(run: RunRow, read: ListRuns) -> bool:
+    stuck = run.is_open and (run.task_failure is not None or run.paused)
+    return (
+        read.workflow_type in ("", run.workflow_type) and read.status in ("", run.status) and (stuck or not read.stuck)
+    )
+
+
+def _summary(run: RunRow) -> RunSummary:
+    failure = run.task_failure
+    why = f"{run.task_failure_cause}: {failure.type}: {failure.message}" if failure is not None else ""
+    return RunSummary(
+        workflow_id=run.workflow_id,
+        run_id=run.run_id,
+        workflow_type=run.workflow_type,
+        task_queue=run.task_queue,
+        status=run.status,
+        start_ms=run.start_ms,
+        close_ms=run.close_ms,
+        history_length=run.last_event_id,
+        paused=run.paused,
+        task_failure=why[:300],
     )
 
 

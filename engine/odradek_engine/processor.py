@@ -375,6 +375,7 @@ class Processor:
                 ephemeral.FetchHistory,
                 ephemeral.HeartbeatActivity,
                 ephemeral.DescribeBuilds,
+                ephemeral.ListRuns,
             ),
         ):
             self._ask(record)

@@ -17,6 +17,7 @@ from odradek_schemas.ephemeral import (
     DescribeWorkflow,
     FetchHistory,
     HeartbeatActivity,
+    ListRuns,
     QueryWorkflow,
 )
 from odradek_schemas.replies import HeartbeatNoted, HistoryPage, QueryResult, WorkflowDescription, WorkflowResult
@@ -30,7 +31,7 @@ from .fold.rows import RunRow
 from .sessions import Sessions
 
 Read: TypeAlias = (
-    QueryWorkflow | AwaitResult | DescribeWorkflow | FetchHistory | HeartbeatActivity | DescribeBuilds
+    QueryWorkflow | AwaitResult | DescribeWorkflow | FetchHistory | HeartbeatActivity | DescribeBuilds | ListRuns
 )
 
 WAIT_MS = 60_000
@@ -163,6 +164,8 @@ class Reads:
             self._describe(read)
         elif isinstance(read, HeartbeatActivity):
             self._heartbeat(read)
+        elif isinstance(read, ListRuns):
+            self._reply(read.request, answers.runs_page(self._state, read))
         elif isinstance(read, DescribeBuilds):
             request = read.request
             self._reply(

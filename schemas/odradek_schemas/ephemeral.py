@@ -50,6 +50,20 @@ class DescribeBuilds(Record, frozen=True):
     barrier: int = -1
 
 
+class ListRuns(Record, frozen=True):
+    """Ask one partition for the newest run of each workflow ID, in the order of the IDs, from behind `after`.
+
+    Empty: any. `status`: as of a description. `stuck`: only open runs whose code cannot advance, or that are paused.
+    """
+
+    request: Request
+    workflow_type: str = ""
+    status: str = ""
+    stuck: bool = False
+    after: str = ""
+    barrier: int = -1
+
+
 class WorkerHeartbeat(Record, frozen=True):
     """A worker session lives, and polls these queues.
 

@@ -157,6 +157,33 @@ class WorkflowDescription(Record, frozen=True):
     paused_ms: int = 0
 
 
+class RunSummary(Record, frozen=True):
+    """A run in a list. `task_failure`: why its code cannot advance, in a line."""
+
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    task_queue: str
+    status: str
+    start_ms: int = 0
+    close_ms: int = 0
+    history_length: int = 0
+    paused: bool = False
+    task_failure: str = ""
+
+
+class RunsPage(Record, frozen=True):
+    """Some of a partition's runs. `next_after`: where to go on; empty: this was the last page.
+
+    A page looks at a limited number of runs, so it may hold few, or none, although others follow.
+    """
+
+    client_id: str
+    request_id: str
+    runs: list[RunSummary] = []
+    next_after: str = ""
+
+
 class BuildState(Record, frozen=True):
     """One build of a task queue, as one partition sees it.
 

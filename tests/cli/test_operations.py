@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -139,3 +141,46 @@ def test_what_cannot_be_done_is_refused(run: Run, arguments: tuple[str, ...], co
     run("workflow", "start", "retrying", "--id", "op-errors", "--id-conflict-policy", "use_existing")
     pending(run, "op-errors", lambda a: a["state"] == "backing_off")
     assert run("activity", *arguments).code == code
+
+
+def test_list_and_reset_batch(run: Run, tmp_path: Path) -> None:
+    for n in range(3):
+        run("workflow", "start", "Counter", "--id", f"op-batch-{n}", "--input", "3")
+        run("workflow", "signal", f"op-batch-{n}", "add", "--input", "3")
+        assert run("workflow", "result", f"op-batch-{n}").json == 3
+    run("workflow", "start", "Counter", "--id", "op-batch-open", "--input", "9")
+    listed = run("workflow", "list", "--type", "Counter", "--status", "completed", "--json").json["workflows"]
+    assert {f"op-batch-{n}" for n in range(3)} <= {w["id"] for w in listed}
+    assert {w["status"] for w in listed} == {"completed"}
+    assert "op-batch-open" in run("workflow", "list", "--type", "Counter").out
+    ids = tmp_path / "ids"
+    ids.write_text("op-batch-0\nop-batch-1\n\nop-batch-2\nop-batch-nobody\n")
+    batch = ("workflow", "reset-batch", "--request-id", "op-batch", "--ids-from", str(ids), "--last-task")
+    tried = run(*batch, "--dry-run")
+    assert len(re.findall(r"would be reset to event \d", tried.out)) == 3
+    assert "4 workflows: 1 failed, 3 would reset" in tried.err
+    done = run(*batch, "--reason", "count again", "--json")
+    results = {r["workflow_id"]: r for r in map(json.loads, done.out.splitlines())}
+    assert done.code == 1, "one of them is not there"
+    assert {r["status"] for w, r in results.items() if w != "op-batch-nobody"} == {"reset"}
+    assert "op-batch-nobody" in results["op-batch-nobody"]["error"]
+    again = [json.loads(line)["status"] for line in run(*batch, "--json").out.splitlines()]
+    assert sorted(again) == ["already_reset"] * 3 + ["failed"]
+    assert run("workflow", "result", "op-batch-1").json == 3
+    two = run("workflow", "reset-batch", "--request-id", "x", "--last-task", "--activity", "double")
+    assert (two.code, "one of event_id, last_task" in two.err) == (2, True)
+    assert run("workflow", "list", "--status", "perhaps").code == 2
+
+
+def test_list_shows_what_is_stuck(run: Run) -> None:
+    run("workflow", "start", "buggy", "--id", "op-stuck")
+    run("workflow", "start", "sleeper", "--id", "op-paused")
+    run("workflow", "pause", "op-paused")
+    stuck = eventually(
+        lambda: run("workflow", "list", "--stuck", "--json"),
+        lambda seen: "op-stuck" in {w["id"] for w in seen["workflows"]},
+    )
+    found = {w["id"]: w for w in stuck["workflows"]}
+    assert "KeyError" in found["op-stuck"]["task_failure"]
+    assert found["op-paused"]["paused"]
+    assert "op-errors" not in found, "an activity that is tried again holds up nothing for good"

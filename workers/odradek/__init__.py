@@ -1,6 +1,7 @@
 """Odradek: durable workflows in plain typed Python, on a partitioned log."""
 
 from . import activity, workflow
+from ._batch import ResetResult
 from ._client import Client
 from ._codecs import AESGCMCodec, PayloadCodec, ZlibCodec
 from ._converter import DataConverter
@@ -14,6 +15,7 @@ from ._description import (
     WorkflowDescription,
 )
 from ._handle import UpdateHandle, WorkflowHandle
+from ._listing import ListedWorkflow
 from ._schedules.action import ScheduleActionStartWorkflow
 from ._schedules.handle import ScheduleHandle
 from ._schedules.schedule import (
@@ -55,6 +57,8 @@ from .errors import (
 )
 
 __all__ = [
+    "ListedWorkflow",
+    "ResetResult",
     "ActivityCancelRequestedError",
     "AESGCMCodec",
     "ActivityError",

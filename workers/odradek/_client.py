@@ -6,10 +6,10 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Self, overload
+from typing import Any, Literal, Self, overload
 
 from odradek_log import Log, LogError, open_log
 from odradek_schemas import check_name, parse_task_token
@@ -19,13 +19,16 @@ from odradek_schemas.records import CompleteActivity, FailActivity
 from odradek_schemas.replies import HeartbeatNoted
 
 from . import _deployments as deployments
+from . import _listing as listing
+from ._batch import BatchOptions, ResetPoint, ResetResult, in_parallel, reset_one
 from ._connection import Connection, unavailable
 from ._converter import DataConverter
 from ._definitions import definition_of
-from ._description import TaskQueueBuilds
+from ._description import TaskQueueBuilds, WorkflowStatus
 from ._embedded import engine_in_this_process
 from ._handle import Target, WorkflowHandle, bind_message
 from ._interceptors import Interceptor, StartWorkflowInput, checked
+from ._listing import ListedWorkflow
 from ._options import seconds
 from ._refusals import refused
 from ._requests import WorkflowRequests
@@ -199,6 +202,67 @@ class Client(Starting):
         Raises as `builds` does; then some partitions may have changed and others not: repeat it.
         """
         await deployments.set_current(self._requests(), task_queue, build_id or "")
+
+    # ------------------------------------------------------------ many workflows
+
+    def list_workflows(
+        self, *, workflow_type: str = "", status: WorkflowStatus | Literal[""] = "", stuck: bool = False
+    ) -> AsyncIterator[ListedWorkflow]:
+        """The newest run of each workflow that is kept, by type and status ("" for any), in no useful order.
+
+        stuck: only open ones whose code cannot advance, or that are paused. All partitions are asked, page by page, and
+        every workflow is looked at: this is for people and batches. Raises RequestTimeoutError if an engine does not
+        answer.
+        """
+        selection = listing.Selection(workflow_type=workflow_type, status=status, stuck=stuck)
+        return listing.listed(self._requests(), selection)
+
+    async def reset_batch(
+        self,
+        workflow_ids: Iterable[str] | None = None,
+        /,
+        *,
+        request_id: str,
+        workflow_type: str = "",
+        status: WorkflowStatus | Literal[""] = "running",
+        event_id: int | None = None,
+        last_task: bool = False,
+        activity: str | None = None,
+        build_id: str | None = None,
+        patch: str | None = None,
+        reason: str = "",
+        reapply: Literal["signals", "none"] = "signals",
+        dry_run: bool = False,
+        concurrency: int = 10,
+    ) -> AsyncIterator[ResetResult]:
+        """Reset many workflows to before a bad step, and give what came of each as it comes.
+
+            async for done in client.reset_batch(workflow_type="Order", activity="charge", request_id="ticket-7"):
+                print(done.workflow_id, done.status, done.error)
+
+        workflow_ids: which; else those of `workflow_type` and `status` ("" for any). The step is one of `event_id`;
+        `last_task`; `activity`, the first decision that schedules one of this type (or starts such a child);
+        `build_id`, the first by this build; `patch`, the first with this patch. request_id: a name of yours for the
+        batch; repeated under the same one, perhaps as it was cut off, it resets no workflow twice. dry_run: only look.
+        concurrency: workflows at once. Raises InvalidRequestError if not exactly one step is given, UnavailableError.
+        """
+        requests = self._requests()
+        point = ResetPoint(event_id=event_id, last_task=last_task, activity=activity, build_id=build_id, patch=patch)
+        options = BatchOptions(request_id=request_id, reason=reason, reapply=reapply, dry_run=dry_run)
+
+        async def chosen() -> AsyncIterator[str]:
+            if workflow_ids is not None:
+                for workflow_id in workflow_ids:
+                    yield workflow_id
+            else:
+                async for found in self.list_workflows(workflow_type=workflow_type, status=status):
+                    yield found.id
+
+        def one(workflow_id: str) -> Awaitable[ResetResult]:
+            return reset_one(requests, workflow_id, point, options)
+
+        async for result in in_parallel(chosen(), one, max(1, concurrency)):
+            yield result
 
     # ------------------------------------------------------------ looking
 

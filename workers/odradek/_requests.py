@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
@@ -154,15 +154,17 @@ class WorkflowRequests:
     async def ask_everywhere(self, about: str, make: MakeRecord, kind: type[R]) -> list[R]:
         """A read of every partition; the answers in the order of the partitions."""
 
-        async def ask(partition: int) -> R:
-            answer = await self._answer(
-                lambda on_done: self.connection.ask(about, make, on_done, timeout=self.timeout, partition=partition)
-            )
-            if not isinstance(answer.reply, kind):
-                raise unexpected(answer.reply)
-            return answer.reply
+        partitions = range(self.connection.partitions)
+        return await asyncio.gather(*(self.ask_partition(one, about, make, kind) for one in partitions))
 
-        return await asyncio.gather(*map(ask, range(self.connection.partitions)))
+    async def ask_partition(self, partition: int, about: str, make: MakeRecord, kind: type[R]) -> R:
+        """A read of one partition."""
+        answer = await self._answer(
+            lambda on_done: self.connection.ask(about, make, on_done, timeout=self.timeout, partition=partition)
+        )
+        if not isinstance(answer.reply, kind):
+            raise unexpected(answer.reply)
+        return answer.reply
 
     async def ask(self, target: Target, make: MakeRecord, kind: type[R]) -> R:
         """A read through `ephemeral`."""
@@ -392,8 +394,11 @@ class WorkflowRequests:
         )
 
     async def history_records(self, target: Target) -> list[EventRecord]:
-        """The events of the run as records, page by page. Events never change, so pages of different moments fit."""
-        events: list[EventRecord] = []
+        """The events of the run as records."""
+        return [event async for event in self.events_of(target)]
+
+    async def events_of(self, target: Target) -> AsyncIterator[EventRecord]:
+        """The same one by one, with a page in memory. Events never change, so pages of different moments fit."""
         run_id, following = target.run_id or "", 1
         while following:
             page = await self._history_page(target, run_id, following)
@@ -403,9 +408,8 @@ class WorkflowRequests:
                 event = decode(data)
                 if not isinstance(event, EventRecord):
                     raise unexpected(event)
-                events.append(event)
+                yield event
             run_id, following = page.run_id, page.next_event_id
-        return events
 
     async def _history_page(self, target: Target, run_id: str, from_event_id: int) -> HistoryPage:
         def make(request: Request) -> Record:

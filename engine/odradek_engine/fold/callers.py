@@ -111,7 +111,7 @@ def decide_report(step: Step, record: ReportChild) -> None:
     """A parent asks again how its child stands. An open one tells its end when it comes."""
     parent = record.child_of
     run = step.run(record.workflow_id)
-    if run is None or run.parent != parent:
+    if run is None or not same(run.parent, parent):
         gone = "nothing is known of this child any more"
         _send_answer(step, ChildStartFailed(**_to(parent), cause="not_found", message=gone))
         closed = ChildClosed(
@@ -122,7 +122,7 @@ def decide_report(step: Step, record: ReportChild) -> None:
     _send_answer(step, ChildStarted(**_to(parent), child_run_id=run.first_run_id))
     last = decode(step.state.get(keys.event(run.workflow_id, run.run_id, run.last_event_id)))
     if not run.is_open and isinstance(last, history.HistoryEvent):
-        report_close(step, run, last.attributes)
+        report_close(step, msgspec.structs.replace(run, parent=parent), last.attributes)  # without its close_signal
 
 
 def _end(closing: history.Attributes) -> tuple[str, Failure | None] | None:

@@ -80,6 +80,20 @@ class ResetRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     build_id: str | None = None
 
 
+class ResetBeforeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Part of a batch of resets: this workflow, to before one of the steps, under the batch's request ID."""
+
+    request_id: str
+    event_id: int | None = None
+    last_task: bool = False
+    activity: str | None = None
+    build_id: str | None = None
+    patch: str | None = None
+    reason: str = ""
+    reapply: Literal["signals", "none"] = "signals"
+    dry_run: bool = False
+
+
 class ActivityChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Something to be done with pending activities: all of a type, or the one of a number.
 

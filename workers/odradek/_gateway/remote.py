@@ -14,7 +14,9 @@ import msgspec
 from yarl import URL
 
 from .. import errors
+from .._batch import ResetResult
 from .._export import ExportedHistory
+from .._listing import ListedPage, Selection
 from .errors import error_of
 from .messages import (
     ActivityChange,
@@ -26,6 +28,7 @@ from .messages import (
     History,
     MessageRequest,
     Outcome,
+    ResetBeforeRequest,
     ResetRequest,
     SetCurrentRequest,
     Started,
@@ -116,6 +119,19 @@ class HttpService:
 
     async def reset(self, key: WorkflowKey, request: ResetRequest) -> Started:
         return await self._call("POST", self._url(key, "/reset"), Started, request)
+
+    async def reset_before(self, workflow_id: str, request: ResetBeforeRequest) -> ResetResult:
+        return await self._call("POST", self._url(WorkflowKey(workflow_id), "/reset-before"), ResetResult, request)
+
+    async def list(self, selection: Selection, cursor: str) -> ListedPage:
+        asked = {
+            "workflow_type": selection.workflow_type,
+            "status": selection.status,
+            "stuck": "true" if selection.stuck else "",
+            "cursor": cursor,
+        }
+        query = "&".join(f"{name}={_quoted(value)}" for name, value in asked.items())
+        return await self._call("GET", f"{self._base}?{query}", ListedPage)
 
     async def pause(self, key: WorkflowKey, reason: str) -> None:
         await self._call("POST", self._url(key, "/pause"), dict[str, Any], EndRequest(reason=reason))

@@ -7,6 +7,8 @@
     POST .../workflows/{id}/updates/{name}
     GET  /api/v1/namespaces/{namespace}/task-queues/{queue}/builds           POST .../builds/current
     POST .../workflows/{id}/cancel            POST .../workflows/{id}/terminate
+    GET  /api/v1/namespaces/{namespace}/workflows?workflow_type=&status=&stuck=&cursor=    a page of a list
+    POST .../workflows/{id}/reset-before      a part of a batch of resets
     POST .../workflows/{id}/pause             POST .../workflows/{id}/unpause
     POST .../workflows/{id}/reset             POST .../workflows/{id}/activities    pause, unpause, retry, update
     POST /api/v1/namespaces/{namespace}/activities/complete                  by task token
@@ -31,6 +33,7 @@ from odradek_schemas import InvalidNameError, check_name
 
 from .. import errors
 from .._converter import DataConverter
+from .._listing import Selection
 from .errors import details_of
 from .messages import (
     ActivityChange,
@@ -42,6 +45,7 @@ from .messages import (
     ErrorReply,
     History,
     MessageRequest,
+    ResetBeforeRequest,
     ResetRequest,
     SetCurrentRequest,
     StartRequest,
@@ -89,6 +93,7 @@ class _Routes:
         base = namespace + "/workflows"
         one = base + "/{workflow_id}"
         router.add_post(base, self.start)
+        router.add_get(base, self.list)
         router.add_get(one, self.describe)
         router.add_get(one + "/history", self.history)
         router.add_get(one + "/export", self.export)
@@ -102,6 +107,7 @@ class _Routes:
         router.add_get(builds, self.builds)
         router.add_post(builds + "/current", self.set_current_build)
         router.add_post(one + "/reset", self.reset)
+        router.add_post(one + "/reset-before", self.reset_before)
         router.add_post(one + "/pause", self.pause)
         router.add_post(one + "/unpause", self.unpause)
         router.add_post(one + "/activities", self.change_activity)
@@ -163,6 +169,20 @@ class _Routes:
     async def reset(self, request: web.Request) -> web.Response:
         key, body = self._key(request), await _body(request, ResetRequest)
         return _json(await self._service.reset(key, body))
+
+    async def reset_before(self, request: web.Request) -> web.Response:
+        key, body = self._key(request), await _body(request, ResetBeforeRequest)
+        return _json(await self._service.reset_before(key.workflow_id, body))
+
+    async def list(self, request: web.Request) -> web.Response:
+        self._check_namespace(request)
+        asked = request.query
+        selection = Selection(
+            workflow_type=asked.get("workflow_type", ""),
+            status=asked.get("status", ""),
+            stuck=asked.get("stuck", "") == "true",
+        )
+        return _json(await self._service.list(selection, asked.get("cursor", "")))
 
     async def pause(self, request: web.Request) -> web.Response:
         key, body = self._key(request), await _body(request, EndRequest)

@@ -9,10 +9,12 @@ from typing import Any, Protocol
 import msgspec
 
 from .. import errors
+from .._batch import BatchOptions, ResetPoint, ResetResult, reset_one
 from .._client import Client
 from .._description import PendingActivity, PendingChild, WorkflowDescription
 from .._export import ExportedHistory, history_from_json
 from .._handle import WorkflowHandle
+from .._listing import ListedPage, Selection, page
 from .._types import RetryPolicy
 from .errors import failure_of
 from .messages import (
@@ -20,6 +22,7 @@ from .messages import (
     ActivityCompletion,
     ActivityFailure,
     Outcome,
+    ResetBeforeRequest,
     ResetRequest,
     Started,
     StartRequest,
@@ -58,6 +61,10 @@ class WorkflowService(Protocol):
 
     async def set_current_build(self, task_queue: str, build_id: str | None) -> None: ...
     async def reset(self, key: WorkflowKey, request: ResetRequest) -> Started: ...
+
+    async def reset_before(self, workflow_id: str, request: ResetBeforeRequest) -> ResetResult: ...
+
+    async def list(self, selection: Selection, cursor: str) -> ListedPage: ...
 
     async def pause(self, key: WorkflowKey, reason: str) -> None: ...
 
@@ -182,6 +189,14 @@ class ClientService:
             request.event_id, reason=request.reason, reapply=request.reapply, build_id=request.build_id
         )
         return Started(workflow_id=key.workflow_id, run_id=again.run_id or "")
+
+    async def reset_before(self, workflow_id: str, request: ResetBeforeRequest) -> ResetResult:
+        step = {name: getattr(request, name) for name in ResetPoint.__dataclass_fields__}
+        options = {name: getattr(request, name) for name in BatchOptions.__dataclass_fields__}
+        return await reset_one(self._client._requests(), workflow_id, ResetPoint(**step), BatchOptions(**options))
+
+    async def list(self, selection: Selection, cursor: str) -> ListedPage:
+        return await page(self._client._requests(), selection, cursor)
 
     async def pause(self, key: WorkflowKey, reason: str) -> None:
         await self._handle(key).pause(reason)

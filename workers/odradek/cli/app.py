@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import activity, checkpoint, deployment, log, messages, operations, replaying, workflow
+from . import activity, batch, checkpoint, deployment, log, messages, operations, replaying, workflow
 from .dev import dev
 from .failures import EXIT_CODES
 from .processes import engine, worker
@@ -48,6 +48,7 @@ workflow.app.command()(replaying.export)
 workflow.app.command()(replaying.replay)
 messages.add_to(workflow.app)
 operations.add_to(workflow.app)
+batch.add_to(workflow.app)
 app.add_typer(workflow.app, name="workflow")
 app.add_typer(activity.app, name="activity")
 app.add_typer(deployment.app, name="deployment")
