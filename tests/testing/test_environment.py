@@ -129,3 +129,50 @@ async def test_the_workers_of_a_queue_may_be_away() -> None:
         handle = await env.client.start(Sleeper, 0, id="s", execution_timeout=MONTH)
         with pytest.raises(WorkflowFailedError, match="execution_timeout"):
             await handle.result()
+
+
+@workflow.define
+class Clerk:
+    def __init__(self) -> None:
+        self.heard = 0
+        self.done = False
+
+    async def run(self) -> int:
+        await workflow.wait_condition(lambda: self.done)
+        return self.heard
+
+    @workflow.signal
+    def tell(self) -> None:
+        self.heard += 1
+
+    @workflow.update
+    async def think(self) -> str:
+        await asyncio.sleep(MONTH.total_seconds())
+        return "no"
+
+    @workflow.signal
+    async def close_in_a_month(self) -> None:
+        await asyncio.sleep(MONTH.total_seconds())
+        self.done = True
+
+
+async def test_time_skips_while_an_update_is_awaited() -> None:
+    async with Environment(workflows=[Clerk]) as env:
+        clerk = await env.client.start(Clerk, id="c")
+        began = env.now()
+        assert await clerk.update(Clerk.think) == "no"
+        assert env.now() - began >= MONTH
+        handle = await clerk.start_update(Clerk.think)
+        assert await handle.result() == "no"
+        assert env.now() - began >= 2 * MONTH
+
+
+async def test_requests_outlive_the_time_that_is_skipped_meanwhile() -> None:
+    async with Environment(workflows=[Clerk]) as env:
+        clerk = await env.client.start(Clerk, id="c")
+        await clerk.signal(Clerk.close_in_a_month)
+        skipping = asyncio.create_task(env.sleep(MONTH - timedelta(days=1)))
+        for _ in range(100):
+            await clerk.signal(Clerk.tell)
+        await skipping
+        assert await clerk.result() == 100

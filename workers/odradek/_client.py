@@ -22,6 +22,7 @@ from . import _deployments as deployments
 from . import _listing as listing
 from ._batch import BatchOptions, ResetPoint, ResetResult, in_parallel, reset_one
 from ._connection import Connection, unavailable
+from ._connection import DEADLINE_SLACK_SECONDS, Connection, unavailable
 from ._converter import DataConverter
 from ._definitions import definition_of
 from ._description import TaskQueueBuilds, WorkflowStatus
@@ -94,7 +95,8 @@ class Client(Starting):
         self._target = target
         self._timeout = seconds(request_timeout)
         self._log_settings = dict(log_settings or {})
-        self._now_ms: Callable[[], int] | None = None  # tests have a clock of their own
+        self._now_ms: Callable[[], int] | None = None  # tests have a clock of their own, which skips
+        self._deadline_slack = DEADLINE_SLACK_SECONDS
         self._exit: AsyncExitStack | None = None
         self._open: WorkflowRequests | None = None
 
@@ -105,7 +107,7 @@ class Client(Starting):
             log = self._target if not isinstance(self._target, str) else await self._open_log(self._target, stack)
             connection = await asyncio.to_thread(
                 Connection, log, self.namespace, self.data_converter, timeout=self._timeout,
-                now_ms=self._now_ms,
+                now_ms=self._now_ms, deadline_slack=self._deadline_slack,
             )
             stack.push_async_callback(asyncio.to_thread, connection.close)
             self._open = WorkflowRequests(connection, self._timeout, self.identity, self.interceptors)

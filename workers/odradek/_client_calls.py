@@ -205,7 +205,7 @@ class ClientCalls(ClientInterceptor):
     async def _update_reply(self, target: Target, name: str, make: MakeRecord) -> RequestReply:
         """The answer to a request that holds an update."""
         try:
-            reply, _ = await self._requests.append(target, make)
+            reply, _ = await self._requests.append(target, make, waits=True)
         except RequestTimeoutError as error:
             raise RequestTimeoutError(
                 f"{error} If one is, a worker has to take update {name!r}, and its handler to end: does one poll the "

@@ -96,7 +96,8 @@ class Connection:
     """A client's requests and replies. Everything may be called from any thread; callbacks must be quick.
 
     Raises UnavailableError if the log cannot be reached, or no engine has made the namespace's topics within
-    `timeout` seconds. `now_ms`: the clock of deadlines (default: the wall clock).
+    `timeout` seconds. `now_ms`: the clock of deadlines (default: the wall clock). `deadline_slack`: seconds for which a
+    request stays valid after its caller has given up.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Connection:
         timeout: float = 30.0,
         pauses: Pauses | None = None,
         now_ms: Callable[[], int] | None = None,
+        deadline_slack: float = DEADLINE_SLACK_SECONDS,
     ) -> None:
         self.log = log
         self.namespace = namespace
@@ -115,6 +117,7 @@ class Connection:
         self.converter = converter
         self._pauses = pauses or Pauses()
         self._now_ms = now_ms or _wall_clock_ms
+        self._deadline_slack = deadline_slack
         self.client_id = secrets.token_hex(10)
         self._key = self.client_id.encode()
         try:
@@ -162,11 +165,13 @@ class Connection:
         timeout: float,
         request_id: str | None = None,
         partition: int | None = None,
+        waits: bool = False,
     ) -> str:
         """Append a request to `events`; return its request ID. An ID of the caller's own is kept for 24 hours, so
-        that a repeated call is harmless for that long. `partition`: for what is about no workflow."""
-        deadline_ms = 0 if request_id is not None else self._in_ms(timeout + DEADLINE_SLACK_SECONDS)
-        how = _How(request_id, deadline_ms, self._pauses.requests, timeout)
+        that a repeated call is harmless for that long. `partition`: for what is about no workflow. `waits`: the answer
+        may come much later."""
+        deadline_ms = 0 if request_id is not None else self._in_ms(timeout + self._deadline_slack)
+        how = _How(request_id, deadline_ms, self._pauses.requests, timeout, waits)
         return self._call(self.topics.events, workflow_id, make, on_done, how, partition)
 
     def ask(
@@ -179,7 +184,7 @@ class Connection:
         partition: int | None = None,
     ) -> str:
         """Append a read to `ephemeral`. `timeout` None: ask again until there is an answer."""
-        deadline_ms = 0 if timeout is None else self._in_ms(timeout + DEADLINE_SLACK_SECONDS)
+        deadline_ms = 0 if timeout is None else self._in_ms(timeout + self._deadline_slack)
         how = _How(None, deadline_ms, self._pauses.reads, timeout)
         return self._call(self.topics.ephemeral, workflow_id, make, on_done, how, partition)
 
@@ -191,7 +196,7 @@ class Connection:
 
     @property
     def waiting(self) -> int:
-        """How many calls of `wait_for` are out."""
+        """How many calls are out that may be answered much later."""
         with self._lock:
             return sum(call.waits for call in self._calls.values())
 

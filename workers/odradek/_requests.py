@@ -115,12 +115,13 @@ class WorkflowRequests:
 
     # ------------------------------------------------------------ asking
 
-    async def append(self, target: Target, make: MakeRecord) -> tuple[RequestReply, int]:
-        """A request through `events`; its outcome (never `expired` or `invalid`) and the offset of its record."""
+    async def append(self, target: Target, make: MakeRecord, *, waits: bool = False) -> tuple[RequestReply, int]:
+        """A request through `events`; its outcome (never `expired` or `invalid`) and the offset of its record. `waits`:
+        the answer may come much later."""
         timeout = self.timeout if target.timeout is None else target.timeout
         answer = await self._answer(
             lambda on_done: self.connection.append(
-                target.workflow_id, make, on_done, timeout=timeout, request_id=target.request_id
+                target.workflow_id, make, on_done, timeout=timeout, request_id=target.request_id, waits=waits
             )
         )
         reply = answer.reply

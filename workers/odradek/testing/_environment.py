@@ -26,6 +26,8 @@ from ._clock import VirtualClock
 from ._driver import ClockDriver, Surroundings
 
 _PARTITIONS = 1
+_NO_DEADLINE_SECONDS = 1000 * 365 * 86_400.0
+"""Callers wait in real time: time that is skipped meanwhile is none of theirs."""
 
 
 class Environment:
@@ -78,6 +80,7 @@ class Environment:
                 self._log, namespace="default", data_converter=self._converter, interceptors=self._interceptors
             )
             self.client._now_ms = self._clock.now_ms
+            self.client._deadline_slack = _NO_DEADLINE_SECONDS
             await stack.enter_async_context(self.client)
             self._stack = stack
             await self._serve("default")
