@@ -204,10 +204,10 @@ class WorkflowTasks:
     ) -> None:
         """Feed unread inputs and updates, and append what the code made of them. `sure`: from the history itself.
 
-        Another worker may have answered a task that is not fresh (rule T4): what the code has run on the spot is not
-        begun before history says that it was not.
+        A task that is not fresh (rule T4), or the first one of a run, may have been answered before, by another worker
+        or in another life: what the code has run on the spot waits for what history says.
         """
-        sure = sure or ticket.fresh
+        sure = sure or (ticket.fresh and run.tip != run.run_id)
         updates = task.updates if run.tip == task.base else []  # others were decided since
         if not events and not updates and not run.running.locals and (task.events or run.tip != task.base):
             self.cache.put(task.workflow_id, run)
