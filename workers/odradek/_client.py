@@ -21,7 +21,6 @@ from odradek_schemas.replies import HeartbeatNoted
 from . import _deployments as deployments
 from . import _listing as listing
 from ._batch import BatchOptions, ResetPoint, ResetResult, in_parallel, reset_one
-from ._connection import Connection, unavailable
 from ._connection import DEADLINE_SLACK_SECONDS, Connection, unavailable
 from ._converter import DataConverter
 from ._definitions import definition_of

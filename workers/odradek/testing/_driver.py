@@ -83,14 +83,13 @@ class ClockDriver:
         idle_for = 0.0
         while not self._stopping:
             began = self._around.serve()  # also for those who only query, or look at a description
-            if not self._sleepers and not self._around.waiting():
-                self._around.serve()
+            if not self._wanted():
                 self._rest()
                 continue
             if not self._log.wait_quiet(1.0):
                 continue
             appended = self._log.appended
-            if began or self._around.working() or not self._still(appended):
+            if began or self._around.working() or not self._wanted() or not self._still(appended):
                 self._rest()
                 continue
             if self._advance(appended):
@@ -100,6 +99,10 @@ class ClockDriver:
             if was_idle_for < _STUCK_SECONDS <= idle_for:
                 logger.warning("somebody waits for a result, and nothing is due: a workflow waits for a message")
             self._rest()
+
+    def _wanted(self) -> bool:
+        """Whether somebody waits. To be asked again when the log is quiet: the answer may have come meanwhile."""
+        return bool(self._sleepers) or self._around.waiting() > 0
 
     def _rest(self) -> None:
         """Wait a moment, each time a longer one: who waits for what, and what activities do, is not announced."""
