@@ -6,6 +6,7 @@ Everything is derived from the state, and appended again until the fold has take
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 from odradek_schemas.common import Payload, Record
@@ -26,7 +27,9 @@ REPEAT_MS = 5_000
 """How long to wait for one's own record to be folded before appending it again."""
 
 BATCH = 1_000
-"""How many records one call gives at most."""
+"""How many entries one call looks at, and how many records it gives at most."""
+
+_FAR_MS = 2**62
 
 _TIMEOUTS = {b"C": "schedule_to_close", b"S": "schedule_to_start", b"T": "start_to_close", b"H": "heartbeat"}
 
@@ -44,45 +47,57 @@ class DueRecords:
         self._last_heartbeat = last_heartbeat
         self._reissue_after_ms = reissue_after_ms
         self._not_before: dict[bytes, int] = {}
+        self._begin()
         state.earliest_due_ms = 0
+
+    def _begin(self) -> None:
+        """Look at the entries from the first one on, with what is known of them."""
+        self._seen: dict[bytes, int] = {}
+        self._cursor: bytes | None = None
+        self._resume_ms = 0
+        self._earliest_ms = _FAR_MS
 
     def next_ms(self) -> int:
         """When `take` may have something to give."""
         return self._state.earliest_due_ms
 
     def take(self, now_ms: int) -> Iterator[Record]:
-        """The records that are due at `now_ms`."""
+        """Records that are due at `now_ms`, of the next `BATCH` entries; after the last ones, from the first one on."""
         if now_ms < self._state.earliest_due_ms:
             return
+        if self._state.earliest_due_ms < self._resume_ms:  # there is something new before the place reached
+            self._not_before.update(self._seen)
+            self._begin()
         epoch = self._state.partition.epoch
-        earliest = now_ms + 3_600_000
-        seen: dict[bytes, int] = {}
-        given = 0
-        for entry, _ in list(self._entries(now_ms)):
+        entries = list(islice(self._entries(now_ms), BATCH))
+        last = len(entries) < BATCH
+        for entry in entries:
             at = keys.number_in(entry)
             if at > now_ms:
-                earliest = min(earliest, at)
+                self._earliest_ms = min(self._earliest_ms, at)
+                last = True
                 break
+            self._cursor = entry + b"\0"
             wait = self._not_before.get(entry, 0)
             record = None
             if wait <= now_ms:
-                if given >= BATCH:
-                    earliest = now_ms
-                    break
                 record, wait = self._record(entry, now_ms, epoch)
-            seen[entry] = wait
-            earliest = min(earliest, wait)
+            self._seen[entry] = wait
+            self._earliest_ms = min(self._earliest_ms, wait)
             if record is not None:
-                given += 1
                 yield record
-        self._not_before = seen if given < BATCH else {**self._not_before, **seen}
-        self._state.earliest_due_ms = earliest
+        if last:
+            self._not_before = self._seen
+            self._state.earliest_due_ms = min(self._earliest_ms, now_ms + 3_600_000)
+            self._begin()
+        else:
+            self._resume_ms = self._state.earliest_due_ms = keys.number_in(entries[-1]) + 1
 
-    def _entries(self, now_ms: int) -> Iterator[tuple[bytes, Any]]:
-        """Entries up to now, and the one after them."""
-        for entry in self._state.scan(keys.DUE):
+    def _entries(self, now_ms: int) -> Iterator[bytes]:
+        """Entries up to now from the place reached, and the one after them."""
+        for entry, _ in self._state.scan(keys.DUE, start=self._cursor):
             yield entry
-            if keys.number_in(entry[0]) > now_ms:
+            if keys.number_in(entry) > now_ms:
                 return
 
     def _record(self, entry: bytes, now_ms: int, epoch: int) -> tuple[Record | None, int]:
@@ -106,9 +121,7 @@ class DueRecords:
         if now_ms <= self._reissue_after_ms:
             return
         epoch = self._state.partition.epoch
-        for given, (entry, _) in enumerate(list(self._state.scan(keys.OUT, end=end))):
-            if given >= BATCH:
-                return
+        for entry, _ in list(islice(self._state.scan(keys.OUT, end=end), BATCH)):
             row = self._state.get(entry[9:])
             if isinstance(row, RunRow):
                 yield _task_timed_out(row, epoch)
