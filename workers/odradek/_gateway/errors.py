@@ -14,6 +14,8 @@ _CODES: list[tuple[type[BaseException], str, int]] = [  # subclasses before thei
     (errors.ActivityNotFoundError, "activity_not_found", 404),
     (errors.WorkflowNotFoundError, "not_found", 404),
     (errors.WorkflowAlreadyStartedError, "already_started", 409),
+    (errors.ScheduleNotFoundError, "schedule_not_found", 404),
+    (errors.ScheduleAlreadyRunningError, "schedule_exists", 409),
     (errors.QueryFailedError, "query_failed", 422),
     (errors.QueryRejectedError, "query_rejected", 422),
     (errors.UpdateRejectedError, "update_rejected", 422),

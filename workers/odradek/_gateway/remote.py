@@ -37,6 +37,7 @@ from .messages import (
     UpdateRequest,
     WorkflowKey,
 )
+from .schedules import HttpSchedules, ScheduleService
 
 _LONG_POLL_SECONDS = 20.0
 _GRACE_SECONDS = 5.0
@@ -65,6 +66,13 @@ class HttpService:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         await self._session.close()
+
+    @property
+    def schedules(self) -> ScheduleService:
+        async def call(method: str, path: str, kind: Any, body: msgspec.Struct | None) -> Any:
+            return await self._call(method, f"{self._namespace}{path}", kind, body)
+
+        return HttpSchedules(call, _quoted)
 
     async def start(self, request: StartRequest) -> Started:
         return await self._call("POST", self._base, Started, request)

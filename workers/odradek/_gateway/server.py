@@ -13,6 +13,8 @@
     POST .../workflows/{id}/reset             POST .../workflows/{id}/activities    pause, unpause, retry, update
     POST /api/v1/namespaces/{namespace}/activities/complete                  by task token
     POST /api/v1/namespaces/{namespace}/activities/fail
+    POST .../namespaces/{namespace}/schedules           GET, DELETE .../schedules/{id}
+    POST .../schedules/{id}/{update|pause|unpause|trigger|backfill}
 
 Whatever is about one workflow takes `?run_id=`. It listens on loopback, and web pages are kept out: a browser that was
 led here by another page, or by a name that points here, is refused.
@@ -24,6 +26,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -52,6 +55,7 @@ from .messages import (
     UpdateRequest,
     WorkflowKey,
 )
+from .schedules import NewSchedule, do_operation
 from .service import ClientService
 
 logger = logging.getLogger("odradek.gateway")
@@ -113,6 +117,11 @@ class _Routes:
         router.add_post(one + "/activities", self.change_activity)
         router.add_post(namespace + "/activities/complete", self.complete_activity)
         router.add_post(namespace + "/activities/fail", self.fail_activity)
+        schedules = namespace + "/schedules"
+        router.add_post(schedules, self.create_schedule)
+        router.add_get(schedules + "/{schedule_id}", self.describe_schedule)
+        router.add_post(schedules + "/{schedule_id}/{operation}", self.change_schedule)
+        router.add_delete(schedules + "/{schedule_id}", self.delete_schedule)
 
     async def start(self, request: web.Request) -> web.Response:
         self._check_namespace(request)
@@ -207,6 +216,27 @@ class _Routes:
     async def fail_activity(self, request: web.Request) -> web.Response:
         self._check_namespace(request)
         await self._service.fail_activity(await _body(request, ActivityFailure))
+        return _json({})
+
+    async def create_schedule(self, request: web.Request) -> web.Response:
+        self._check_namespace(request)
+        await self._service.schedules.create(await _body(request, NewSchedule))
+        return _json({})
+
+    async def describe_schedule(self, request: web.Request) -> web.Response:
+        self._check_namespace(request)
+        return _json(await self._service.schedules.describe(request.match_info["schedule_id"]))
+
+    async def change_schedule(self, request: web.Request) -> web.Response:
+        self._check_namespace(request)
+        asked = request.match_info
+        body = partial(_body, request)
+        await do_operation(self._service.schedules, asked["schedule_id"], asked["operation"], body)
+        return _json({})
+
+    async def delete_schedule(self, request: web.Request) -> web.Response:
+        self._check_namespace(request)
+        await self._service.schedules.delete(request.match_info["schedule_id"])
         return _json({})
 
     def _key(self, request: web.Request) -> WorkflowKey:

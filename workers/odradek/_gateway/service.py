@@ -30,10 +30,14 @@ from .messages import (
     UpdateRequest,
     WorkflowKey,
 )
+from .schedules import ClientSchedules, ScheduleService
 
 
 class WorkflowService(Protocol):
     """Operations on workflows. `timeout` in seconds. All raise the errors of `Client` and its handles."""
+
+    @property
+    def schedules(self) -> ScheduleService: ...
 
     async def start(self, request: StartRequest) -> Started: ...
 
@@ -60,6 +64,7 @@ class WorkflowService(Protocol):
     async def builds(self, task_queue: str) -> dict[str, Any]: ...
 
     async def set_current_build(self, task_queue: str, build_id: str | None) -> None: ...
+
     async def reset(self, key: WorkflowKey, request: ResetRequest) -> Started: ...
 
     async def reset_before(self, workflow_id: str, request: ResetBeforeRequest) -> ResetResult: ...
@@ -94,6 +99,10 @@ class ClientService:
     @property
     def client(self) -> Client:
         return self._client
+
+    @property
+    def schedules(self) -> ScheduleService:
+        return ClientSchedules(self._client, self._timeout)
 
     def _handle(
         self, key: WorkflowKey, timeout: float | None = None, request_id: str | None = None

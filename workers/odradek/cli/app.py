@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import activity, batch, checkpoint, deployment, log, messages, operations, replaying, workflow
+from . import activity, batch, checkpoint, deployment, log, messages, operations, replaying, schedule, workflow
 from .dev import dev
 from .failures import EXIT_CODES
 from .processes import engine, worker
@@ -52,6 +52,7 @@ batch.add_to(workflow.app)
 app.add_typer(workflow.app, name="workflow")
 app.add_typer(activity.app, name="activity")
 app.add_typer(deployment.app, name="deployment")
+app.add_typer(schedule.app, name="schedule")
 app.add_typer(log.app, name="log")
 app.add_typer(checkpoint.app, name="checkpoint")
 app.command()(stats)

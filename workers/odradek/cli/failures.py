@@ -57,6 +57,8 @@ _CODES: list[tuple[type[BaseException], ExitCode]] = [  # subclasses before thei
     (errors.WorkflowClosedError, ExitCode.REFUSED),
     (errors.WorkflowNotFoundError, ExitCode.NOT_FOUND),
     (errors.WorkflowAlreadyStartedError, ExitCode.REFUSED),
+    (errors.ScheduleNotFoundError, ExitCode.NOT_FOUND),
+    (errors.ScheduleAlreadyRunningError, ExitCode.REFUSED),
     (errors.QueryFailedError, ExitCode.REFUSED),
     (errors.QueryRejectedError, ExitCode.REFUSED),
     (errors.UpdateRejectedError, ExitCode.REFUSED),
