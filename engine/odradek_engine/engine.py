@@ -14,11 +14,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from odradek_log import Committed, Consumer, Log, LogError, Producer, TopicPartition, TopicSpec, open_log
-from odradek_schemas import Topics
+from odradek_schemas import Topics, encode
 
 from .checkpointing import Checkpointing, CheckpointSettings
 from .clock import Clock, Randomness, SystemClock, SystemRandomness
 from .fold import State, UnsupportedVersionError
+from .members import Members
 from .processor import Counters, Outlook, Processor, Settings, StaleStateError
 from .store import EngineStorage, RocksStorage, StoreError
 
@@ -95,6 +96,8 @@ class Engine:
         self._clock = clock or SystemClock()
         self._randomness = randomness or SystemRandomness()
         self.member = self._randomness.token()
+        version, interval = self._settings.fold_version, self._settings.announce_interval
+        self._members = Members(self.member, version, self._clock, interval)
         self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._processors: dict[int, Processor] = {}
@@ -220,6 +223,7 @@ class Engine:
         self._fold_some(self._consumer, timeout)
         if any(p.producer_failed for p in self._processors.values()):
             self._renew_producers()
+        self._mind_others()
         if self._clock.monotonic() >= self._persist_at:
             self._persist_at = self._clock.monotonic() + PERSIST_EVERY_S
             for storage in list(self._stored.values()):
@@ -232,6 +236,21 @@ class Engine:
                     if processor.leadership.leading
                 )
 
+    def _mind_others(self) -> None:
+        """Tell the other engines that we live. Leave everything to them where one can go on and we cannot (V1).
+
+        A group gives away no single partition, so only who leaves it declines one. Where nobody could take over, the
+        partitions that we do understand go on here.
+        """
+        announcement = self._members.announcement()
+        if announcement is not None:
+            key, value = self.member.encode(), encode(announcement)
+            for partition in range(self._partitions):
+                self._producer.send(self.topics.ephemeral, partition, key, value)
+        declined = max((processor.declined for processor in self._processors.values()), default=0)
+        if declined and self._members.another_knows(declined):
+            raise UnsupportedVersionError(declined, self._settings.fold_version)
+
     def _fold_some(self, consumer: Consumer, timeout: float) -> None:
         records = consumer.poll(timeout)
         with self._lock:
@@ -239,11 +258,13 @@ class Engine:
             rebuilding: set[int] = set()
             for record in records:
                 processor = self._processors.get(record.partition)
-                if processor is None or record.partition in rebuilding:
+                if processor is None or processor.declined or record.partition in rebuilding:
                     continue
                 touched[record.partition] = processor
                 try:
                     processor.handle(record)
+                except UnsupportedVersionError as error:
+                    processor.decline(error)
                 except StaleStateError as error:
                     self._rebuild(consumer, record.partition, error)
                     touched.pop(record.partition)
@@ -374,6 +395,7 @@ class Engine:
             settings=self._settings,
             prepare=self._prepare,
             find_end=self._find_end,
+            members=self._members,
         )
 
     def _rebuild(self, consumer: Consumer, partition: int, error: StaleStateError) -> None:

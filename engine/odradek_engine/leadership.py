@@ -76,8 +76,9 @@ class Leadership:
         """A `LeaderElected` was folded. Returns whether we lead from here on, and did not before."""
         own = elected.member == self.member and elected.nonce == self._nonce
         if own and self.role is Role.ELECTING:
-            if not accepted:
-                self.resign()
+            if not accepted:  # it was made before the log went on to the fold version of now (V1)
+                self._nonce = self._randomness.token()
+                self._again_at = self._clock.monotonic() + self._randomness.uniform(*CONTEST_S)
                 return False
             self.role = Role.LEADING
             self._again_at = None

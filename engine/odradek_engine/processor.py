@@ -24,8 +24,9 @@ from . import handover
 from .clock import Clock, Randomness
 from .due import DueRecords
 from .emission import Emitter, Output, Place
-from .fold import VERSION, Effect, Folded, State, events, fold, keys
+from .fold import VERSION, Effect, Folded, State, UnsupportedVersionError, events, fold, keys
 from .leadership import Leadership
+from .members import Members
 from .reads import Read, Reads
 from .sessions import Sessions
 from .strays import Strays
@@ -43,6 +44,8 @@ class Settings:
     mark_interval: how often `EffectsEmitted` is appended at most. reissue_after: when a task that nobody answered
     is emitted again. lost_after: for workers not heard of yet. closed_retention: how long closed workflows stay
     readable. clock_tolerance: how far records' timestamps may be from the leader's clock without an alarm.
+    announce_interval: how often engines tell each other that they live. fold_version: up to which this one goes; the
+    log is switched to it once every engine knows it (V2).
     """
 
     mark_interval: float = 0.5
@@ -50,6 +53,8 @@ class Settings:
     lost_after: float = 10.0
     closed_retention: float = 30 * 24 * 3600
     clock_tolerance: float = 5.0
+    announce_interval: float = 10.0
+    fold_version: int = VERSION
     max_in_flight: int = 20_000
     max_in_flight_bytes: int = 64 * 1024 * 1024
     flush_rows: int = 2_000
@@ -101,9 +106,14 @@ class Processor:
         settings: Settings,
         prepare: Callable[[str], None],
         find_end: Callable[[TopicPartition, Callable[[int | None], None]], None],
+        members: Members | None = None,
     ) -> None:
         self.partition = partition
         self.state = state
+        self.state.knows = settings.fold_version
+        self.declined = 0
+        """The fold version that keeps us from going on here; 0: none does (V1)."""
+        self.members = members or Members(member, settings.fold_version, clock, settings.announce_interval)
         self.counters = Counters()
         self._topics = topics
         self._producer = producer
@@ -146,9 +156,19 @@ class Processor:
         return max(0, self._check_at) if self._check_at >= 0 else self.state.partition.position
 
     def gain(self) -> None:
-        """The partition is ours to lead."""
+        """The partition is ours to lead, if its state is not of newer code than ours."""
+        if self.state.partition.version > self._settings.fold_version:
+            self.decline(UnsupportedVersionError(self.state.partition.version, self._settings.fold_version))
+            return
         self.leadership.gain()
         self.counters.elections += 1
+
+    def decline(self, error: UnsupportedVersionError) -> None:
+        """The next record is for newer code: stop before it, and lead no more (V1)."""
+        self.declined = error.version
+        self.leadership.resign()
+        self._flush()
+        logger.error("ALARM: partition %d stands still here: %s", self.partition, error)
 
     def release(self) -> None:
         """The partition is no longer ours; say what left, so that the next leader need not repeat it."""
@@ -319,6 +339,8 @@ class Processor:
             for stray in self.strays.take(self._clock.now_ms()):
                 self._append(stray)
             self.emitter.retry_topics()
+            if self._next_version() > self.state.partition.version:
+                self.gain()
             self.reads.expire()
             if self.state.partition.waiting:
                 self._ask_clock()
@@ -354,12 +376,16 @@ class Processor:
 
         `past`: it was there before we had the partition; a heartbeat among those tells nothing of now.
         """
-        if not self.leadership.leading:
-            return
         try:
             record = decode(value)
         except DecodeError as error:
             logger.warning("a record of %s was not understood: %s", self._topics.ephemeral, error)
+            return
+        if isinstance(record, ephemeral.EngineAlive):
+            if not past:
+                self.members.heard(record)
+            return
+        if not self.leadership.leading:
             return
         if isinstance(record, ephemeral.WorkerHeartbeat):
             if not past:
@@ -431,10 +457,15 @@ class Processor:
             member=self.leadership.member,
             nonce=nonce,
             clock_ms=self._clock.now_ms(),
-            version=max(VERSION, self.state.partition.version),
+            version=self._next_version(),
             partitions=self._partitions,
             closed_retention_ms=round(self._settings.closed_retention * 1000),
         )
+
+    def _next_version(self) -> int:
+        """The fold version from our next election on: that of the log, or ours once every engine knows it (V2)."""
+        ours, now = self._settings.fold_version, self.state.partition.version
+        return ours if ours > now and self.members.all_know(ours) else now
 
     def _append_election(self, record: LeaderElected, failed: Callable[[], None]) -> None:
         self._append(record, failed)

@@ -81,6 +81,13 @@ class WorkerHeartbeat(Record, frozen=True):
     build_id: str = ""
 
 
+class EngineAlive(Record, frozen=True):
+    """An engine lives, and knows fold versions up to this one; with or without partitions to lead."""
+
+    member: str
+    version: int = 1
+
+
 class ActivityHeartbeat(Record, frozen=True):
     workflow_id: str
     run_id: str

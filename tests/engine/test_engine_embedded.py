@@ -14,7 +14,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 from odradek_engine import Engine
 from odradek_engine.engine import ensure_topics
-from odradek_engine.fold import MemoryStorage, State, UnsupportedVersionError, fold, keys
+from odradek_engine.fold import MemoryStorage, State, fold, keys
 from odradek_engine.fold import state as state_module
 from odradek_engine.fold.invariants import problems
 from odradek_engine.store import RocksStorage, StoreError
@@ -255,19 +255,7 @@ def test_l3_a_sound_state_raises_no_alarm(place: Place, caplog: pytest.LogCaptur
     assert "ALARM" not in caplog.text
 
 
-# ---------------------------------------------------------------- V1, poison, broken disks
-
-
-def test_v1_an_engine_stops_before_a_version_that_it_does_not_know(place: Place) -> None:
-    """Breaks when older code folds records that are meant for newer code."""
-    place.boot()
-    place.settle()
-    place.append(records.LeaderElected(member="newer", nonce="n", clock_ms=0, version=99, partitions=2))
-    place.start(2)
-    with pytest.raises(UnsupportedVersionError, match="upgrade this engine"):
-        place.until(lambda: False)
-    [at] = [r.offset for r in place.read(TOPICS.events, 0) if getattr(decode(r.value), "version", 0) == 99]
-    assert place.state(0).partition.position == at
+# ---------------------------------------------------------------- poison, broken disks
 
 
 def test_a_poison_record_becomes_a_dead_letter_and_the_partition_goes_on(place: Place) -> None:

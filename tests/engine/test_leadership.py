@@ -150,17 +150,21 @@ def play(a: Solo, b: Solo, rounds: int) -> None:
             solo.pass_time(0.05)
 
 
-def test_v1_an_older_engine_declines_the_partition() -> None:
-    """Breaks when an engine whose election was refused for its version goes on standing, or emits."""
-    solo = Solo()
+def test_v1_an_election_from_before_a_switch_of_versions_is_stood_for_again() -> None:
+    """Breaks when who may lead never does, as its first election was for the version before."""
+    solo = Solo(fold_version=2)
     solo.processor.gain()
     [own] = solo.take(records.LeaderElected)
-    low = elected("me", own.body.nonce, version=0)
-    solo.put(low)
+    solo.put(elected("other", "n", version=2))
+    solo.put(own.value)
     solo.fold()
-    solo.pass_time(100)
-    assert not solo.leading
-    assert solo.producer.held == []
+    assert not solo.leading, "the version never goes down"
+    solo.pass_time(2)
+    [again] = solo.take(records.LeaderElected)
+    assert (again.body.version, again.body.nonce != own.body.nonce) == (2, True)
+    solo.land(again)
+    solo.fold()
+    assert solo.leading
 
 
 # ---------------------------------------------------------------- time: R2, T5, T6

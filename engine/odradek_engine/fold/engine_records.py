@@ -37,17 +37,16 @@ VERSION = 1
 class UnsupportedVersionError(Exception):
     """The log was switched to a fold version that this code does not know: stop here (rule V1)."""
 
-    def __init__(self, version: int) -> None:
-        super().__init__(
-            f"the log needs fold version {version}, this code knows up to {VERSION}: upgrade this engine"
-        )
+    def __init__(self, version: int, known: int) -> None:
+        super().__init__(f"the log needs fold version {version}, this code knows up to {known}: upgrade this engine")
         self.version = version
 
 
 def decide_leader(step: Step, record: LeaderElected) -> None:
     """A new epoch; not for a second copy of the last one (L1), nor for an older fold version than the log's (V1)."""
-    if record.version > VERSION:
-        raise UnsupportedVersionError(record.version)
+    known = step.state.knows or VERSION
+    if record.version > known:
+        raise UnsupportedVersionError(record.version, known)
     now = step.partition
     if record.version < now.version or (record.member, record.nonce) == (now.member, now.nonce):
         return

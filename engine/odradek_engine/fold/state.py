@@ -83,6 +83,8 @@ class State:
         self._cache_rows = cache_rows
         self._empty = PartitionRow(partition=partition)
         self._partition: PartitionRow | None = None
+        self.knows = 0
+        """The newest fold version that may be folded here; 0: that of this code."""
         self.earliest_due_ms = 0
         """No entry of the due index is below this, as far as is known; who scans the index raises it."""
         self.earliest_expiry_ms = 0
