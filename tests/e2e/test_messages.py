@@ -15,9 +15,11 @@ from odradek import (
     UpdateFailedError,
     UpdateRejectedError,
     WorkflowHandle,
+    activity,
     workflow,
 )
 from odradek.errors import WorkflowClosedError, WorkflowNotFoundError
+from odradek.testing import replay
 
 from .system import System
 
@@ -72,6 +74,44 @@ class Stock:
     @workflow.query
     def meddle(self) -> None:
         self.left = 1000
+
+
+@activity.define
+async def doubled(number: int) -> int:
+    return 2 * number
+
+
+@workflow.define
+class Sums:
+    """Handlers with every kind of step; each notes what it found."""
+
+    def __init__(self) -> None:
+        self.found: list[list[int]] = []
+        self.closed = False
+
+    async def run(self) -> list[list[int]]:
+        await workflow.wait_condition(lambda: self.closed and workflow.all_handlers_finished())
+        return self.found
+
+    @workflow.update
+    async def add(self, number: int) -> int:
+        on_the_spot = await workflow.execute_local_activity(doubled, number)
+        noted = await workflow.side_effect(lambda: number)
+        self.found.append([number, on_the_spot, noted, await doubled(on_the_spot)])
+        return number
+
+    @add.validator
+    def not_odd(self, number: int) -> None:
+        if number % 2:
+            raise ApplicationError("odd")
+
+    @workflow.signal
+    async def note(self, number: int) -> None:
+        self.found.append([number, await workflow.execute_local_activity(doubled, number)])
+
+    @workflow.signal
+    def close(self) -> None:
+        self.closed = True
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module", autouse=True)
@@ -204,3 +244,23 @@ async def test_R1_a_reset_gives_later_updates_again_or_not(system: System) -> No
     await without.signal(Stock.open_gate)
     await without.signal(Stock.close)
     assert await without.result() == 3
+
+
+@pytest.mark.parametrize("eager", [False, True])
+async def test_handlers_with_every_kind_of_step_run_once_and_replay(system: System, eager: bool) -> None:
+    queue, numbers = system.name("sums"), range(12)
+    options: dict[str, Any] = {"workflows": [Sums], "activities": [doubled], "eager_activities": eager}
+    async with system.worker(queue, **options):
+        handle = await system.client.start(Sums, id=system.name("sums"), task_queue=queue)
+        updates = [handle.update(Sums.add, number) for number in numbers]
+        answers = await asyncio.gather(
+            *updates, *(handle.signal(Sums.note, number) for number in numbers), return_exceptions=True
+        )
+    assert [answer for answer in answers[:12] if isinstance(answer, int)] == [0, 2, 4, 6, 8, 10]
+    assert sum(isinstance(answer, UpdateRejectedError) for answer in answers) == 6
+    async with system.worker(queue, **options):  # another session: it replays all of that
+        await handle.signal(Sums.close)
+        found = await handle.result()
+    expected = [[n, 2 * n] for n in numbers] + [[n, 2 * n, n, 4 * n] for n in numbers if n % 2 == 0]
+    assert sorted(found) == sorted(expected)
+    replay(await handle.export(), workflows=[Sums])
