@@ -60,7 +60,13 @@ def test_the_life_of_a_schedule(server: str) -> None:
     assert "nightly (paused: holiday)" in shown
     assert 'echo("hello") on task queue default' in shown
     assert backfilled in shown
+    assert schedule(server, "create", "another", "--type", "echo", "--remaining-actions", "0").code == 0
+    listed = schedule(server, "list", "--json").json["schedules"]
+    assert [(one["schedule_id"], one["paused"]) for one in listed] == [("another", False), ("nightly", True)]
+    assert schedule(server, "list", "--limit", "1").out.count("echo") == 1
+    assert schedule(server, "delete", "another").code == 0
     assert schedule(server, "delete", "nightly").code == 0
+    assert "nightly" not in schedule(server, "list").out
     gone = schedule(server, "describe", "nightly", "--json")
     assert (gone.code, gone.error["code"]) == (3, "not_found")
 

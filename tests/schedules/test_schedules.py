@@ -308,6 +308,18 @@ async def test_deleted_schedules_are_gone_and_their_workflows_go_on() -> None:
         assert (await env.client.get("job-2026-03-01T13:00:00Z").describe()).status == "running"
 
 
+async def test_schedules_are_listed_and_workflows_beside_them_are_not() -> None:
+    async with environment() as env:
+        names = [f"s{number}" for number in range(25)]
+        for name in names:
+            await env.client.create_schedule(name, hourly(paused=True))
+        await env.client.start(Job, id="odradek.schedule", task_queue="default")
+        await env.client.start(Job, id="odradek.schedulez", task_queue="default")
+        await env.client.get_schedule("s3").delete()
+        found = {one.id: one.schedule.state.paused async for one in env.client.list_schedules()}
+    assert found == {name: True for name in names if name != "s3"}
+
+
 async def test_backfill_makes_up_for_times_gone_by_once() -> None:
     async with environment() as env:
         morning = ScheduleBackfill(

@@ -34,7 +34,8 @@ from ._refusals import refused
 from ._requests import WorkflowRequests
 from ._schedules.handle import ScheduleHandle
 from ._schedules.handle import create as create_schedule
-from ._schedules.schedule import Schedule, ScheduleBackfill
+from ._schedules.handle import listed as list_schedules
+from ._schedules.schedule import Schedule, ScheduleBackfill, ScheduleDescription
 from ._starting import Starting
 from ._types import Duration, R, TakesMany, W
 from .errors import (
@@ -302,6 +303,10 @@ class Client(Starting):
     def get_schedule(self, id: str, /) -> ScheduleHandle:
         """A handle on a schedule by its ID. Asks nothing: it may not be there."""
         return ScheduleHandle(self._requests(), id)
+
+    def list_schedules(self) -> AsyncIterator[ScheduleDescription]:
+        """All schedules of the namespace, in no order: each is asked how it stands."""
+        return list_schedules(self._requests())
 
     # ------------------------------------------------------------ activities, by task token
 

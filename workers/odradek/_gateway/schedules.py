@@ -97,6 +97,10 @@ class ScheduleService(Protocol):
 
     async def describe(self, schedule_id: str) -> dict[str, Any]: ...
 
+    async def list(self, limit: int) -> list[dict[str, Any]]:
+        """Up to `limit` of them, by ID."""
+        ...
+
     async def update(self, schedule_id: str, change: ScheduleChange) -> None: ...
 
     async def pause(self, schedule_id: str, note: str) -> None: ...
@@ -134,6 +138,14 @@ class ClientSchedules:
 
     async def describe(self, schedule_id: str) -> dict[str, Any]:
         return plain(await self._handle(schedule_id).describe())
+
+    async def list(self, limit: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        async for one in self._client.list_schedules():
+            if len(found) == limit:
+                break
+            found.append(plain(one))
+        return sorted(found, key=lambda one: str(one["schedule_id"]))
 
     async def update(self, schedule_id: str, change: ScheduleChange) -> None:
         def updated(found: ScheduleDescription) -> Schedule:
@@ -180,6 +192,10 @@ class HttpSchedules:
     async def describe(self, schedule_id: str) -> dict[str, Any]:
         found: dict[str, Any] = await self._call("GET", f"/schedules/{self._quoted(schedule_id)}", dict[str, Any], None)
         return found
+
+    async def list(self, limit: int) -> list[dict[str, Any]]:
+        answer: Schedules = await self._call("GET", f"/schedules?limit={limit}", Schedules, None)
+        return answer.schedules
 
     async def update(self, schedule_id: str, change: ScheduleChange) -> None:
         await self._do(schedule_id, "update", change)

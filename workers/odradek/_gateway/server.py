@@ -13,7 +13,7 @@
     POST .../workflows/{id}/reset             POST .../workflows/{id}/activities    pause, unpause, retry, update
     POST /api/v1/namespaces/{namespace}/activities/complete                  by task token
     POST /api/v1/namespaces/{namespace}/activities/fail
-    POST .../namespaces/{namespace}/schedules           GET, DELETE .../schedules/{id}
+    GET, POST .../namespaces/{namespace}/schedules      GET, DELETE .../schedules/{id}
     POST .../schedules/{id}/{update|pause|unpause|trigger|backfill}
 
 Whatever is about one workflow takes `?run_id=`. It listens on loopback, and web pages are kept out: a browser that was
@@ -55,7 +55,7 @@ from .messages import (
     UpdateRequest,
     WorkflowKey,
 )
-from .schedules import NewSchedule, do_operation
+from .schedules import NewSchedule, Schedules, do_operation
 from .service import ClientService
 
 logger = logging.getLogger("odradek.gateway")
@@ -63,6 +63,7 @@ logger = logging.getLogger("odradek.gateway")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _MAX_BODY_BYTES = 4 * 1024 * 1024
 _MAX_WAIT_SECONDS = 60.0
+_MAX_LISTED = 10_000
 _SHUTDOWN_SECONDS = 0.5
 
 _CONVERTER = web.AppKey("converter", DataConverter)
@@ -119,6 +120,7 @@ class _Routes:
         router.add_post(namespace + "/activities/fail", self.fail_activity)
         schedules = namespace + "/schedules"
         router.add_post(schedules, self.create_schedule)
+        router.add_get(schedules, self.list_schedules)
         router.add_get(schedules + "/{schedule_id}", self.describe_schedule)
         router.add_post(schedules + "/{schedule_id}/{operation}", self.change_schedule)
         router.add_delete(schedules + "/{schedule_id}", self.delete_schedule)
@@ -222,6 +224,13 @@ class _Routes:
         self._check_namespace(request)
         await self._service.schedules.create(await _body(request, NewSchedule))
         return _json({})
+
+    async def list_schedules(self, request: web.Request) -> web.Response:
+        self._check_namespace(request)
+        given = request.query.get("limit", "100")
+        if not given.isdecimal() or not 0 < int(given) <= _MAX_LISTED:
+            raise errors.InvalidRequestError(f"limit is a number from 1 to {_MAX_LISTED}, not {given!r}")
+        return _json(Schedules(schedules=await self._service.schedules.list(int(given))))
 
     async def describe_schedule(self, request: web.Request) -> web.Response:
         self._check_namespace(request)

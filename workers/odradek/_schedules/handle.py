@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from inspect import isawaitable
 from typing import Any
 
 from odradek_schemas.common import Record, Request
+from odradek_schemas.ephemeral import ListRuns
 from odradek_schemas.records import StartWorkflow
+from odradek_schemas.replies import RunsPage
 
 from .._handle import Target
 from .._options import seconds
@@ -52,6 +55,7 @@ from .state import (
     Trigger,
 )
 
+_AT_ONCE = 20
 _ATTEMPTS = 10
 """How often a change is tried again when others change the schedule at the same time."""
 
@@ -218,6 +222,33 @@ async def create(
                 f"there is a schedule {id!r} already: change it with update(), or delete it first"
             ) from None
     return handle
+
+
+async def listed(requests: WorkflowRequests) -> AsyncIterator[ScheduleDescription]:
+    """All schedules, each as it is described, partition by partition: their workflow IDs are side by side."""
+    for partition in range(requests.connection.partitions):
+        after = ID_PREFIX
+        while after.startswith(ID_PREFIX):
+            make = partial(_list_runs, after)
+            page = await requests.ask_partition(partition, "(a list of schedules)", make, RunsPage)
+            ids = [run.workflow_id.removeprefix(ID_PREFIX) for run in page.runs]
+            for start in range(0, len(ids), _AT_ONCE):
+                described = (_describe_one(requests, id) for id in ids[start : start + _AT_ONCE])
+                for found in await asyncio.gather(*described):
+                    if found is not None:
+                        yield found
+            after = page.next_after
+
+
+def _list_runs(after: str, request: Request) -> Record:
+    return ListRuns(request=request, workflow_type=TYPE, status="running", after=after)
+
+
+async def _describe_one(requests: WorkflowRequests, schedule_id: str) -> ScheduleDescription | None:
+    try:
+        return await ScheduleHandle(requests, schedule_id).describe()
+    except ScheduleNotFoundError:
+        return None  # deleted meanwhile
 
 
 def checked_id(schedule_id: Any) -> str:

@@ -172,6 +172,30 @@ def describe(
         _print(found)
 
 
+@app.command("list")
+def list_schedules(
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="How many at most.")] = 100,
+    address: Address = "",
+    namespace: Namespace = "default",
+    timeout: AnswerTimeout = ANSWER_SECONDS,
+    as_json: AsJson = False,
+) -> None:
+    """Show the schedules, with what they start and when next."""
+    found = do(address, namespace, as_json, lambda service: service.schedules.list(limit), timeout)
+    if as_json:
+        print_json({"schedules": found})
+        return
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for name in ("Schedule", "Starts", "Next", "Running", "Note"):
+        table.add_column(name)
+    for one in found:
+        following = "paused" if one["paused"] else date_and_time(next(iter(one["next_action_times"]), None)) or "none"
+        running = str(len(one["running_actions"]))
+        table.add_row(Text(one["schedule_id"]), Text(one["action"]["workflow_type"]), following, running,
+                      Text(cut(one["note"], 60)))  # fmt: skip
+    stdout.print(table)
+
+
 @app.command()
 def pause(
     schedule_id: ScheduleId,
