@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from . import activity, batch, checkpoint, deployment, log, messages, operations, replaying, schedule, workflow
+from . import (
+    activity,
+    batch,
+    checkpoint,
+    deployment,
+    log,
+    messages,
+    operations,
+    replay_check,
+    replaying,
+    schedule,
+    workflow,
+)
 from .dev import dev
 from .failures import EXIT_CODES
 from .processes import engine, worker
@@ -55,4 +67,5 @@ app.add_typer(deployment.app, name="deployment")
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(log.app, name="log")
 app.add_typer(checkpoint.app, name="checkpoint")
+app.command("replay-check")(replay_check.replay_check)
 app.command()(stats)

@@ -32,7 +32,7 @@ EXIT_CODES = """Exit codes:
 
 \b
   0  done
-  1  the workflow or the update failed; `log verify` found a difference
+  1  the workflow or the update failed; `log verify` or `replay-check` found a difference
   2  wrong use: an option, an argument, JSON, a module
   3  there is no such workflow or run
   4  nobody answers: server, broker, engine or worker

@@ -13,12 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from .. import errors
 from .._activity import Activity
 from .._definitions import WorkflowFunction, activity_definition, definition_of
 from .failures import CommandError, ExitCode
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -54,6 +56,16 @@ def load(targets: Sequence[str]) -> Definitions:
             f"{' '.join(targets)}: no workflow and no activity in there",
             "Put @workflow.define on a class with `async def run`, and @activity.define on functions, at top level.",
         )
+    return found
+
+
+def attribute(name: str, kind: type[T]) -> T:
+    """What `module:name` is, a `kind`. Raises CommandError if it is not there, or is something else."""
+    target, _, attribute_name = name.partition(":")
+    found = getattr(_import(target), attribute_name, None) if attribute_name else None
+    if not isinstance(found, kind):
+        hint = "Write MODULE:NAME, as it is in that module."
+        raise CommandError(ExitCode.USAGE, f"{name} is no {kind.__name__}", hint)
     return found
 
 
