@@ -147,7 +147,7 @@ def test_help_documents_the_exit_codes() -> None:
         assert done.code == 0
         for code in ("0  done", "3  there is no such workflow", "5  the workflow or the update did not end"):
             assert code in done.out
-    for command in ("update", "list", "reset", "export", "replay"):
+    for command in ("update", "reset", "export", "replay"):
         assert odradek_here("workflow", command).code == USAGE
 
 
