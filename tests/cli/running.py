@@ -161,10 +161,14 @@ def running(
 
 @contextlib.contextmanager
 def dev_server(
-    data: Path, *arguments: str, file: Path = SAMPLE, env: Mapping[str, str] | None = None
+    data: Path,
+    *arguments: str,
+    file: Path = SAMPLE,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
 ) -> Iterator[tuple[Process, str]]:
     """`odradek dev` on any port, and its address."""
-    with running("dev", str(file), "--data", str(data), "--port", "0", *arguments, env=env) as process:
+    with running("dev", str(file), "--data", str(data), "--port", "0", *arguments, env=env, cwd=cwd) as process:
         address = process.wait_for(r"Server +(http://\S+)")[1]
         process.wait_for("Ctrl-C")
         yield process, address

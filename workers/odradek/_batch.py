@@ -70,12 +70,14 @@ class ResetResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchOptions:
-    """`request_id` names the batch: repeated under the same one it resets no workflow twice."""
+    """`request_id` names the batch: repeated under the same one it resets no workflow twice. `identity`: who asks;
+    empty: the client."""
 
     request_id: str
     reason: str = ""
     reapply: str = "signals"
     dry_run: bool = False
+    identity: str = ""
 
 
 async def reset_one(
@@ -94,7 +96,7 @@ async def reset_one(
             return ResetResult(workflow_id=workflow_id, status="nothing_to_undo")
         if options.dry_run:
             return ResetResult(workflow_id=workflow_id, status="would_reset", event_id=found, run_id=run_id)
-        asked = Target(workflow_id, run_id, request_id=request_id)
+        asked = Target(workflow_id, run_id, request_id=request_id, identity=options.identity)
         new_run_id = await requests.reset(asked, found, options.reason, options.reapply, "")
         return ResetResult(workflow_id=workflow_id, status="reset", event_id=found, run_id=new_run_id)
     except (UnavailableError, ClientClosedError):

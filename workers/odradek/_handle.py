@@ -25,7 +25,7 @@ class Target:
 
     `run_id` None: the latest run. `result_run_id`: the run that was started, whose result is asked for.
     `barrier`: the end of `events` that a result must not be older than; -1: as of now. `timeout` in seconds, None:
-    the client's default, and for results without end.
+    the client's default, and for results without end. `identity`: who asks, empty: the client.
     """
 
     workflow_id: str
@@ -34,6 +34,7 @@ class Target:
     barrier: int = -1
     request_id: str | None = None
     timeout: float | None = None
+    identity: str = ""
 
 
 class Requests(Protocol):
@@ -205,6 +206,10 @@ class WorkflowHandle(_CanSignal[W_co], Generic[W_co, R_co]):
     def run_id(self) -> str | None:
         """The run that the handle was made for: the one started, or asked for; None: whichever is the latest."""
         return self._target.run_id or self._target.result_run_id
+
+    def _asked_by(self, identity: str) -> Self:
+        """The same handle on behalf of somebody else than the client."""
+        return type(self)(self._requests, replace(self._target, identity=identity), self._result_type)
 
     def with_options(self, *, request_id: str | None = None, timeout: Duration | None = None) -> Self:
         """The same handle with a request ID of yours, or another time to wait for an answer.

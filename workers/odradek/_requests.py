@@ -241,7 +241,7 @@ class WorkflowRequests:
                 reason=reason,
                 reapply=reapply,
                 request=request,
-                identity=self.identity,
+                identity=target.identity or self.identity,
                 build_id=build_id,
             )
 
@@ -256,7 +256,7 @@ class WorkflowRequests:
                 run_id=target.run_id or "",
                 reason=reason,
                 request=request,
-                identity=self.identity,
+                identity=target.identity or self.identity,
             )
 
         await self.change(target, make)
@@ -270,7 +270,7 @@ class WorkflowRequests:
                 run_id=target.run_id or "",
                 reason=reason,
                 request=request,
-                identity=self.identity,
+                identity=target.identity or self.identity,
             )
 
         await self.change(target, make)
@@ -290,7 +290,7 @@ class WorkflowRequests:
                 activity_type=which if isinstance(which, str) else "",
                 reason=reason,
                 request=request,
-                identity=self.identity,
+                identity=target.identity or self.identity,
                 **changes,
             )
 

@@ -6,12 +6,15 @@ from typing import Any, Literal
 
 import msgspec
 
+IDENTITY_HEADER = "Odradek-Identity"
+
 
 class WorkflowKey(msgspec.Struct, frozen=True):
-    """Which workflow; `run_id` None: the latest run."""
+    """Which workflow; `run_id` None: the latest run. `identity`: who asks, where it is kept; empty: the client."""
 
     workflow_id: str
     run_id: str | None = None
+    identity: str = ""
 
 
 class StartRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -19,6 +19,7 @@ from .._export import ExportedHistory
 from .._listing import ListedPage, Selection
 from .errors import error_of
 from .messages import (
+    IDENTITY_HEADER,
     ActivityChange,
     ActivityCompletion,
     ActivityFailure,
@@ -47,19 +48,21 @@ M = TypeVar("M")
 
 class HttpService:
     """A server of Odradek at `address` (`http://host:port`), for one namespace. `timeout`: seconds for an answer.
+    `identity`: who asks, for people.
 
     Use it with `async with`. Raises UnavailableError if nothing answers there, or something else does, and the errors
     that the server reports as their own classes.
     """
 
-    def __init__(self, address: str, namespace: str, timeout: float = 30) -> None:
+    def __init__(self, address: str, namespace: str, timeout: float = 30, identity: str = "") -> None:
         self.address = address.rstrip("/")
         self._namespace = f"{self.address}/api/v1/namespaces/{_quoted(namespace)}"
         self._base = f"{self._namespace}/workflows"
+        self._identity = identity
         self._timeout = timeout
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession()
+        self._session = aiohttp.ClientSession(headers={IDENTITY_HEADER: self._identity} if self._identity else None)
         return self
 
     async def __aexit__(
@@ -128,8 +131,8 @@ class HttpService:
     async def reset(self, key: WorkflowKey, request: ResetRequest) -> Started:
         return await self._call("POST", self._url(key, "/reset"), Started, request)
 
-    async def reset_before(self, workflow_id: str, request: ResetBeforeRequest) -> ResetResult:
-        return await self._call("POST", self._url(WorkflowKey(workflow_id), "/reset-before"), ResetResult, request)
+    async def reset_before(self, key: WorkflowKey, request: ResetBeforeRequest) -> ResetResult:
+        return await self._call("POST", self._url(key, "/reset-before"), ResetResult, request)
 
     async def list(self, selection: Selection, cursor: str) -> ListedPage:
         asked = {

@@ -16,8 +16,9 @@
     GET, POST .../namespaces/{namespace}/schedules      GET, DELETE .../schedules/{id}
     POST .../schedules/{id}/{update|pause|unpause|trigger|backfill}
 
-Whatever is about one workflow takes `?run_id=`. It listens on loopback, and web pages are kept out: a browser that was
-led here by another page, or by a name that points here, is refused.
+Whatever is about one workflow takes `?run_id=`, and the header `Odradek-Identity`: who asks, for people. It listens on
+loopback, and web pages are kept out: a browser that was led here by another page, or by a name that points here, is
+refused.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from .._converter import DataConverter
 from .._listing import Selection
 from .errors import details_of
 from .messages import (
+    IDENTITY_HEADER,
     ActivityChange,
     ActivityCompletion,
     ActivityFailure,
@@ -183,7 +185,7 @@ class _Routes:
 
     async def reset_before(self, request: web.Request) -> web.Response:
         key, body = self._key(request), await _body(request, ResetBeforeRequest)
-        return _json(await self._service.reset_before(key.workflow_id, body))
+        return _json(await self._service.reset_before(key, body))
 
     async def list(self, request: web.Request) -> web.Response:
         self._check_namespace(request)
@@ -250,7 +252,8 @@ class _Routes:
 
     def _key(self, request: web.Request) -> WorkflowKey:
         self._check_namespace(request)
-        return WorkflowKey(request.match_info["workflow_id"], request.query.get("run_id"))
+        identity = request.headers.get(IDENTITY_HEADER, "")
+        return WorkflowKey(request.match_info["workflow_id"], request.query.get("run_id"), identity)
 
     def _check_namespace(self, request: web.Request) -> None:
         asked, served = request.match_info["namespace"], self._service.client.namespace

@@ -67,7 +67,7 @@ class WorkflowService(Protocol):
 
     async def reset(self, key: WorkflowKey, request: ResetRequest) -> Started: ...
 
-    async def reset_before(self, workflow_id: str, request: ResetBeforeRequest) -> ResetResult: ...
+    async def reset_before(self, key: WorkflowKey, request: ResetBeforeRequest) -> ResetResult: ...
 
     async def list(self, selection: Selection, cursor: str) -> ListedPage: ...
 
@@ -108,7 +108,7 @@ class ClientService:
         self, key: WorkflowKey, timeout: float | None = None, request_id: str | None = None
     ) -> WorkflowHandle[Any, Any]:
         handle = self._client.get(key.workflow_id, run_id=key.run_id)
-        return handle.with_options(timeout=timeout or self._timeout, request_id=request_id)
+        return handle.with_options(timeout=timeout or self._timeout, request_id=request_id)._asked_by(key.identity)
 
     async def start(self, request: StartRequest) -> Started:
         given = {"request_id": request.request_id, "build_id": request.build_id}
@@ -199,10 +199,16 @@ class ClientService:
         )
         return Started(workflow_id=key.workflow_id, run_id=again.run_id or "")
 
-    async def reset_before(self, workflow_id: str, request: ResetBeforeRequest) -> ResetResult:
+    async def reset_before(self, key: WorkflowKey, request: ResetBeforeRequest) -> ResetResult:
         step = {name: getattr(request, name) for name in ResetPoint.__dataclass_fields__}
-        options = {name: getattr(request, name) for name in BatchOptions.__dataclass_fields__}
-        return await reset_one(self._client._requests(), workflow_id, ResetPoint(**step), BatchOptions(**options))
+        options = BatchOptions(
+            request_id=request.request_id,
+            reason=request.reason,
+            reapply=request.reapply,
+            dry_run=request.dry_run,
+            identity=key.identity,
+        )
+        return await reset_one(self._client._requests(), key.workflow_id, ResetPoint(**step), options)
 
     async def list(self, selection: Selection, cursor: str) -> ListedPage:
         return await page(self._client._requests(), selection, cursor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .._batch import ResetPoint, ResetResult, in_parallel
-from .._gateway import ResetBeforeRequest, WorkflowService
+from .._gateway import ResetBeforeRequest, WorkflowKey, WorkflowService
 from .._listing import ListedWorkflow, Selection
 from .asking import ANSWER_SECONDS, do
 from .failures import CommandError, ExitCode, told
@@ -138,7 +138,10 @@ def reset_batch(
                     yield found.id
 
         counts: dict[str, int] = {}
-        async for result in in_parallel(chosen(), lambda one: service.reset_before(one, request), _CONCURRENCY):
+        def one(workflow_id: str) -> Awaitable[ResetResult]:
+            return service.reset_before(WorkflowKey(workflow_id), request)
+
+        async for result in in_parallel(chosen(), one, _CONCURRENCY):
             counts[result.status] = counts.get(result.status, 0) + 1
             _tell(result, as_json)
         return counts

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -24,6 +27,15 @@ SERVER_FILE = "server.json"
 _FORMS = "http://host:port of a running `odradek dev`, kafka://host:port, or file:./folder"
 
 
+def identity() -> str:
+    """Who asks, for people: the user and the machine, in letters that a header can hold."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # an unknown user, as in some containers
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}".encode("ascii", "replace").decode()
+
+
 @asynccontextmanager
 async def connect(address: str, namespace: str, timeout: float) -> AsyncIterator[WorkflowService]:
     """The operations at an address; without one, those of a `dev` server on this machine.
@@ -31,7 +43,7 @@ async def connect(address: str, namespace: str, timeout: float) -> AsyncIterator
     Raises CommandError for a wrong address or a folder that is not there, UnavailableError if nobody answers.
     """
     if address.startswith(("http://", "https://")) or not address:
-        async with HttpService(address or DEFAULT_ADDRESS, namespace, timeout) as service:
+        async with HttpService(address or DEFAULT_ADDRESS, namespace, timeout, identity()) as service:
             with _hint_where_to_look(given=bool(address)):
                 yield service
     elif address.startswith(("kafka://", "file:")):
@@ -39,7 +51,9 @@ async def connect(address: str, namespace: str, timeout: float) -> AsyncIterator
             existing_folder(address)
         settings = {"request_timeout": timeout} if address.startswith("kafka://") else {}
         try:
-            client = Client(address, namespace=namespace, request_timeout=timeout, log_settings=settings)
+            client = Client(
+                address, namespace=namespace, request_timeout=timeout, log_settings=settings, identity=identity()
+            )
         except ValueError as error:
             raise CommandError(ExitCode.USAGE, f"--address: {error}") from None
         with running_process_told(address, "speak to it: --address {served}"):

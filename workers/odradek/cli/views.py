@@ -50,7 +50,8 @@ def print_description(found: Mapping[str, Any]) -> None:
     _print_activities(found["pending_activities"])
     _print_timers(found["pending_timers"])
     _print_children(found["pending_children"])
-    _print_task_failure(found["task_failure"])
+    if status == "running":
+        _print_task_failure(found["task_failure"])
     failing = found["task_failure"] is not None
     for warning in found["warnings"]:
         if not (failing and "code cannot advance" in warning):  # shown above, with its traceback
