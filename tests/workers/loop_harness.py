@@ -74,8 +74,8 @@ class _VirtualSelector(selectors.SelectSelector):
 class VirtualClockLoop(asyncio.SelectorEventLoop):
     """asyncio's own loop on a virtual clock, with tasks and futures that hash by the order they were made in."""
 
-    def __init__(self) -> None:
-        self._virtual = _VirtualSelector()
+    def __init__(self, selector: Any = None) -> None:
+        self._virtual = selector or _VirtualSelector()
         self._orders = itertools.count(1)
         super().__init__(self._virtual)
         self.set_task_factory(self._make_task)
@@ -90,7 +90,8 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
         return WorkflowFuture(next(self._orders), self)
 
     def time(self) -> float:
-        return self._virtual.now
+        now: float = self._virtual.now
+        return now
 
 
 def run_on_asyncio(coro: Coroutine[Any, Any, Any], at_end: Callable[[], None]) -> Any:
@@ -99,16 +100,21 @@ def run_on_asyncio(coro: Coroutine[Any, Any, Any], at_end: Callable[[], None]) -
         return loop.run_until_complete(coro)
     finally:
         at_end()
-        asyncio._set_running_loop(loop)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # asyncio's way of ending them is not what is tested
-            ended: set[asyncio.Task[Any]] = set()
-            while left := asyncio.all_tasks(loop) - ended:  # ending one may make others
-                ended |= left
-                for task in left:
-                    task._log_destroy_pending = False  # type: ignore[attr-defined]
-                    unfinished = task.get_coro()
-                    assert unfinished is not None
-                    _discard(unfinished)
-        asyncio._set_running_loop(None)
+        discard_tasks(loop)
         loop.close()
+
+
+def discard_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """Throw away what has not ended on asyncio's own loop."""
+    asyncio._set_running_loop(loop)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # asyncio's way of ending them is not what is tested
+        ended: set[asyncio.Task[Any]] = set()
+        while left := asyncio.all_tasks(loop) - ended:  # ending one may make others
+            ended |= left
+            for task in left:
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                unfinished = task.get_coro()
+                assert unfinished is not None
+                _discard(unfinished)
+    asyncio._set_running_loop(None)
