@@ -155,5 +155,14 @@ def test_a_function_workflow_is_looked_at_too() -> None:
     assert len(warnings_of(wrong_function)) == 1
 
 
+@workflow.define
+async def with_side_effect() -> float:
+    return await workflow.side_effect(lambda: time.time() + random.random())
+
+
+def test_a_side_effect_raises_no_alarm() -> None:
+    assert warnings_of(with_side_effect) == []
+
+
 def test_activities_and_allowed_lines_raise_no_alarm() -> None:
     assert warnings_of(Right) == []

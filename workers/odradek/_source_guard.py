@@ -94,11 +94,13 @@ def check_source(name: str, target: Any) -> None:
 
 
 def _calls(tree: ast.AST) -> Iterator[tuple[ast.Call, str]]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            dotted = _dotted(node.func)
-            if dotted:
-                yield node, dotted
+    """The calls in it, with their names; not those inside a side effect, which is what side effects are for."""
+    for node in ast.iter_child_nodes(tree):
+        dotted = _dotted(node.func) if isinstance(node, ast.Call) else ""
+        if isinstance(node, ast.Call) and dotted:
+            yield node, dotted
+        if dotted.rpartition(".")[2] != "side_effect":
+            yield from _calls(node)
 
 
 def _imported_inside(tree: ast.AST) -> dict[str, Any]:
