@@ -103,6 +103,10 @@ class TenantOfWorkflow(WorkflowInterceptor):
         input.headers[NAME] = tenant.get()
         return await super().execute_activity(input)
 
+    async def execute_local_activity(self, input: ScheduleActivityInput) -> Any:
+        input.headers[NAME] = tenant.get() + " here"
+        return await super().execute_local_activity(input)
+
     async def start_child_workflow(self, input: StartChildWorkflowInput) -> Any:
         input.headers[NAME] = tenant.get()
         return await super().start_child_workflow(input)
@@ -235,6 +239,17 @@ async def test_headers_go_from_the_client_through_workflow_activities_children_a
         exported = await order.export()
         replay(exported, workflows=WORKFLOWS, interceptors=[Tenants()], data_converter=converter)
         replay(exported, workflows=WORKFLOWS, data_converter=converter)  # headers are no part of what must be the same
+
+
+@workflow.define
+async def local() -> list[str]:
+    return [await workflow.execute_local_activity(ask_async), await workflow.execute_local_activity(ask_plain)]
+
+
+async def test_headers_go_to_local_activities() -> None:
+    async with Environment(workflows=[local], activities=ACTIVITIES, interceptors=[Tenants()]) as env:
+        tenant.set("acme")
+        assert await env.client.execute(local, id="l") == ["acme here", "acme here"]
 
 
 @workflow.define

@@ -95,7 +95,9 @@ class WorkflowInstance:
         self._continuing = InstanceContinuing(self._core)
         self._core.kept_signals = self._messages.kept
         self._updates = InstanceUpdates(self._core, self._messages)
-        self._calls = InstanceCalls(self._core, self._activities, self._children, self._continuing)
+        self._calls = InstanceCalls(
+            self._core, self._activities, self._locals, self._children, self._continuing
+        )
         self._interceptors = interceptors
         self._conditions = Conditions(self._loop, max_iterations)
         self._variables = contextvars.Context()  # those of the worker are not the workflow's
@@ -258,7 +260,9 @@ class WorkflowInstance:
     async def execute_local_activity(
         self, name: str, args: Sequence[Any], *, result_type: Any, options: ActivityOptions
     ) -> Any:
-        return await self._locals.execute(name, args, result_type, options)
+        return await self._core.calls.execute_local_activity(
+            ScheduleActivityInput(activity_type=name, args=list(args), options={**options}, result_type=result_type)
+        )
 
     async def side_effect(self, fn: Callable[[], Any]) -> Any:
         return await self._locals.side_effect(fn)

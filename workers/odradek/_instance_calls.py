@@ -12,6 +12,7 @@ from ._instance_activities import InstanceActivities
 from ._instance_children import InstanceChildren
 from ._instance_continuing import InstanceContinuing
 from ._instance_core import InstanceCore
+from ._instance_locals import InstanceLocals
 from ._interceptors import (
     ContinueAsNewInput,
     ExecuteWorkflowInput,
@@ -36,11 +37,13 @@ class InstanceCalls(WorkflowInterceptor):
         self,
         core: InstanceCore,
         activities: InstanceActivities,
+        locals: InstanceLocals,
         children: InstanceChildren,
         continuing: InstanceContinuing,
     ) -> None:
         self._core = core
         self._activities = activities
+        self._locals = locals
         self._children = children
         self._continuing = continuing
 
@@ -79,6 +82,11 @@ class InstanceCalls(WorkflowInterceptor):
         if self._core.intercepted:
             check_activity_options(input.options, f"activity {input.activity_type}")
         return await self._activities.execute(input, self._written(input.headers))
+
+    async def execute_local_activity(self, input: ScheduleActivityInput) -> Any:
+        if self._core.intercepted:
+            check_activity_options(input.options, f"activity {input.activity_type}")
+        return await self._locals.execute(input, self._written(input.headers))
 
     async def start_child_workflow(self, input: StartChildWorkflowInput) -> ChildWorkflowHandle[Any, Any]:
         if self._core.intercepted:

@@ -6,8 +6,8 @@ Each is numbered like an activity and told as a command; its result is fed as a 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from odradek_schemas import commands, common, history
@@ -15,8 +15,8 @@ from odradek_schemas.common import Payload
 
 from . import _failures
 from ._instance_core import InstanceCore
+from ._interceptors import ScheduleActivityInput
 from ._options import activity_timeouts_ms, retry_policy_record
-from ._types import ActivityOptions
 from .errors import DefinitionError
 
 _DEFAULT_POLICY = common.RetryPolicy()
@@ -32,6 +32,7 @@ class LocalCall:
     result_type: Any = None
     fn: Callable[[], Any] | None = None
     input: Sequence[Payload] = ()
+    headers: Mapping[str, Payload] = field(default_factory=dict[str, Payload])
     retry_policy: common.RetryPolicy = _DEFAULT_POLICY
     start_to_close_ms: int = 0
     schedule_to_close_ms: int = 0
@@ -44,19 +45,21 @@ class InstanceLocals:
         self._core = core
         self.open: dict[int, LocalCall] = {}
 
-    async def execute(self, name: str, args: Sequence[Any], result_type: Any, options: ActivityOptions) -> Any:
+    async def execute(self, asked: ScheduleActivityInput, headers: dict[str, Payload]) -> Any:
         """Have an activity run by this worker, and wait for its result."""
+        name, options = asked.activity_type, asked.options
         _check_options(name, options)
         core = self._core
         timeouts = activity_timeouts_ms(options)
-        input = core.converter.to_payloads(args)
+        input = core.converter.to_payloads(asked.args)
         core.emit(commands.StartLocalActivity(seq=core.seq + 1, activity_type=name))
         call = LocalCall(
             seq=core.next_seq(),
             future=core.loop.create_future(),
             activity_type=name,
-            result_type=result_type,
+            result_type=asked.result_type,
             input=input,
+            headers=headers,
             retry_policy=retry_policy_record(options.get("retry_policy")) or _DEFAULT_POLICY,
             start_to_close_ms=timeouts["start_to_close_timeout_ms"],
             schedule_to_close_ms=timeouts["schedule_to_close_timeout_ms"],
@@ -110,7 +113,7 @@ class InstanceLocals:
         call.future.set_exception(error)
 
 
-def _check_options(name: str, options: ActivityOptions) -> None:
+def _check_options(name: str, options: Mapping[str, Any]) -> None:
     if options.get("delivery") == "at_most_once":
         raise DefinitionError(
             f"activity {name}: a local activity cannot be at_most_once, its worker may die before it is recorded; "

@@ -238,6 +238,10 @@ class WorkflowInterceptor:
         """The call of an activity; returns its result."""
         return await self.next.execute_activity(input)
 
+    async def execute_local_activity(self, input: ScheduleActivityInput) -> Any:
+        """The call of a local activity; returns its result."""
+        return await self.next.execute_local_activity(input)
+
     async def start_child_workflow(self, input: StartChildWorkflowInput) -> ChildWorkflowHandle[Any, Any]:
         """`start_child` and `execute_child`; returns when the child runs."""
         return await self.next.start_child_workflow(input)

@@ -94,7 +94,7 @@ class LocalActivities:
             position=_NOWHERE, workflow_id=task.workflow_id, run_id=task.run_id, workflow_type=task.workflow_type,
             scheduled_by=SCHEDULED_BY, seq=call.seq, attempt=1, activity_type=call.activity_type,
             task_queue=getattr(task, "task_queue", ""), scheduled_ms=time.time_ns() // 1_000_000,
-            input=list(call.input), start_to_close_timeout_ms=call.start_to_close_ms,
+            input=list(call.input), headers=dict(call.headers), start_to_close_timeout_ms=call.start_to_close_ms,
         )
         close_by = now + call.schedule_to_close_ms / 1000 if call.schedule_to_close_ms else _NEVER
         run = LocalRun(call, first, on_end, close_by)
