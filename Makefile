@@ -46,8 +46,10 @@ check: lint types test
 bench: $(INSTALLED)
 	$(BIN)/python bench/run.py
 
+FAULTS ?= 50
+BROKERS ?= 1
 chaos: $(INSTALLED)
-	$(BIN)/python -m tests.e2e.chaos --faults 50
+	$(BIN)/python -m tests.e2e.chaos --faults $(FAULTS) --brokers $(BROKERS)
 
 SEEDS ?= 100
 simulate: $(INSTALLED)

@@ -25,6 +25,8 @@ from odradek_log import TopicPartition, open_log
 from odradek_schemas import Topics, decode, history, idempotency_key
 from odradek_schemas.tasks import HistoryBatch
 
+from ..kafka.broker import Broker
+from ..kafka.cluster import Cluster
 from .families import COLLECTOR, EXPECTED, FAMILY_QUEUE, Collector, parent
 from .orders import PATIENT_LOG, STEPS, TASK_QUEUE, Order, expected
 
@@ -37,7 +39,7 @@ counts for a second, an attempt begins within another, and clocks of records and
 PATIENCE_S = 600.0
 """How long one call of the client may take, at the worst of times."""
 WORKER_KINDS = ("workflows", "activities", "both")
-KINDS = ("kill engine", "kill worker", "stop engine", "stop worker")
+KINDS = ("kill engine", "kill worker", "stop engine", "stop worker", "kill broker", "stop broker")
 
 
 @dataclass
@@ -90,15 +92,21 @@ class Report:
 
 
 class Chaos:
-    """Two engines, three workers, 100 orders at a time, on a real broker. Every fifth order, a parent with children."""
+    """Two engines, three workers, 100 orders at a time, on a real broker. Every fifth order, a parent with children.
 
-    def __init__(self, bootstrap: str, folder: Path, seed: int, in_flight: int = 100) -> None:
+    With `brokers`, these are killed and stopped, too, one at a time.
+    """
+
+    def __init__(
+        self, bootstrap: str, folder: Path, seed: int, in_flight: int = 100, brokers: Cluster | None = None
+    ) -> None:
         self.target = f"kafka://{bootstrap}"
         self.namespace = f"chaos-{uuid.uuid4().hex[:8]}"
         self.folder = folder
         self.lines = folder / "lines.jsonl"
         self.random = random.Random(seed)
         self.in_flight = in_flight
+        self.brokers = brokers
         self.report = Report()
         engines = [
             Role(f"engine-{n}", ["engine", self.target, self.namespace, str(folder / f"state-{n}")], folder, self.lines)
@@ -175,7 +183,26 @@ class Chaos:
         async with asyncio.TaskGroup() as group:
             for what in ("engine", "worker"):
                 group.create_task(self._faults_of(what, per_kind))
+            if self.brokers is not None:
+                group.create_task(self._faults_of_brokers(self.brokers, per_kind))
         self._stopping.set()
+
+    async def _faults_of_brokers(self, cluster: Cluster, count: int) -> None:
+        """One broker, which is a controller too, stands still for a while, then one dies; the next fault only when all
+        copies are complete again."""
+        for _ in range(count):
+            stopped, killed = self.random.choice(cluster.brokers), self.random.choice(cluster.brokers)
+            stopped.pause()
+            self.report.faults["stop broker"] += 1
+            await asyncio.sleep(self.random.uniform(2, 12))
+            stopped.resume()
+            await asyncio.to_thread(cluster.wait_in_sync)
+            killed.kill()
+            self.report.faults["kill broker"] += 1
+            await asyncio.sleep(self.random.uniform(0, 6))
+            killed.spawn()  # here: a broker ends with the thread that made it
+            await asyncio.to_thread(killed.wait)
+            await asyncio.to_thread(cluster.wait_in_sync)
 
     async def _faults_of(self, what: str, count: int) -> None:
         """One process is stopped for a while, and meanwhile another one killed; then all get some time to go on."""
@@ -275,21 +302,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--faults", type=int, default=50, help="of each kind")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument("--brokers", type=int, choices=(1, 3), default=1, help="3: they are killed and stopped, too")
     parser.add_argument("--keep", type=Path, help="a folder for the processes' output")
     arguments = parser.parse_args()
-    sys.path.insert(0, str(HERE.parent / "kafka"))
-    from broker import Broker
-
     print(f"seed {arguments.seed}")
-    broker = Broker()
-    broker.start()
-    try:
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = arguments.keep or Path(temporary)
-            folder.mkdir(parents=True, exist_ok=True)
-            report = asyncio.run(Chaos(broker.bootstrap, folder, arguments.seed).run(arguments.faults))
-    finally:
-        broker.stop()
+    brokers = Cluster() if arguments.brokers == 3 else Broker()
+    with brokers, tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        cluster = brokers if isinstance(brokers, Cluster) else None
+        chaos = Chaos(brokers.bootstrap, folder, arguments.seed, brokers=cluster)
+        report = asyncio.run(chaos.run(arguments.faults))
     show(report)
     sys.exit(1 if report.problems else 0)
 

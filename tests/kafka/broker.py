@@ -61,25 +61,30 @@ def _die_with_parent() -> None:
 
 
 class Broker:
-    """One broker in KRaft combined mode on 127.0.0.1. `settings` override its server.properties.
+    """One broker in KRaft combined mode on 127.0.0.1. `settings` override its server.properties, None removes a line.
 
     `kill` and `start` again keeps address and data; `stop` ends it and removes the data.
     """
 
-    def __init__(self, settings: dict[str, str] | None = None, heap: str = "512m") -> None:
+    def __init__(self, settings: dict[str, str | None] | None = None, heap: str = "512m") -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="odradek-kafka-"))
-        self.port, self._controller_port = free_port(), free_port()
+        self.port, self.controller_port = free_port(), free_port()
         self.bootstrap = f"127.0.0.1:{self.port}"
         self._heap = heap
         self._process: subprocess.Popen[bytes] | None = None
         self._properties = self.folder / "server.properties"
         self._output = self.folder / "output.log"
-        lines = {**self._defaults(), **(settings or {})}
-        self._properties.write_text("".join(f"{key}={value}\n" for key, value in lines.items()))
         self._formatted = False
+        self.configure(settings or {})
+
+    def configure(self, settings: dict[str, str | None]) -> None:
+        """Write server.properties, before the first start."""
+        self._lines: dict[str, str | None] = {**self._defaults(), **settings}
+        lines = (f"{key}={value}\n" for key, value in self._lines.items() if value is not None)
+        self._properties.write_text("".join(lines))
 
     def _defaults(self) -> dict[str, str]:
-        controller = f"127.0.0.1:{self._controller_port}"
+        controller = f"127.0.0.1:{self.controller_port}"
         return {
             "process.roles": "broker,controller",
             "node.id": "1",
@@ -112,10 +117,18 @@ class Broker:
 
     def start(self) -> Broker:
         """Start it and wait until it answers. Raises BrokerError."""
+        self.spawn()
+        self.wait()
+        return self
+
+    def spawn(self) -> None:
+        """Start its process, which ends with this thread. Raises BrokerError."""
         resolve_jars()
         if not self._formatted:
-            tool = ["kafka.tools.StorageTool", "format", "--standalone", "-t", "b2RyYWRlay10ZXN0cy0wMQ"]
-            done = subprocess.run(self._java(*tool, "-c", str(self._properties)), capture_output=True, text=True)
+            tool = ["kafka.tools.StorageTool", "format", "-t", "b2RyYWRlay10ZXN0cy0wMQ", "-c", str(self._properties)]
+            if not self._lines.get("controller.quorum.voters"):
+                tool.append("--standalone")
+            done = subprocess.run(self._java(*tool), capture_output=True, text=True)
             if done.returncode:
                 raise BrokerError(f"formatting the broker's folder failed:\n{done.stdout}{done.stderr}")
             self._formatted = True
@@ -128,16 +141,18 @@ class Broker:
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
             )
+
+    def _java(self, *arguments: str) -> list[str]:
+        options = [f"-Xmx{self._heap}", "-Dorg.apache.logging.log4j.level=WARN", "-cp", f"{LIBS}/*"]
+        return ["java", *options, *arguments]
+
+    def wait(self) -> None:
+        """Wait until it answers. Raises BrokerError, and ends it, if it does not."""
         try:
             self._wait()
         except BaseException:
             self.kill()
             raise
-        return self
-
-    def _java(self, *arguments: str) -> list[str]:
-        options = [f"-Xmx{self._heap}", "-Dorg.apache.logging.log4j.level=WARN", "-cp", f"{LIBS}/*"]
-        return ["java", *options, *arguments]
 
     def _wait(self) -> None:
         from confluent_kafka import KafkaException
