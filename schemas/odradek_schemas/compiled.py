@@ -28,22 +28,6 @@ _MAX_VARINT_BITS = 63
 _DOUBLE = struct.Struct("<d")
 
 
-_ELSE = object()
-_EMPTY: dict[Any, Any] = {int: 0, str: "", bytes: b"", bool: False, types.NoneType: None}
-"""What a zero byte stands for in a field of this kind."""
-_ZERO = {*_EMPTY, list, dict}
-"""The kinds of fields whose empty value is a zero byte."""
-
-
-def _kind(hint: Any) -> Any:
-    """A type; of lists and maps list and dict; of a record or nothing, NoneType."""
-    if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        members = [a for a in typing.get_args(hint) if a is not types.NoneType]
-        records = all(isinstance(a, type) and issubclass(a, Record) for a in members)
-        return types.NoneType if records and len(members) < len(typing.get_args(hint)) else hint
-    return typing.get_origin(hint) or hint
-
-
 @cache
 def reader_of(cls: type[Record]) -> Reader:
     """What reads one record of a class."""
@@ -81,11 +65,7 @@ def _read_long(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _read_bytes(data: bytes, at: int) -> tuple[bytes, int]:
-    byte = data[at]
-    if byte < 0x80:
-        length, at = (byte >> 1) ^ -(byte & 1), at + 1
-    else:
-        length, at = _read_long(data, at)
+    length, at = _read_long(data, at)
     end = at + length
     if length < 0 or end > len(data):
         raise EOFError
@@ -122,8 +102,6 @@ def _block(data: bytes, at: int) -> tuple[int, int]:
 def _array_reader(item: Reader) -> Reader:
     def read(data: bytes, at: int) -> tuple[list[Any], int]:
         values: list[Any] = []
-        if not data[at]:
-            return values, at + 1
         count, at = _block(data, at)
         while count:
             for _ in range(count):
@@ -138,8 +116,6 @@ def _array_reader(item: Reader) -> Reader:
 def _map_reader(item: Reader) -> Reader:
     def read(data: bytes, at: int) -> tuple[dict[str, Any], int]:
         values: dict[str, Any] = {}
-        if not data[at]:
-            return values, at + 1
         count, at = _block(data, at)
         while count:
             for _ in range(count):
@@ -162,18 +138,12 @@ def _union_reader(branches: list[Reader]) -> Reader:
 
 
 def _record_reader(cls: type[Record], hints: dict[str, Any], **given: Reader) -> Reader:
-    """Most fields are empty, and stand there as a zero byte."""
-    names = cls.__struct_fields__
-    fields = [(name, given.get(name) or _reader(hints[name]), _EMPTY.get(_kind(hints[name]), _ELSE)) for name in names]
+    fields = [(name, given.get(name) or _reader(hints[name])) for name in cls.__struct_fields__]
 
     def read(data: bytes, at: int) -> tuple[Record, int]:
         values = {}
-        for name, field, empty in fields:
-            if data[at] or empty is _ELSE:
-                values[name], at = field(data, at)
-            else:
-                values[name] = empty
-                at += 1
+        for name, field in fields:
+            values[name], at = field(data, at)
         return cls(**values), at
 
     return read
@@ -228,11 +198,7 @@ def _write_long(out: bytearray, value: int) -> None:
 
 
 def _write_bytes(out: bytearray, value: bytes) -> None:
-    length = len(value)
-    if length < 64:
-        out.append(length << 1)
-    else:
-        _write_long(out, length)
+    _write_long(out, len(value))
     out += value
 
 
@@ -288,17 +254,11 @@ def _union_writer(members: list[tuple[Any, Writer]]) -> Writer:
 
 
 def _record_writer(cls: type[Record], hints: dict[str, Any], **given: Writer) -> Writer:
-    """Most fields are empty, and stand there as a zero byte."""
-    names = cls.__struct_fields__
-    fields = [(name, given.get(name) or _writer(hints[name]), _kind(hints[name]) in _ZERO) for name in names]
+    fields = [(name, given.get(name) or _writer(hints[name])) for name in cls.__struct_fields__]
 
     def write(out: bytearray, value: Record) -> None:
-        for name, field, zero in fields:
-            part = getattr(value, name)
-            if part or not zero:
-                field(out, part)
-            else:
-                out.append(0)
+        for name, field in fields:
+            field(out, getattr(value, name))
 
     return write
 
