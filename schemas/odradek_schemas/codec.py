@@ -9,10 +9,13 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from functools import cache, cached_property
+import types
+import typing
+from collections.abc import Callable
+from functools import cache, cached_property, partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import fastavro
 import msgspec
@@ -20,13 +23,11 @@ import msgspec
 from . import common, ephemeral, history, records, replies, tasks
 from .avro import MARKER, fingerprint_of, full_name, schema_of
 from .common import Record
-from .compiled import reader_of, writer_of
 from .handwritten import from_json
-from .nesting import without_recursion
+from .nesting import MAX_NESTED_FAILURES, without_recursion
 
 SHOWN_DEPTH = 4
 _TAG = "-type"
-_HEADER_BYTES = 10
 ARCHIVE = Path(__file__).parent / "avsc" / "archive"
 
 
@@ -47,17 +48,89 @@ def record_classes() -> list[type[Record]]:
     return [*classes, history.HistoryEvent]
 
 
+_Wrapper: TypeAlias = Callable[[Any], Any]
+
+
+@cache
+def _wrapper(hint: Any) -> _Wrapper | None:
+    """What names the records inside unions for Avro, in place, in a value of type `hint`; None: nothing to do.
+
+    Avro finds the branch by the name at once; without it, it would try them one by one.
+    """
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (list, dict):
+        inner = _wrapper(arguments[-1])
+        if inner is None:
+            return None
+        return partial(_wrap_list if origin is list else _wrap_map, inner)
+    if origin in (types.UnionType, typing.Union):
+        members = {full_name(a): a for a in arguments if isinstance(a, type) and issubclass(a, Record)}
+        return _union_wrapper(members) if members else None
+    if isinstance(hint, type) and issubclass(hint, Record):
+        return _record_wrapper(hint)
+    return None
+
+
+def _wrap_list(inner: _Wrapper, values: list[Any]) -> list[Any]:
+    return [inner(v) for v in values]
+
+
+def _wrap_map(inner: _Wrapper, values: dict[str, Any]) -> dict[str, Any]:
+    return {k: inner(v) for k, v in values.items()}
+
+
+def _union_wrapper(members: dict[str, type[Record]]) -> _Wrapper:
+    only = next(iter(members)) if len(members) == 1 else None
+
+    def wrap(value: Any) -> Any:
+        if value is None:
+            return None
+        name = only or value[_TAG]
+        inner = _wrapper(members[name])
+        return (name, value if inner is None else inner(value))
+
+    return wrap
+
+
+def _record_wrapper(cls: type[Record]) -> _Wrapper | None:
+    if cls is common.Failure:
+        return _wrap_failure
+    hints = typing.get_type_hints(cls)
+    steps = [(name, step) for name in cls.__struct_fields__ if (step := _wrapper(hints[name])) is not None]
+    if not steps:
+        return None
+
+    def wrap(value: dict[str, Any]) -> dict[str, Any]:
+        for name, step in steps:
+            if value[name]:
+                value[name] = step(value[name])
+        return value
+
+    return wrap
+
+
+def _wrap_failure(value: dict[str, Any], level: int = 0) -> dict[str, Any]:
+    """Failure contains itself, so its wrapper cannot be built from its fields."""
+    if level > MAX_NESTED_FAILURES:
+        raise ValueError(f"a failure has more than {MAX_NESTED_FAILURES} causes, which no reader takes: shorten it")
+    if value["encoded_attributes"] is not None:
+        value["encoded_attributes"] = (full_name(common.Payload), value["encoded_attributes"])
+    if value["cause"] is not None:
+        value["cause"] = (full_name(common.Failure), _wrap_failure(value["cause"], level + 1))
+    return value
+
+
 class _Format:
     """How one class is written and read."""
 
     def __init__(self, cls: type[Record]) -> None:
         self.cls = cls
         self.raw = schema_of(cls)
+        self.schema = fastavro.parse_schema(self.raw)
         self.fingerprint = fingerprint_of(self.raw)
         self.header = MARKER + self.fingerprint
         self.named = cls in (history.HistoryEvent, records.WorkflowTaskCompleted)
-        self.write = writer_of(cls)
-        self.read = reader_of(cls)
+        self.wrap = _wrapper(cls) or (lambda value: value)
         msgspec.json.Decoder(cls)  # gathers what msgspec knows of the class, which two threads must not do at once
 
     @cached_property
@@ -65,16 +138,15 @@ class _Format:
         """The schema to read with: made when the first one is read, for it is large where failures nest."""
         return fastavro.parse_schema(without_recursion(self.raw))
 
-    def read_older(self, data: bytes, older: Any) -> tuple[Record, int]:
-        """Read what was written by the schema `older`, and where it ends."""
-        buffer = BytesIO(data)
-        buffer.seek(_HEADER_BYTES)
+    def read(self, buffer: BytesIO, older: Any) -> Record:
+        """Read what was written by the schema `older`; None: by today's."""
+        writer, reader = (self.reader, None) if older is None else (older, self.reader)
         value = fastavro.schemaless_reader(
-            buffer, older, self.reader, return_record_name=self.named, return_record_name_override=self.named
+            buffer, writer, reader, return_record_name=self.named, return_record_name_override=self.named
         )
         if self.named:
             value = _with_tags(value)
-        return msgspec.convert(value, self.cls), buffer.tell()
+        return msgspec.convert(value, self.cls)
 
 
 def _with_tags(value: Any) -> Any:
@@ -116,14 +188,16 @@ def _written() -> dict[bytes, tuple[_Format, Any]]:
     return found
 
 
+_to_builtins: Callable[..., Any] = msgspec.to_builtins
 
 
 def encode(record: Record) -> bytes:
     """The record in Avro single-object encoding. Raises ValueError for a failure with more causes than readers take."""
     f = _formats()[type(record)]
-    out = bytearray(f.header)
-    f.write(out, record)
-    return bytes(out)
+    buffer = BytesIO()
+    buffer.write(f.header)
+    fastavro.schemaless_writer(buffer, f.schema, f.wrap(_to_builtins(record, builtin_types=(bytes,))))
+    return buffer.getvalue()
 
 
 def decode(data: bytes) -> Record:
@@ -142,14 +216,15 @@ def decode(data: bytes) -> Record:
     if entry is None:
         raise DecodeError(f"no schema has the fingerprint {data[2:10].hex()}; a newer version may have written this")
     f, older = entry
+    buffer = BytesIO(data[10:])
     try:
-        record, end = f.read(data, _HEADER_BYTES) if older is None else f.read_older(data, older)
+        record = f.read(buffer, older)
     except Exception as error:  # fastavro raises whatever the bytes lead it to: EOFError, IndexError, struct.error ...
         # The text gets into dead letters, and folding again gives the same bytes: no addresses, as fastavro's have.
         said = str(error) if isinstance(error, msgspec.ValidationError) else type(error).__name__
         raise DecodeError(f"bytes do not fit the schema of {full_name(f.cls)}: {said}") from error
-    if end != len(data):
-        raise DecodeError(f"{len(data) - end} bytes too many after {full_name(f.cls)}")
+    if buffer.tell() != len(data) - 10:
+        raise DecodeError(f"{len(data) - 10 - buffer.tell()} bytes too many after {full_name(f.cls)}")
     return record
 
 
