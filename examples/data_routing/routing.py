@@ -24,7 +24,7 @@ class Delivery:
     delivered: bool
     provider: str | None = None
     receipt: str | None = None
-    silent: list[str] = field(default_factory=list)
+    silent: list[str] = field(default_factory=list[str])
     """Providers that did not answer in time, in their order."""
 
 

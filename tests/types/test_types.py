@@ -19,15 +19,16 @@ HERE = Path(__file__).parent
 RIGHT = ("usage_pos.py", "usage_more.py", "usage_messages.py", "usage_interceptors.py")
 WRONG = {"usage_neg.py": 49, "usage_wrong.py": 40}
 """Programs with wrong lines, and how many."""
-EXAMPLES = sorted((HERE.parent.parent / "examples").glob("*.py"))
-PROGRAMS = (*RIGHT, *WRONG, *(path.name for path in EXAMPLES))
+EXAMPLES = HERE.parent.parent / "examples"
+PROGRAMS = (*RIGHT, *WRONG, *sorted(str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*.py")))
 
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Path:
     """The programs in a folder of their own, as a user's project."""
-    for path in [*(HERE / name for name in (*RIGHT, *WRONG, "pyrightconfig.json")), *EXAMPLES]:
-        shutil.copy(path, tmp_path)
+    for name in (*RIGHT, *WRONG, "pyrightconfig.json"):
+        shutil.copy(HERE / name, tmp_path)
+    shutil.copytree(EXAMPLES, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 
 
