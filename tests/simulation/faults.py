@@ -60,6 +60,27 @@ def _expel(world: World, machine: Machine, size: float) -> None:
         machine.log.expel()
 
 
+def _zombie(world: World, machine: Machine, size: float) -> None:
+    """It stops before a write, its groups give its partitions to others at once, and it goes on a little later."""
+
+    def stop() -> None:
+        machine.pause(0.2 + size / 10)
+        machine.log.expel()
+
+    if machine.up:
+        machine.process.doom = (world.hub.rng.randrange(12), stop)
+
+
+def _late_election(world: World, machine: Machine, size: float) -> None:
+    """It gains partitions while it is cut off, and loses them again: what it appended lands after others have led."""
+    if not machine.up:
+        return
+    machine.cut_off(1.0 + size / 4)
+    for _ in range(3):
+        world.log.rebalance(f"{world.topics.prefix}engine")
+    world.hub.at(world.hub.now + 0.6, machine.log.expel)
+
+
 def _fail_producers(world: World, machine: Machine, size: float) -> None:
     if machine.up:
         machine.log.fail_producers()
@@ -168,12 +189,14 @@ def _full_disk(world: World, machine: Machine, size: float) -> None:
 
 
 _KINDS: dict[str, tuple[float, Callable[[World, Machine, float], None], str]] = {
+    "zombie": (4, _zombie, "engine worker"),
+    "late election": (2, _late_election, "engine"),
     "crash": (6, _crash, "engine worker client"),
     "pause": (5, _pause, "engine worker client"),
     "cut off": (3, _cut_off, "engine worker client"),
     "stop": (1, _stop, "engine worker"),
     "expel": (2, _expel, "engine worker"),
-    "rebalance": (3, _rebalance, "engine"),
+    "rebalance": (6, _rebalance, "engine"),
     "fail producers": (3, _fail_producers, "engine worker client"),
     "clock jump": (1, _clock_jump, "engine worker client"),
     "broker clock": (1, _broker_clock, "engine"),
@@ -191,7 +214,7 @@ _KINDS: dict[str, tuple[float, Callable[[World, Machine, float], None], str]] = 
 
 def plan(rng: Random, seconds: float, machines: list[str]) -> list[Fault]:
     """Faults of the first `seconds`. Some seeds have many, some few."""
-    count = rng.choice((0, 3, 8, 20, 40))
+    count = rng.choice((0, 8, 20, 40, 70))
     kinds = sorted(_KINDS)
     faults = []
     for _ in range(count):

@@ -83,8 +83,16 @@ async def once(token: str, failures: int) -> str:
     return token
 
 
-ACTIVITIES = [quick, plain, slow, stuck, beating, hopeless, once]
-KINDS = {one.name: one for one in ACTIVITIES}
+@activity.define(retry_policy=QUICK, start_to_close_timeout=30)
+async def local(token: str, failures: int) -> str:
+    """Runs in the worker of its workflow, as part of a step: again, if the step is lost."""
+    if activity.info().attempt <= failures:
+        raise ValueError(f"{token} fails")
+    return token
+
+
+ACTIVITIES = [local, quick, plain, slow, stuck, beating, hopeless, once]
+KINDS = {one.name: one for one in ACTIVITIES[1:]}
 
 
 # ---------------------------------------------------------------- the workflow
@@ -150,6 +158,12 @@ class Scripted:
             return await KINDS[kind](token, failures)
         except (ApplicationError, ActivityError, ActivityTimeoutError) as error:
             return f"failed {token}: {type(error).__name__}"
+
+    async def do_local(self, token: str, failures: int) -> str:
+        return await workflow.execute_local_activity(local, token, failures)
+
+    async def do_side(self, token: str) -> str:
+        return await workflow.side_effect(lambda: token)
 
     async def do_sleep(self, seconds: float) -> str:
         before = workflow.time()

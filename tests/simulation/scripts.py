@@ -33,7 +33,7 @@ class Writer:
         return f"{self.workflow_id}#{self._count}"
 
     def _step(self, depth: int) -> Step:
-        simple = ("act", "act", "act", "act", "sleep", "patch", "random", "attribute", "peer")
+        simple = ("act", "act", "act", "act", "local", "side", "sleep", "patch", "random", "attribute", "peer")
         nested = ("par", "par", "limit", "child", "child") if depth < MAX_DEPTH else ()
         kind = self.rng.choice(simple + nested)
         make: Any = getattr(self, f"_{kind}")
@@ -44,6 +44,12 @@ class Writer:
         kind = self.rng.choices(list(KINDS), (6, 3, 3, 1, 1, 1, 1))[0]
         failures = 1 if kind in ("stuck", "beating") else self.rng.choice((0, 0, 0, 1, 2))
         return ["act", kind, self._token(), failures]
+
+    def _local(self, depth: int) -> Step:
+        return ["local", self._token(), self.rng.choice((0, 0, 0, 1))]
+
+    def _side(self, depth: int) -> Step:
+        return ["side", self._token()]
 
     def _sleep(self, depth: int) -> Step:
         return ["sleep", round(self.rng.choice((0.05, 1.0, 8.0)) * self.rng.random(), 3)]
@@ -92,6 +98,14 @@ def _misfit_act(result: Any, kind: str, token: str, failures: int) -> str:
         return "" if str(result).startswith(f"failed {token}") else f"{result!r}, not a failure"
     if kind == "once" and str(result).startswith(f"failed {token}"):
         return ""  # it may have run, and nobody knows
+    return _differs(result, token)
+
+
+def _misfit_local(result: Any, token: str, failures: int) -> str:
+    return _differs(result, token)
+
+
+def _misfit_side(result: Any, token: str) -> str:
     return _differs(result, token)
 
 

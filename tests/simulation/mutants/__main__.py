@@ -12,7 +12,7 @@ from .planting import MUTANTS, Mutant, run
 
 def eventful(first: int, count: int) -> list[int]:
     """Seeds with many faults."""
-    return [seed for seed in range(first, first + 40 * count) if len(World(seed).plan) >= 20][:count]
+    return [seed for seed in range(first, first + 40 * count) if len(World(seed).plan) >= 40][:count]
 
 
 def search(one: Mutant, seeds: list[int]) -> None:
