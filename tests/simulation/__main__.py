@@ -65,7 +65,7 @@ def run(
     return report
 
 
-def shrink(seed: int, tries: int = 60) -> tuple[list[int], Outcome]:
+def shrink(seed: int, tries: int = 60, simulate: Callable[..., Outcome] = simulate) -> tuple[list[int], Outcome]:
     """Leave out faults while the seed still fails; return which are left out, and how it fails then."""
     worst = simulate(seed)
     out: list[int] = []

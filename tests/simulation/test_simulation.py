@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import random
+from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
 from . import __main__ as simulation
-from .world import simulate
+from .faults import Fault
+from .world import Outcome, simulate
 
 FRESH_SECONDS = float(os.environ.get("ODRADEK_SIMULATE_SECONDS", "30"))
 """How long fresh seeds are run, of real time."""
@@ -22,6 +25,19 @@ def test_the_same_seed_gives_the_same_trace() -> None:
     seed = random.SystemRandom().randrange(10**6)
     traces = {hash_seed: simulation.digest_in_another_process(seed, hash_seed) for hash_seed in ("1", "2")}
     assert traces["1"] == traces["2"], f"seed {seed}"
+
+
+def test_a_failing_seed_is_shrunk_to_the_faults_that_it_needs() -> None:
+    plan = [Fault(float(n), "crash", "engine1", 0.0) for n in range(30)]
+
+    def fails_with_two_of_them(seed: int, without: Sequence[int] = ()) -> Outcome:
+        left = [fault for number, fault in enumerate(plan) if number not in without]
+        wrong = ["lost"] if plan[3] in left and plan[17] in left else []
+        return Outcome(seed, wrong, "", 0.0, 0, left, Counter())
+
+    out, outcome = simulation.shrink(1, simulate=fails_with_two_of_them)
+    assert outcome.plan == [plan[3], plan[17]]
+    assert sorted({*range(30)} - {*out}) == [3, 17]
 
 
 @pytest.mark.parametrize("seed", ONCE_FAILED)

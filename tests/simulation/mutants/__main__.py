@@ -5,14 +5,9 @@ from __future__ import annotations
 import argparse
 import time
 
-from ..world import World, simulate
+from ..world import simulate
 from . import bugs
-from .planting import MUTANTS, Mutant, run
-
-
-def eventful(first: int, count: int) -> list[int]:
-    """Seeds with many faults."""
-    return [seed for seed in range(first, first + 40 * count) if len(World(seed).plan) >= 40][:count]
+from .planting import MUTANTS, Mutant, eventful, run
 
 
 def search(one: Mutant, seeds: list[int]) -> None:

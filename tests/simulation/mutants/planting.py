@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ..world import Outcome, simulate
+from ..world import Outcome, World, simulate
 
 Patch = Callable[[Any, str, Any], None]
 """Put a value in place of an attribute, until the run is over."""
@@ -61,6 +61,11 @@ def planted(one: Mutant) -> Iterator[None]:
     finally:
         for action in reversed(undo):
             action()
+
+
+def eventful(first: int, count: int) -> list[int]:
+    """Seeds with many faults."""
+    return [seed for seed in range(first, first + 40 * count) if len(World(seed).plan) >= 40][:count]
 
 
 def run(one: Mutant, seed: int | None = None) -> Outcome:
