@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from odradek_engine.fold import Folded, State, events, fold, keys
+from odradek_engine.fold.rows import SessionRow
 from odradek_log import Record, TopicPartition
 from odradek_schemas import Topics, decode, history, idempotency_key, records
 from odradek_schemas.common import Position
@@ -18,6 +19,15 @@ EARLY_MS = 1_000
 """How much earlier than due a timer may fire, in fold time (rule C1)."""
 
 RunKey = tuple[str, str]
+
+_OF_A_RUN = (
+    records.TimerFired,
+    records.ActivityCompleted,
+    records.ActivityFailed,
+    records.ActivityCancelled,
+    records.ActivityTimedOut,
+)
+"""Records that end something of the run that they name, and of no other (rule R1)."""
 
 
 class Entry(NamedTuple):
@@ -61,6 +71,7 @@ class Golden:
         self._topics = topics
         self._wrong = wrong
         self._completions: set[str] = set()
+        self._time_ms = 0
 
     def follow(self, end: int) -> None:
         """Fold up to an offset."""
@@ -106,10 +117,22 @@ class Golden:
         changes = [e for e in folded.events if not isinstance(e, (events.RecordFolded, events.RowExpired))]
         if getattr(body, "epoch", epoch) != epoch and changes:
             self._wrong.append(f"{body} was taken, although it is of an older leader than {epoch}")
+        if self.state.partition.time_ms < self._time_ms:
+            self._wrong.append(f"the time of partition {self.partition} goes back at {body}")
+        self._time_ms = self.state.partition.time_ms
+        for event in changes:
+            if isinstance(event, events.ActivityTaken) and event.session and not self._is_live(event.session):
+                self._wrong.append(f"{event} by a session that is over (record {body})")
+            if isinstance(event, events.Appended) and isinstance(body, _OF_A_RUN) and event.run_id != body.run_id:
+                self._wrong.append(f"{body} changed run {event.run_id}")
         ended = [e.attributes for e in changes if isinstance(e, events.Appended)]
         taken = {e.seq for e in ended if isinstance(e, history.ActivityCompleted)}
         if results - taken and not any(isinstance(e, history.CLOSES) for e in ended):
             self._wrong.append(f"{body} has results of open activities that were not taken: {results - taken}")
+
+    def _is_live(self, session: str) -> bool:
+        row = self.state.row(keys.session(session), SessionRow)
+        return row is not None and not row.ended_ms
 
     # ------------------------------------------------------------ what a history must be, event by event
 

@@ -178,6 +178,12 @@ class AsyncMachine(Machine):
         if not self.finished:
             self.exited()
 
+    @property
+    def session_id(self) -> str:
+        """The session under which its worker is known."""
+        running = self.worker._running if self.worker is not None else None
+        return running._session.id if running is not None else ""
+
     def client(self) -> Client:
         return Client(self.log, namespace=NAMESPACE, identity=self.name)
 

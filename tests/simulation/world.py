@@ -168,6 +168,7 @@ class World:
                 led.update({n: p for n, p in machine.engine._processors.items() if p.leadership.leading})
         if sorted(led) != list(range(PARTITIONS)):
             return False
+        living = {w.session_id for w in self.workers if w.up}
         for partition, processor in led.items():
             end = len(self.log.records[TopicPartition(self.topics.events, partition)])
             partition_row = processor.state.partition
@@ -175,6 +176,9 @@ class World:
                 return False
             if next(processor.state.scan(keys.OUTBOX), None) is not None:
                 return False
+            sessions = [row for _, row in processor.state.scan(keys.SESSION)]
+            if any((row.session in living) == bool(row.ended_ms) for row in sessions):
+                return False  # somebody does not know yet that a session is over
         return True
 
     def _what_is_open(self) -> str:

@@ -28,6 +28,8 @@ class Mutant:
         return (self.plant.__doc__ or "").strip()
 
 
+_ABSENT = object()
+
 MUTANTS: list[Mutant] = []
 
 
@@ -51,9 +53,9 @@ def planted(one: Mutant) -> Iterator[None]:
             owner[name] = value
             undo.append(lambda: owner.__setitem__(name, before))
             return
-        before = vars(owner)[name]
+        before = vars(owner).get(name, _ABSENT)
         setattr(owner, name, value)
-        undo.append(lambda: setattr(owner, name, before))
+        undo.append(lambda: delattr(owner, name) if before is _ABSENT else setattr(owner, name, before))
 
     try:
         one.plant(patch)
