@@ -26,7 +26,27 @@ from odradek_log import Committed, ProducerFailedError
 from odradek_schemas.common import Position
 from odradek_schemas.records import EffectsEmitted, Mark
 
+from ..world import World
 from .planting import Patch, mutant
+
+# ---------------------------------------------------------------- what worlds they need
+
+
+def faults(world: World, kind: str, target: str = "", size: float = 0.0) -> int:
+    """How many faults of a kind a world has in its plan, of at least a size."""
+    return sum(f.kind == kind and f.target.startswith(target) and f.size >= size for f in world.plan)
+
+
+def _ends_with_an_election(world: World) -> bool:
+    """The last thing that befalls its engines: later ones would begin new elections."""
+    engines = [f for f in world.plan if f.kind == "rebalance" or f.target.startswith("engine")]
+    moves = ("late election", "rebalance", "crash", "stop", "expel", "zombie", "pause")
+    return [f for f in engines if f.kind in moves][-1].kind == "late election"
+
+
+def _continue(world: World) -> bool:
+    return sum(any(step[0] == "again" for step in task.script) for task in world.tasks) >= 4
+
 
 # ---------------------------------------------------------------- emitting and receiving effects
 
@@ -41,7 +61,7 @@ def links_that_name_no_predecessor(patch: Patch) -> None:
     patch(step, "Position", position)
 
 
-@mutant("E1", seed=0)
+@mutant("E1", seed=0, needs=lambda w: faults(w, "crash", "engine") >= 7)
 def receivers_that_take_what_they_have(patch: Patch) -> None:
     """A worker does a task again that a new leader repeats."""
     patch(Chain, "offer", lambda self, position: Verdict.TAKE)
@@ -95,7 +115,9 @@ def one_mark_for_all_outputs(patch: Patch) -> None:
 # ---------------------------------------------------------------- leading
 
 
-@mutant("L1", seed=0)
+@mutant(
+    "L1", seed=0, needs=lambda w: faults(w, "late election") > 0 and len(w.plan) <= 20 and _ends_with_an_election(w)
+)
 def a_deposed_holder_never_stands_again(patch: Patch) -> None:
     """A partition that it holds has no leader."""
     observe = Leadership.observe
@@ -110,14 +132,14 @@ def a_deposed_holder_never_stands_again(patch: Patch) -> None:
     patch(Leadership, "observe", once)
 
 
-@mutant("L1", seed=0)
+@mutant("L1", seed=0, needs=lambda w: w.log.faults.refuse > 0.03 and len(w.plan) <= 8)
 def an_election_is_appended_once(patch: Patch) -> None:
     """A record that is lost on its way is not appended again."""
     patch(leadership, "READ_BACK_S", 1e9)
     patch(Leadership, "_append_failed", lambda self: None)
 
 
-@mutant("L2", seed=0)
+@mutant("L2", seed=0, needs=lambda w: faults(w, "zombie", "engine") >= 6)
 def records_of_former_leaders_are_taken(patch: Patch) -> None:
     """A zombie says that workers are lost."""
     dispatch = core._dispatch
@@ -131,13 +153,13 @@ def records_of_former_leaders_are_taken(patch: Patch) -> None:
     patch(core, "_dispatch", unfenced)
 
 
-@mutant("L3", seed=0)
+@mutant("L3", seed=0, needs=lambda w: faults(w, "other disk") >= 2)
 def any_state_is_trusted(patch: Patch) -> None:
     """A state that is not of this log is gone on with."""
     patch(Processor, "_check", lambda self, record: None)
 
 
-@mutant("N1", seed=0)
+@mutant("N1", seed=0, needs=lambda w: faults(w, "stranger") >= 2 and len(w.plan) <= 20)
 def records_in_the_wrong_partition_stay_there(patch: Patch) -> None:
     """A workflow runs where nobody looks for it."""
     patch(core, "_forward", lambda step, home: None)
@@ -146,7 +168,7 @@ def records_in_the_wrong_partition_stay_there(patch: Patch) -> None:
 # ---------------------------------------------------------------- advancing a workflow
 
 
-@mutant("W1", seed=0)
+@mutant("W1", seed=0, needs=lambda w: faults(w, "zombie", "worker") >= 6)
 def any_base_will_do(patch: Patch) -> None:
     """Two workers advance one workflow."""
     decide = completions.decide_task_completed
@@ -158,7 +180,7 @@ def any_base_will_do(patch: Patch) -> None:
     patch(core._DECIDE, type_of("WorkflowTaskCompleted"), careless)  # type: ignore[arg-type]
 
 
-@mutant("W2", seed=0)
+@mutant("W2", seed=0, needs=_continue)
 def what_came_after_the_end_counts_as_read(patch: Patch) -> None:
     """A message that arrives with the last event of a run is lost."""
 
@@ -175,7 +197,7 @@ def what_came_after_the_end_counts_as_read(patch: Patch) -> None:
     patch(workflow_tasks, "feed_until_end", feed_all)
 
 
-@mutant("W3", seed=0)
+@mutant("W3", seed=0, needs=_continue)
 def continue_as_new_carries_nothing(patch: Patch) -> None:
     """Messages that the run did not read are gone."""
     end = continuing.end
@@ -187,7 +209,7 @@ def continue_as_new_carries_nothing(patch: Patch) -> None:
     patch(continuing, "end", forget)
 
 
-@mutant("W4", seed=0)
+@mutant("W4", seed=0, needs=lambda w: faults(w, "zombie", "worker") >= 6)
 def eager_activities_do_not_wait(patch: Patch) -> None:
     """They run when their completion is appended, although it may be refused."""
 
@@ -203,7 +225,7 @@ def results_are_known_by_their_number(patch: Patch) -> None:
     patch(step.Step, "activity", lambda self, run, seq, scheduled_by: self.open_activity(run, seq))
 
 
-@mutant("W6", seed=0)
+@mutant("W6", seed=0, needs=lambda w: faults(w, "rebalance") >= 8)
 def results_in_refused_completions_are_dropped(patch: Patch) -> None:
     """An activity that has ended on its worker is open for ever, or runs again."""
     patch(completions, "_salvage", lambda step, run, record: None)
@@ -222,7 +244,7 @@ def a_failed_task_is_not_emitted_again(patch: Patch) -> None:
     patch(core._DECIDE, type_of("WorkflowTaskDue"), lambda step, record: None)  # type: ignore[arg-type]
 
 
-@mutant("W8", seed=0)
+@mutant("W8", seed=0, needs=lambda w: faults(w, "zombie", "worker") >= 5)
 def a_task_on_an_older_base_is_done(patch: Patch) -> None:
     """A worker takes its refused completion for one that makes the task void."""
     advance = workflow_tasks.WorkflowTasks._advance
@@ -254,7 +276,7 @@ def cancelling_what_has_ended_is_an_error(patch: Patch) -> None:
     patch(completions, "_problem", strict)
 
 
-@mutant("W11", seed=0)
+@mutant("W11", seed=0, needs=lambda w: faults(w, "rebalance") >= 10)
 def base_and_position_come_from_the_task(patch: Patch) -> None:
     """History was read later than the task was made: what it holds in between counts as not read."""
     replay = workflow_tasks.WorkflowTasks._replay
@@ -270,7 +292,7 @@ def base_and_position_come_from_the_task(patch: Patch) -> None:
     patch(workflow_tasks.WorkflowTasks, "_replay", mixed)
 
 
-@mutant("W12", seed=0)
+@mutant("W12", seed=0, needs=lambda w: faults(w, "rebalance") >= 10)
 def queries_are_answered_from_any_cache(patch: Patch) -> None:
     """An answer does not know of messages that were acknowledged before."""
     on_query = Queries.on_query
@@ -285,7 +307,7 @@ def queries_are_answered_from_any_cache(patch: Patch) -> None:
 # ---------------------------------------------------------------- tasks, workers, attempts
 
 
-@mutant("T1", seed=0)
+@mutant("T1", seed=0, needs=lambda w: not w.reissues and faults(w, "crash", "worker") >= 5)
 def tasks_count_as_done_when_read(patch: Patch) -> None:
     """A worker that dies takes them with it."""
     commit = LowWaterMark.commit
@@ -298,7 +320,7 @@ def tasks_count_as_done_when_read(patch: Patch) -> None:
     patch(LowWaterMark, "commit", early)
 
 
-@mutant("T2", seed=0)
+@mutant("T2", seed=0, needs=lambda w: not w.reissues and faults(w, "crash", "worker") >= 5)
 def committed_positions_are_those_of_what_was_read(patch: Patch) -> None:
     """Whoever reads on from there takes unfinished tasks for done."""
     commit = LowWaterMark.commit
@@ -312,13 +334,13 @@ def committed_positions_are_those_of_what_was_read(patch: Patch) -> None:
     patch(LowWaterMark, "commit", ahead)
 
 
-@mutant("T3", seed=0)
+@mutant("T3", seed=0, needs=lambda w: faults(w, "skip") >= 3)
 def skipped_tasks_are_not_emitted_again(patch: Patch) -> None:
     """Nobody does them."""
     patch(DueRecords, "reissues", lambda self, now_ms: iter(()))
 
 
-@mutant("T4", seed=0)
+@mutant("T4", seed=0, needs=lambda w: faults(w, "zombie", "worker") >= 5)
 def old_tasks_run_at_once(patch: Patch) -> None:
     """Activities begin that have ended elsewhere."""
     on_task = Activities.on_task
@@ -330,25 +352,29 @@ def old_tasks_run_at_once(patch: Patch) -> None:
     patch(ActivityWorker, "_held_back", lambda self, taken: False)
 
 
-@mutant("T5", seed=0)
+@mutant("T5", seed=0, needs=lambda w: faults(w, "zombie", "worker") + faults(w, "pause", "worker") >= 8)
 def the_dead_may_start_activities(patch: Patch) -> None:
     """What a session holds that is over is waited for, for ever."""
     patch(step.Step, "session", lambda self, session_id: self.state.get(keys.session(session_id)))
 
 
-@mutant("T6", seed=0)
+@mutant("T6", seed=0, needs=lambda w: faults(w, "crash", "worker") >= 4)
 def silent_workers_are_not_lost(patch: Patch) -> None:
     """Their activities are never run by others."""
     patch(sessions.Sessions, "lost", lambda self: iter(()))
 
 
-@mutant("T6", seed=0)
+@mutant("T6", seed=0, needs=lambda w: faults(w, "pause", "worker") >= 4)
 def a_worker_stays_with_its_dead_session(patch: Patch) -> None:
     """It was paused, taken for dead, and goes on under the session that has ended."""
     patch(WorkerSession, "ended", lambda self, session: False)
 
 
-@mutant("T7", seed=0)
+@mutant(
+    "T7",
+    seed=0,
+    needs=lambda w: faults(w, "pause", "worker", 11.0) >= 2 and str([t.script for t in w.tasks]).count("slow") >= 2,
+)
 def late_successes_are_dropped(patch: Patch) -> None:
     """Only the current attempt may succeed."""
     decide = fold_activities.decide_completed
@@ -361,7 +387,7 @@ def late_successes_are_dropped(patch: Patch) -> None:
     patch(core._DECIDE, type_of("ActivityCompleted"), strict)  # type: ignore[arg-type]
 
 
-@mutant("T8", seed=0)
+@mutant("T8", seed=0, needs=lambda w: "once" in str([t.script for t in w.tasks]) and faults(w, "crash", "worker") >= 4)
 def at_most_once_is_not_claimed(patch: Patch) -> None:
     """Such an activity runs again after its worker is gone."""
     lose = fold_activities.lose
@@ -375,7 +401,7 @@ def at_most_once_is_not_claimed(patch: Patch) -> None:
 # ---------------------------------------------------------------- runs, requests, time
 
 
-@mutant("R1", seed=0)
+@mutant("R1", seed=0, needs=lambda w: sum(t.meddling == "reset" for t in w.tasks) >= 2)
 def records_mean_whichever_run_is_open(patch: Patch) -> None:
     """A timer of one run fires in the next."""
 
@@ -386,7 +412,7 @@ def records_mean_whichever_run_is_open(patch: Patch) -> None:
     patch(step.Step, "open_run", any_run)
 
 
-@mutant("R2", seed=0)
+@mutant("R2", seed=0, needs=lambda w: w.log.faults.refuse > 0.03 and len(w.plan) <= 8)
 def due_records_are_appended_once(patch: Patch) -> None:
     """A timer whose record is lost on its way never fires."""
     from odradek_engine import due
@@ -394,25 +420,25 @@ def due_records_are_appended_once(patch: Patch) -> None:
     patch(due, "REPEAT_MS", 10**12)
 
 
-@mutant("Q1", seed=0)
+@mutant("Q1", seed=0, needs=lambda w: faults(w, "cut off", "engine") + faults(w, "crash", "engine") >= 8)
 def repeated_requests_are_done_again(patch: Patch) -> None:
     """A client that asked twice gets it twice."""
     patch(events, "RequestAnswered", _forgetful(events.RequestAnswered))
 
 
-@mutant("C1", seed=0)
+@mutant("C1", seed=0, needs=lambda w: faults(w, "clock jump", "engine", 12.0) > 0)
 def timers_that_fire_early_are_taken(patch: Patch) -> None:
     """A leader whose clock is ahead ends waits before their time."""
     patch(engine_records, "EARLY_MS", 10**9)
 
 
-@mutant("C1", seed=0)
+@mutant("C1", seed=0, needs=lambda w: faults(w, "broker clock") > 0)
 def time_goes_back(patch: Patch) -> None:
     """Fold time is the record's own stamp."""
     patch(core, "max", lambda before, stamp: stamp)
 
 
-@mutant("C1", seed=0)
+@mutant("C1", seed=0, needs=lambda w: faults(w, "stamp a year ahead") > 0 and len(w.plan) <= 20)
 def any_stamp_is_believed(patch: Patch) -> None:
     """One record stamped a year ahead poisons its partition."""
     patch(core, "TRUST_MS", 10**13)

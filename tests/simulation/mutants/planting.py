@@ -15,12 +15,14 @@ Patch = Callable[[Any, str, Any], None]
 
 @dataclass(frozen=True)
 class Mutant:
-    """rule: of the protocol. seed: on which it is caught. slow: not in every test run. plant: puts the bug in."""
+    """rule: of the protocol. seed: on which it is caught. slow: not in every test run. needs: whether a world may show
+    it. plant: puts the bug in."""
 
     name: str
     rule: str
     seed: int
     slow: bool
+    needs: Callable[[World], bool]
     plant: Callable[[Patch], None]
 
     @property
@@ -33,11 +35,17 @@ _ABSENT = object()
 MUTANTS: list[Mutant] = []
 
 
-def mutant(rule: str, seed: int, slow: bool = False) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
+def _eventful(world: World) -> bool:
+    return len(world.plan) >= 40
+
+
+def mutant(
+    rule: str, seed: int, slow: bool = False, needs: Callable[[World], bool] = _eventful
+) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
     """Declare a planted bug."""
 
     def declare(plant: Callable[[Patch], None]) -> Callable[[Patch], None]:
-        MUTANTS.append(Mutant(plant.__name__, rule, seed, slow, plant))
+        MUTANTS.append(Mutant(plant.__name__, rule, seed, slow, needs, plant))
         return plant
 
     return declare
@@ -65,9 +73,14 @@ def planted(one: Mutant) -> Iterator[None]:
             action()
 
 
-def eventful(first: int, count: int) -> list[int]:
-    """Seeds with many faults."""
-    return [seed for seed in range(first, first + 40 * count) if len(World(seed).plan) >= 40][:count]
+def candidates(one: Mutant, count: int, first: int | None = None) -> list[int]:
+    """Seeds whose worlds have what the bug needs to show, from a seed on."""
+    seed, found = one.seed if first is None else first, []
+    while len(found) < count:
+        if one.needs(World(seed)):
+            found.append(seed)
+        seed += 1
+    return found
 
 
 def run(one: Mutant, seed: int | None = None) -> Outcome:
