@@ -47,6 +47,7 @@ class ActivityBench:
         self.beats: list[ActivityHeartbeat] = []
         self.timers: list[tuple[float, Callable[[], None]]] = []
         self.now = 50.0
+        self.claims = 0
         self.max_record_bytes = 100_000
         self.core = Activities(
             reports=self, launcher=self, later=self.later, clock=lambda: self.now, limit=limit,
@@ -86,6 +87,13 @@ class ActivityBench:
         return ticket
 
     def claimed(self, accepted: bool, session: str = "s1", offset: int = 40) -> None:
+        """Claims that are out are at that offset, and so is their answer."""
+        for sent in self.producer.of(ActivityStarted)[self.claims :]:
+            sent.deliver(offset)
+            self.claims += 1
+        self.answer(accepted, session, offset)
+
+    def answer(self, accepted: bool, session: str = "s1", offset: int = 40) -> None:
         self.core.on_claimed(ActivityClaimed(
             position=Position(partition=0, offset=offset, index=0), client_id="c1", session=session, workflow_id="w",
             run_id="run", scheduled_by="s9-1", seq=1, attempt=1, accepted=accepted,
@@ -271,6 +279,35 @@ def test_t7_an_answer_to_a_claim_that_comes_late_counts_for_nothing() -> None:
     bench.claimed(False, offset=50)
     assert bench.launched == []
     assert bench.core.running == []
+
+
+def test_t8_an_answer_to_an_earlier_claim_is_none_to_a_later_one() -> None:
+    """Found by the simulation: an at-most-once activity ran twice. Its task was delivered again after its end, to the
+    same worker, whose new claim met a copy of the old answer, sent again by a new leader."""
+    bench = ActivityBench()
+    bench.task(delivery="at_most_once")
+    bench.claimed(True, offset=14)
+    bench.end(Completed(payload("1")))
+    bench.sent(ActivityCompleted).deliver(20)
+    bench.task(delivery="at_most_once")
+    bench.answer(True, offset=14)  # before the claim's own offset is known
+    bench.sent(ActivityStarted).deliver(35)
+    bench.answer(True, offset=14)  # and after
+    assert len(bench.launched) == 1
+    bench.answer(False, offset=35)
+    assert bench.core.running == []
+
+
+def test_t4_an_answer_may_come_before_the_offset_of_its_claim() -> None:
+    """Breaks when such answers are thrown away: the attempt waits until its claim is made again."""
+    bench = ActivityBench()
+    bench.task(fresh=False)
+    bench.answer(True, offset=30)
+    assert bench.core.has_early_answers
+    assert bench.launched == []
+    bench.sent(ActivityStarted).deliver(30)
+    assert len(bench.launched) == 1
+    assert not bench.core.has_early_answers
 
 
 def test_t4_a_claim_that_is_made_again_has_more_time() -> None:

@@ -57,7 +57,8 @@ class Attempt:
 
     cancel_reason: empty while nobody has asked it to stop; else the engine's reason, or shutdown. begin_before: on
     the core's clock; code that has not begun by then must not begin. claimed_at, claim_valid: when it was claimed last,
-    and for how long an answer counts. claim_answered: the position of the last answer.
+    and for how long an answer counts. claim_answered: the position of the last answer. claim_offset: of the claim, once
+    it is known; `claims` counts them, and `early` holds answers that came before.
     An eager one is held until its completion is
     known to be accepted (rule W4), and local while its result is on its way into the next completion.
     """
@@ -71,6 +72,9 @@ class Attempt:
     claimed_at: float = 0.0
     claim_valid: float = CLAIM_VALID_SECONDS
     claim_answered: int = -1
+    claim_offset: int = -1
+    claims: int = 0
+    early: list[ActivityClaimed] = field(default_factory=list[ActivityClaimed])
     tickets: list[Ticket] = field(default_factory=list[Ticket])
     eager: bool = False
 
@@ -164,12 +168,18 @@ class Activities:
         self._attempts: dict[Key, Attempt] = {}
         self._unstarted: deque[tuple[float, Attempt]] = deque()
         self._busy = 0
+        self._early: set[Attempt] = set()
 
     @property
     def free(self) -> int:
         """How many more attempts may begin now."""
         allowed = self._rates.available()
         return self._limit - self._busy if allowed is None else min(allowed, self._limit - self._busy)
+
+    @property
+    def has_early_answers(self) -> bool:
+        """Whether answers came before the offsets of their claims: those are waited for."""
+        return bool(self._early)
 
     @property
     def running(self) -> list[Attempt]:
@@ -247,6 +257,8 @@ class Activities:
     def _claim(self, attempt: Attempt) -> None:
         attempt.state = "claiming"
         attempt.claimed_at = self._clock()
+        attempt.claims += 1
+        attempt.claim_offset = -1
         self._start(attempt, claim=True)
         self._later(CLAIM_AGAIN_SECONDS, partial(self._claim_again, attempt))
 
@@ -270,14 +282,20 @@ class Activities:
         task = attempt.task
         attempt.session = self._reports.announce(task.workflow_id)
         started = ActivityStarted(**self._identity(attempt), claim=claim, deferred=deferred)
-        self._reports.append(task.workflow_id, encode(started), partial(self._started, attempt))
+        self._reports.append(task.workflow_id, encode(started), partial(self._started, attempt, attempt.claims))
 
-    def _started(self, attempt: Attempt, offset: int, error: LogError | None) -> None:
+    def _started(self, attempt: Attempt, claims: int, offset: int, error: LogError | None) -> None:
         """The start is durable, or given up."""
         if error is not None:
             logger.error("start of activity %s was not appended: %s", attempt.task.activity_type, error)
             return
         self._finish_tickets(attempt)
+        if attempt.claim_offset < 0 and claims == attempt.claims:
+            attempt.claim_offset = offset
+            early, attempt.early = attempt.early, []
+            self._early.discard(attempt)
+            for reply in early:
+                self.on_claimed(reply)
 
     def _finish_tickets(self, attempt: Attempt) -> None:
         for ticket in attempt.tickets:
@@ -289,8 +307,12 @@ class Activities:
         attempt = self._attempts.get(Key(reply.run_id, reply.scheduled_by, reply.seq, reply.attempt))
         if attempt is None or attempt.state != "claiming" or attempt.session != reply.session:
             return
-        if reply.position.offset <= attempt.claim_answered:
-            return  # a copy of an answer that came too late
+        if attempt.claim_offset < 0:
+            self._early.add(attempt)
+            attempt.early.append(reply)  # whether it is to this claim, its offset will tell
+            return
+        if reply.position.offset < attempt.claim_offset or reply.position.offset <= attempt.claim_answered:
+            return  # a copy of an answer to an earlier claim, of this attempt or of one that has ended since
         if not reply.accepted:
             self._forget(attempt)
             return
@@ -334,6 +356,7 @@ class Activities:
         self._launcher.launch(attempt)
 
     def _forget(self, attempt: Attempt) -> None:
+        self._early.discard(attempt)
         if self._attempts.pop(attempt.key, None) is attempt and attempt.state != "reporting":
             self._busy -= 1
 

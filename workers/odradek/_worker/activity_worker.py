@@ -111,6 +111,7 @@ class ActivityWorker:
     def claimed(self, reply: ActivityClaimed) -> None:
         """The engine answers a claim. From any thread."""
         with self._idle:
+            self._take_delivered()
             self._core.on_claimed(reply)
             self._idle.notify_all()
         self._consumer.wake()
@@ -189,14 +190,18 @@ class ActivityWorker:
 
     def _between(self) -> None:
         with self._idle:
-            while self._delivered:
-                self._delivered.popleft()()
+            self._take_delivered()
             while self._backlog and self._core.free > 0:
                 taken = self._backlog.popleft()
                 if isinstance(taken.task, ActivityTask):
                     self._core.on_task(taken.task, taken.ticket, taken.fresh and not self._held_back(taken))
                 else:
                     taken.ticket.finish()
+
+    def _take_delivered(self) -> None:
+        """Under the lock."""
+        while self._delivered:
+            self._delivered.popleft()()
 
     # ------------------------------------------------------------ from the threads of activities
 
@@ -227,7 +232,7 @@ class ActivityWorker:
     def append(self, workflow_id: str, value: bytes, on_delivery: OnDelivery) -> None:
         def delivered(offset: int, error: LogError | None) -> None:
             self._delivered.append(partial(on_delivery, offset, error))
-            if error is not None:
+            if error is not None or self._core.has_early_answers:
                 self._consumer.wake()
 
         self._outlet.event(workflow_id, value, delivered)
