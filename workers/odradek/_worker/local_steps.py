@@ -75,7 +75,7 @@ class LocalSteps:
         if work.results or not task.complete:
             return True  # its inputs come again, for the task after this
         try:
-            events = unread_inputs(decode_events(task.events), work.run.consumed_through)
+            events = unread_inputs(decode_events(task.events), work.run.running.fed_through)
         except (DecodeError, TypeError) as error:
             self._give_up(work, self._tasks.failure_of(error), "bug")
             return True
