@@ -1,0 +1,84 @@
+"""Engines, and the schedules beside them, are killed while they start workflows: each time still starts exactly one."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from odradek import Client
+from odradek_log import Log, TopicPartition
+from odradek_schemas import Topics, decode
+from odradek_schemas.tasks import HistoryBatch
+
+from ..cli.running import environment
+from .scheduled import SCHEDULE
+
+PROGRAM = Path(__file__).parent / "scheduled.py"
+
+
+def run(folder: Path, *command: str) -> subprocess.Popen[bytes]:
+    with (folder / "output.log").open("ab") as output:
+        return subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment())
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+
+
+def wait_for_lines(lines: Path, more: int, alive: subprocess.Popen[bytes]) -> None:
+    wanted = len(lines.read_bytes().splitlines()) + more
+    while len(lines.read_bytes().splitlines()) < wanted:
+        assert alive.poll() is None, (lines.parent / "output.log").read_text()[-3_000:]
+
+
+def started(log: Log, namespace: str) -> list[str]:
+    """The workflow IDs of all runs that the schedule began, as far as the public history has them."""
+    topic = Topics(namespace).history
+    ends = {tp: log.offsets(tp)[1] for tp in (TopicPartition(topic, p) for p in range(log.partitions(topic)))}
+    consumer = log.consumer()
+    consumer.assign(dict.fromkeys(ends, 0))
+    reached = dict.fromkeys(ends, 0)
+    found: dict[str, str] = {}
+    while any(reached[tp] < end for tp, end in ends.items()):
+        for record in consumer.poll(1.0):
+            reached[TopicPartition(record.topic, record.partition)] = record.offset + 1
+            batch = decode(record.value)
+            if isinstance(batch, HistoryBatch) and batch.workflow_type == "tick":
+                found[batch.run_id] = batch.workflow_id
+    consumer.close()
+    return sorted(found.values())
+
+
+async def check(log: Log, client: Client, lines: Path) -> None:
+    """One run for each second, from the first to the last, as many as are counted; none did its work as two."""
+    handle = client.get_schedule(SCHEDULE)
+    await handle.pause()
+    wanted = (await handle.describe()).num_actions
+    while len(ids := await asyncio.to_thread(started, log, client.namespace)) < wanted:
+        assert wanted > 6
+    assert len(ids) == wanted
+    seconds = [datetime.fromisoformat(one.removeprefix("tick-")) for one in ids]
+    assert seconds == [seconds[0] + timedelta(seconds=n) for n in range(len(seconds))]
+    worked = set(lines.read_text().splitlines())  # noqa: ASYNC240
+    assert len({line.split()[0] for line in worked}) == len(worked), "one run of each ID"
+
+
+@pytest.mark.timeout(180)
+async def test_in_a_folder(tmp_path: Path) -> None:
+    lines, chosen = tmp_path / "lines", random.Random()
+    lines.touch()
+    target = f"file:{tmp_path / 'data'}"
+    for _ in range(3):
+        process = run(tmp_path, sys.executable, str(PROGRAM), target, "default", str(lines))
+        try:
+            wait_for_lines(lines, chosen.randrange(1, 4), process)
+        finally:
+            kill(process)
+    async with Client(target) as client:
+        await check(client._worker_connection().log, client, lines)
