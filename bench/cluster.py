@@ -90,7 +90,7 @@ async def kafka(partitions: int) -> AsyncIterator[Cluster]:
 @asynccontextmanager
 async def embedded(partitions: int, fsync: bool) -> AsyncIterator[Cluster]:
     """Everything in this process, on a folder."""
-    from workloads import ACTIVITIES, TASK_QUEUE, WORKFLOWS
+    from workloads import ACTIVITIES, TASK_QUEUE, WORKFLOWS, eager
 
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -98,7 +98,9 @@ async def embedded(partitions: int, fsync: bool) -> AsyncIterator[Cluster]:
         stack.callback(log.close)
         await stack.enter_async_context(Engine(log=log, data_dir=f"{folder}/state", partitions=partitions))
         client = await stack.enter_async_context(Client(log))
-        worker = Worker(client, task_queue=TASK_QUEUE, workflows=WORKFLOWS, activities=ACTIVITIES)
+        worker = Worker(
+            client, task_queue=TASK_QUEUE, workflows=WORKFLOWS, activities=ACTIVITIES, eager_activities=eager()
+        )
         await stack.enter_async_context(worker)
         yield Cluster(client, log, processes={"all in one": psutil.Process()})
 

@@ -11,7 +11,7 @@ import sys
 
 from odradek import Client, Worker
 from odradek_engine import Engine
-from workloads import ACTIVITIES, TASK_QUEUE, WORKFLOWS
+from workloads import ACTIVITIES, TASK_QUEUE, WORKFLOWS, eager
 
 
 async def until_terminated() -> None:
@@ -31,7 +31,7 @@ async def engine(target: str, namespace: str, folder: str, partitions: str) -> N
 async def worker(target: str, namespace: str) -> None:
     async with (
         Client(target, namespace=namespace) as client,
-        Worker(client, task_queue=TASK_QUEUE, workflows=WORKFLOWS, activities=ACTIVITIES),
+        Worker(client, task_queue=TASK_QUEUE, workflows=WORKFLOWS, activities=ACTIVITIES, eager_activities=eager()),
     ):
         await until_terminated()
 

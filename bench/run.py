@@ -1,6 +1,6 @@
 """Benchmarks: throughput, sequential steps, latency, on each log. Prints a table, writes JSON.
 
-    python bench/run.py [--log embedded|embedded-nosync|kafka ...] [--quick] [--partitions 16] [--json FILE]
+    python bench/run.py [--log embedded|embedded-nosync|kafka ...] [--quick] [--tasks] [--partitions 16] [--json FILE]
 
 In the same run, the log alone is measured (append until delivered, append until read), so that the figures can be
 read as ratios to what the log costs on this machine.
@@ -156,7 +156,10 @@ def main() -> None:
     parser.add_argument("--partitions", type=int, default=16)
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, for trying")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--tasks", action="store_true", help="activities by tasks, not eagerly")
     arguments = parser.parse_args()
+    if arguments.tasks:
+        os.environ["ODRADEK_BENCH_TASKS"] = "1"  # for the processes as well
     results = {
         name: asyncio.run(measure(name, arguments.partitions, arguments.quick)) for name in arguments.log
     }

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 from odradek import activity, workflow
 
 TASK_QUEUE = "bench"
+
+
+def eager() -> bool:
+    """Whether activities run eagerly; with the variable set, each is a task."""
+    return not os.environ.get("ODRADEK_BENCH_TASKS")
 
 
 @activity.define

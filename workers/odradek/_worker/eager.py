@@ -28,6 +28,8 @@ from .session import WorkerSession
 
 NowMs: TypeAlias = Callable[[], int]
 _MAX_NAME_BYTES = 1000
+MAX_EAGER = 3
+"""So many activities of one completion run eagerly; of a larger fan-out the rest are tasks, which all workers share."""
 _NOWHERE = Position(partition=-1, offset=-1, index=-1)
 
 
@@ -89,6 +91,8 @@ class Eager:
             return chosen, self._session.id
         session = self._session.announce(fate.partition)
         for index, command in enumerate(chosen):
+            if len(fate.attempts) == MAX_EAGER:
+                break
             if not isinstance(command, ScheduleActivity) or not self._possible(command):
                 continue
             attempt = self.runner.hold(self._task(fate, run_id, workflow_type, command), session)

@@ -61,8 +61,9 @@ class Worker:
     its activities. blocked_after: seconds after which a workflow that does not give its thread back is reported.
     shutdown_timeout: seconds that running activities get to finish; after that they are cancelled and handed to
     others. identity: shown in descriptions (default: process ID and host). eager_activities: run at once
-    what its own workflows schedule, without a task, where a slot is free. local_activities: only for
-    `workflow.execute_local_activity`, which can call `activities` as well; they take no tasks from the queue.
+    what its own workflows schedule, without a task, where a slot is free; of a fan-out three, the rest is shared.
+    local_activities: only for `workflow.execute_local_activity`, which can call `activities` as well; they take no
+    tasks from the queue.
     interceptors: used behind those of the client.
 
     build_id: names the version of this code. Such a worker gets only what is for its build: new workflows once the
