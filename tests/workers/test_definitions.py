@@ -18,7 +18,7 @@ from odradek._context import WorkflowInfo, activate, current
 from odradek._definitions import activity_definition, definition_of
 from odradek._options import activity_timeouts_ms, milliseconds, retry_policy_record
 from odradek._types import ActivityOptions
-from odradek.errors import DefinitionError, NotAvailableError, NotInActivityError, NotInWorkflowError
+from odradek.errors import DefinitionError, NotInActivityError, NotInWorkflowError
 
 
 @dataclass
@@ -336,10 +336,21 @@ def test_wait_condition_refuses_what_is_always_true(context: Recorder) -> None:
     drive(workflow.wait_condition(Flow().ready, timeout=timedelta(minutes=1)))
 
 
-def test_features_of_later_versions_say_that_they_are_not_there(context: Recorder) -> None:
-    for coroutine in (workflow.side_effect(lambda: 1),):
-        with pytest.raises(NotAvailableError, match="not available"):
-            coroutine.send(None)
+async def nothing() -> None: ...
+
+
+def test_side_effects_take_plain_functions(context: Recorder) -> None:
+    for wrong in (nothing, 7, charge):
+        with pytest.raises(DefinitionError, match="plain function"):
+            workflow.side_effect(wrong).send(None)  # type: ignore[arg-type]
+
+
+def test_local_activities_are_activities_or_their_names(context: Recorder) -> None:
+    for wrong in (nothing, 7):
+        with pytest.raises(DefinitionError, match="takes an activity or its name"):
+            workflow.execute_local_activity(wrong).send(None)  # type: ignore[call-overload]
+    with pytest.raises(DefinitionError, match="unknown"):
+        workflow.execute_local_activity("charge", often=True).send(None)  # type: ignore[call-overload]
 
 
 def finish(coroutine: Coroutine[Any, Any, Any]) -> Any:
