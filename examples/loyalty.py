@@ -75,10 +75,17 @@ class Loyalty:
         return self.account
 
 
-async def repair(client: Client) -> None:
-    """Have all members' purchases counted again by the code of today: a reset keeps the signals."""
-    for member in MEMBERS:
-        await client.get(f"member-{member}", Loyalty).reset(1, reason="points were counted twice")
+async def repair(client: Client) -> int:
+    """Have all members' purchases counted again by the code of today: a reset keeps the signals. How many."""
+    done = 0
+    async for member in client.reset_batch(
+        workflow_type="Loyalty", event_id=1, request_id="points-counted-twice", reason="points were counted twice"
+    ):
+        if member.status == "failed":
+            print(f"{member.workflow_id}: {member.error}")
+        else:
+            done += 1
+    return done
 
 
 async def settled(account: WorkflowHandle[Loyalty, Account]) -> Account:
@@ -94,7 +101,7 @@ async def main() -> None:
         Worker(client, task_queue=TASK_QUEUE, workflows=[Loyalty], activities=[send_card]),
     ):
         if "--repair" in sys.argv:
-            await repair(client)
+            print(f"{await repair(client)} members reset")
         else:
             for member, purchases in MEMBERS.items():
                 account = await client.start(Loyalty, Account(member), id=f"member-{member}", task_queue=TASK_QUEUE)
