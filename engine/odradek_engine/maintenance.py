@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -204,27 +204,40 @@ def count_records(log: Log, namespace: str, partitions: list[int] | None = None)
 # ---------------------------------------------------------------- verifying
 
 
-def verify(log: Log, namespace: str, data_dir: Path, on_progress: OnProgress | None = None) -> Iterator[Verified]:
+def open_stores(namespace: str, data_dir: Path) -> dict[int, RocksStorage]:
+    """The stored state of each partition as it is on disk now, also while an engine goes on with it."""
+    folder = data_dir / namespace
+    found = stored_partitions(namespace, data_dir)
+    return {number: RocksStorage(folder / str(number), read_only=True) for number in found}
+
+
+def verify(
+    log: Log,
+    namespace: str,
+    data_dir: Path,
+    on_progress: OnProgress | None = None,
+    stores: Mapping[int, RocksStorage] | None = None,
+) -> Iterator[Verified]:
     """Compare the stored state of each partition in `data_dir` with one folded from zero up to the same position.
 
-    Changes nothing. Raises StoreError if there is no state or it cannot be read, LogError as the log does.
+    `stores`: from `open_stores`, where `log` is a later copy of one that is in use. Changes nothing. Raises StoreError
+    if there is no state or it cannot be read, LogError as the log does.
     """
     partitions_of(log, Topics(namespace).events)
-    found = stored_partitions(namespace, data_dir)
-    if not found:
+    stores = open_stores(namespace, data_dir) if stores is None else stores
+    if not stores:
         raise StoreError(
             f"there is no state of namespace {namespace!r} in {data_dir}: give the folder that the engine was started "
             "with, and the namespace"
         )
-    for partition in found:
-        yield _verify_partition(log, Topics(namespace), partition, data_dir / namespace / str(partition), on_progress)
+    for partition, stored in stores.items():
+        yield _verify_partition(log, Topics(namespace), partition, stored, on_progress)
 
 
 def _verify_partition(
-    log: Log, topics: Topics, partition: int, folder: Path, on_progress: OnProgress | None
+    log: Log, topics: Topics, partition: int, stored: RocksStorage, on_progress: OnProgress | None
 ) -> Verified:
     result = Verified(partition)
-    stored = RocksStorage(folder, read_only=True)
     position = State(stored, partition).partition.position
     end = log.offsets(TopicPartition(topics.events, partition))[1]
     if position > end:

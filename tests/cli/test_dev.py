@@ -77,7 +77,7 @@ def test_a_folder_that_is_open_elsewhere(tmp_path: Path) -> None:
         commands = {
             ("dev", str(SAMPLE), "--port", "0", "--data", str(tmp_path / "data")): f"there: {address}",
             ("workflow", "describe", "x", "--address", f"file:{tmp_path / 'data'}"): f"--address {address}",
-            ("log", "verify", str(tmp_path / "data")): "stop it first",
+            ("log", "rebuild", str(tmp_path / "data")): "stop it first",
         }
         for command, advice in commands.items():
             done = odradek(*command)

@@ -13,7 +13,7 @@ from odradek_engine.store import RocksStorage
 from odradek_log import TopicPartition, open_log
 from odradek_schemas import Topics, partition_of
 
-from .running import dev_server, odradek, stop
+from .running import dev_server, odradek, odradek_here, stop
 
 HOME = partition_of(b"counted", 16)
 
@@ -167,3 +167,19 @@ def test_stats_counts_a_folder(used: Path) -> None:
 def test_kafka_needs_the_folder_of_the_state(kafka_bootstrap: str) -> None:
     done = odradek("log", "verify", f"kafka://{kafka_bootstrap}")
     assert (done.code, "--data-dir" in done.err) == (2, True)
+
+
+def test_dump_and_verify_look_into_a_folder_that_is_in_use(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with dev_server(data) as (process, address):
+        assert odradek_here("workflow", "execute", "echo", "--id", "in-use", address=address).code == 0
+        before = {path: path.stat().st_size for path in data.rglob("*.log")}
+        lines = odradek("log", "dump", str(data), "--json").out.splitlines()
+        types = [json.loads(line)["record"]["type"] for line in lines]
+        assert {"StartWorkflow", "WorkflowTaskCompleted", "LeaderElected"} <= set(types)
+        found = odradek("log", "verify", str(data), "--json")
+        assert (found.code, found.json["ok"]) == (0, True), found
+        assert all(path.stat().st_size >= size for path, size in before.items()), "the folder is not touched"
+        assert odradek_here("workflow", "execute", "echo", "--id", "still", address=address).code == 0
+        assert stop(process) == 0
+    assert odradek("log", "verify", str(data)).code == 0

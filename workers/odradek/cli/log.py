@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from odradek_log import Log, Record, TopicPartition, open_log
+from odradek_log import Log, LogLockedError, Record, TopicPartition, open_log
+from odradek_log.embedded.snapshot import snapshot
 from odradek_schemas import DecodeError, Topics, decode, to_json
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
@@ -48,6 +49,22 @@ def log_address(target: str) -> tuple[str, Path | None]:
 
 
 @contextmanager
+def opened_to_read(target: str, options: list[str]) -> Iterator[Log]:
+    """The log; a folder that is open in another process as it stands now."""
+    address, folder = log_address(target)
+    if folder is None or options:
+        with opened(target, options) as (log, _):
+            yield log
+        return
+    with ExitStack() as stack:
+        try:
+            own = stack.enter_context(closing(open_log(address)))
+        except LogLockedError:
+            own = stack.enter_context(snapshot(folder))
+        yield own
+
+
+@contextmanager
 def opened(target: str, options: list[str]) -> Iterator[tuple[Log, Path | None]]:
     """The log, and where its state is if it is a folder."""
     address, folder = log_address(target)
@@ -77,10 +94,10 @@ def dump(
     kafka_option: KafkaOptions = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
-    """Print the records of a topic, decoded. The same for every kind of log."""
+    """Print the records of a topic, decoded. The same for every kind of log; a folder may be in use."""
     with told(as_json):
         set_up("error", "text")
-        with opened(target, kafka_option) as (log, _):
+        with opened_to_read(target, kafka_option) as log:
             records = _records(log, Topics(namespace).prefix + topic, partition, start)
             for record in islice(records, limit or None):
                 _print_record(record, as_json)
@@ -170,16 +187,18 @@ def verify(
     kafka_option: KafkaOptions = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
-    """Fold the log from zero, and compare with the stored state byte for byte. Changes nothing."""
+    """Fold the log from zero, and compare with the stored state byte for byte. Changes nothing; it may be in use."""
     from odradek_engine import maintenance
 
     with told(as_json), _store_errors():
         set_up("error", "text")
-        with opened(target, kafka_option) as (log, beside):
-            folder = _data_dir(data_dir, beside)
+        _, own = log_address(target)
+        folder = _data_dir(data_dir, own and own / "state")
+        stores = maintenance.open_stores(namespace, folder)  # first, so that the log is not behind them
+        with opened_to_read(target, kafka_option) as log:
             total = maintenance.count_records(log, namespace)
             with progress_bar("Verifying", total, as_json) as advance:
-                results = list(maintenance.verify(log, namespace, folder, advance))
+                results = list(maintenance.verify(log, namespace, folder, advance, stores))
     if as_json:
         print_json({"ok": all(r.ok for r in results), "partitions": [_verified_json(r) for r in results]})
     else:
