@@ -118,10 +118,10 @@ class Worker:
         self.identity = identity or f"{os.getpid()}@{socket.gethostname()}"
         self._client = client
         self._eager_activities = eager_activities
-        self._interceptors = checked([*client.interceptors, *interceptors])
         self._workflows = workflow_definitions(workflows)
         self._activities = activity_definitions(activities)
         self._local_activities = activity_definitions([*activities, *local_activities])
+        self._interceptors = checked([*client.interceptors, *interceptors])
         self._limit = max_concurrent_activities
         self._cache_bytes = cache_bytes
         self._lost_after = seconds(lost_after)
