@@ -3,57 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import sys
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from odradek import Client, Worker, WorkflowHandle, activity, workflow
+from odradek import Client, Worker, WorkflowHandle
 from odradek_engine import Engine
 
 from .system import System
+from .trips import version, worker
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
-
-
-def version(number: int) -> tuple[Any, Any]:
-    """The workflow and its activity, as they are in a version of the code. The change is behind `patched`."""
-
-    @activity.define(name="stamp")
-    async def stamp(step: str) -> str:
-        return f"{step} by {number}"
-
-    @workflow.define(name="Trip")
-    class Trip:
-        def __init__(self) -> None:
-            self.steps: list[str] = []
-            self.done = False
-
-        async def run(self) -> list[str]:
-            self.steps.append(await stamp("packed"))
-            await workflow.wait_condition(lambda: self.done)
-            changed = number > 1 and workflow.patched("by-train")
-            self.steps.append(await stamp("train" if changed else "bus"))
-            return self.steps
-
-        @workflow.signal
-        def go(self) -> None:
-            self.done = True
-
-        @workflow.query
-        def so_far(self) -> list[str]:
-            return self.steps
-
-    return Trip, stamp
-
-
-def worker(client: Client, queue: str, number: int, versioning: Any = "pinned") -> Worker:
-    trip, stamp = version(number)
-    return Worker(
-        client, task_queue=queue, workflows=[trip], activities=[stamp], build_id=f"v{number}", versioning=versioning
-    )
 
 
 async def begin(client: Client, queue: str, id: str) -> WorkflowHandle[Any, Any]:
@@ -161,25 +127,102 @@ async def test_a_workflow_may_be_tried_on_a_build_before_it_is_current(system: S
 
 
 @asynccontextmanager
-async def two_engines(kafka_bootstrap: str, folder: Path) -> AsyncIterator[Client]:
+async def two_engines(kafka_bootstrap: str, folder: Path) -> AsyncIterator[tuple[Client, str]]:
     target, namespace = f"kafka://{kafka_bootstrap}", f"test-{uuid.uuid4().hex[:8]}"
     async with (
         Engine(target, namespace=namespace, data_dir=folder / "a", partitions=16),
         Engine(target, namespace=namespace, data_dir=folder / "b", partitions=16),
-        Client(target, namespace=namespace) as client,
+        Client(target, namespace=namespace, request_timeout=120) as client,
     ):
-        yield client
+        yield client, namespace
 
 
-async def test_a_rolling_change_on_sixteen_partitions_and_two_engines(kafka_bootstrap: str, tmp_path: Path) -> None:
-    async with two_engines(kafka_bootstrap, tmp_path) as client, worker(client, "q", 1):
+class Processes:
+    """Workers in processes of their own, each of one build."""
+
+    def __init__(self, target: str, namespace: str) -> None:
+        self._program = [sys.executable, str(Path(__file__).parent / "trips.py"), target, namespace]
+        self._running: list[asyncio.subprocess.Process] = []
+
+    async def start(self, queue: str, number: int) -> asyncio.subprocess.Process:
+        """Returns once it serves."""
+        command = [*self._program, queue, str(number)]
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        self._running.append(process)
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"ready\n"
+        return process
+
+    async def kill(self) -> None:
+        for process in self._running:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+class Load:
+    """Trips that begin and end all the time; each has to be made by one build from its beginning to its end."""
+
+    def __init__(self, client: Client, queue: str) -> None:
+        self._client, self._queue = client, queue
+        self.made: Counter[tuple[str, ...]] = Counter()
+        self.stopping = False
+        self._another = asyncio.Event()
+
+    async def run(self) -> None:
+        for number in itertools.count():
+            if self.stopping:
+                return
+            trip = await self._client.start("Trip", id=f"load-{number}", task_queue=self._queue)
+            await trip.signal("go")
+            self.made[tuple(await trip.result())] += 1
+            self._another.set()
+
+    async def until(self, outcome: tuple[str, ...], more: int) -> None:
+        """Wait for so many more trips of a kind."""
+        enough = self.made[outcome] + more
+        while self.made[outcome] < enough:
+            self._another.clear()
+            await self._another.wait()
+
+
+OLD_WAY, NEW_WAY = ("packed by 1", "bus by 1"), ("packed by 2", "train by 2")
+
+
+@pytest.mark.timeout(240)
+async def test_a_rolling_upgrade_of_worker_processes_under_load(kafka_bootstrap: str, tmp_path: Path) -> None:
+    """Sixteen partitions, two engines: the switch, the drain, and an old worker that is killed too early."""
+    async with two_engines(kafka_bootstrap, tmp_path) as (client, namespace):
+        processes, load = Processes(f"kafka://{kafka_bootstrap}", namespace), Load(client, "q")
         await client.set_current_build("q", "v1")
-        old = await asyncio.gather(*(begin(client, "q", f"old-{n}") for n in range(16)))
-        async with worker(client, "q", 2):
+        running = asyncio.create_task(load.run())
+        try:
+            first = await processes.start("q", 1)
+            old = await asyncio.gather(*(begin(client, "q", f"old-{n}") for n in range(8)))
+            await load.until(OLD_WAY, 1)
+            await processes.start("q", 2)
             await client.set_current_build("q", "v2")
-            new = await asyncio.gather(*(begin(client, "q", f"new-{n}") for n in range(16)))
-            assert await needed(client, "q") == {"v1": 16, "v2": 16}
-            await asyncio.gather(*(trip.signal("go") for trip in [*old, *new]))
-            assert {tuple(await trip.result()) for trip in old} == {("packed by 1", "bus by 1")}
-            assert {tuple(await trip.result()) for trip in new} == {("packed by 2", "train by 2")}
-            assert await needed(client, "q") == {"v1": 0, "v2": 0}
+            await load.until(NEW_WAY, 2)
+            assert (await needed(client, "q"))["v1"] >= 8, "what still needs the old build"
+
+            first.kill()
+            await first.wait()
+            await asyncio.gather(*(trip.signal("go") for trip in old))
+            await until(lambda: lacks_its_build(old[0]))
+            await load.until(NEW_WAY, 2)
+            assert (await needed(client, "q"))["v1"] >= 8, "they wait for their build, and for no other"
+
+            await processes.start("q", 1)
+            assert {tuple(await trip.result()) for trip in old} == {OLD_WAY}
+            assert "v1" not in await needed(client, "q") or (await needed(client, "q"))["v1"] == 0, "drained"
+            load.stopping = True
+            await running
+            assert set(load.made) == {OLD_WAY, NEW_WAY}
+        finally:
+            running.cancel()
+            await processes.kill()
+
+
+async def lacks_its_build(trip: WorkflowHandle[Any, Any]) -> bool:
+    """Whether its description says which worker there is not."""
+    return any("no worker of build 'v1'" in warning for warning in (await trip.describe()).warnings)
