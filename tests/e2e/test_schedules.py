@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from odradek import (
     Worker,
     workflow,
 )
+from odradek._schedules.state import TASK_QUEUE
 from odradek._schedules.worker import ScheduleWorker
 
 from .system import System
@@ -28,6 +30,11 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
 @workflow.define
 async def tick() -> str:
     return str(workflow.info().search_attributes["OdradekScheduledStartTime"])
+
+
+@workflow.define
+async def other() -> int:
+    return 1
 
 
 def every_second(queue: str) -> Schedule:
@@ -55,6 +62,23 @@ async def test_a_schedule_acts_on_every_time_once(system: System) -> None:
         assert seconds == [seconds[0] + timedelta(seconds=n) for n in range(len(seconds))]
         for workflow_id in workflows:
             assert await system.client.get(workflow_id, tick).result() == workflow_id.removeprefix(f"{name}-")
+
+
+def workers(client: Client) -> tuple[bool, int]:
+    """Whether the log knows the topic of schedules, and how many workers run workflows in this process."""
+    topics = client._worker_connection().log.topics(f"odradek.{client.namespace}.")
+    running = [thread for thread in threading.enumerate() if thread.name == "odradek-workflows"]
+    return any(name.endswith(TASK_QUEUE) for name in topics), len(running)
+
+
+async def test_without_a_schedule_nothing_runs_for_them(tmp_path: Path) -> None:
+    async with Client(f"file:{tmp_path}") as client, Worker(client, task_queue="q", workflows=[tick, other]):
+        assert await client.execute(other, id="w", task_queue="q") == 1
+        known, without = workers(client)
+        assert not known
+        handle = await client.create_schedule("s", every_second("q"))
+        assert (await handle.describe()).id == "s"
+        assert workers(client) == (True, without + 1)
 
 
 async def test_in_a_folder_a_schedule_needs_nothing_but_the_client_and_goes_on_after_a_while(tmp_path: Path) -> None:
