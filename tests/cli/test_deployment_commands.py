@@ -34,6 +34,23 @@ def test_a_build_is_made_current_and_drained(server: str) -> None:
     assert listed()[None] == (True, 0)  # type: ignore[index]
 
 
+def test_a_workflow_is_started_and_reset_on_a_build(server: str) -> None:
+    def needed() -> dict[str, list[str]]:
+        done = odradek_here("deployment", "list", "--json", *QUEUE, address=server)
+        return {one["build_id"]: one["workflow_ids"] for one in done.json["builds"]}
+
+    def workflow(*arguments: str) -> None:
+        done = odradek_here("workflow", *arguments, address=server)
+        assert done.code == 0, done.err
+
+    workflow("start", "sleeper", "--id", "canary", "--build-id", "v8", *QUEUE)
+    assert needed()["v8"] == ["canary"]
+    workflow("reset", "canary", "--event-id", "1", "--build-id", "v9")
+    assert needed()["v9"] == ["canary"]
+    assert "v8" not in needed()
+    workflow("terminate", "canary")
+
+
 def test_names_that_cannot_be_are_refused(server: str) -> None:
     for arguments in (("set-current", "v/1"), ("list", "-q", "a b"), ("drain", "v1", "-q", "a/b")):
         done = odradek_here("deployment", *arguments, "--json", address=server)
