@@ -133,6 +133,7 @@ def describe(
         task_queue=run.task_queue,
         status=run.status,
         start_ms=run.start_ms,
+        started_by=_started_by(state, run),
         close_ms=run.close_ms,
         history_length=run.last_event_id,
         history_size=run.history_size,
@@ -156,6 +157,13 @@ def describe(
         paused_by=run.paused_by,
         paused_ms=run.paused_ms,
     )
+
+
+def _started_by(state: State, run: RunRow) -> str:
+    encoded = state.get(keys.event(run.workflow_id, run.run_id, 1))
+    event = decode(encoded) if encoded is not None else None
+    started = event.attributes if isinstance(event, history.HistoryEvent) else None
+    return started.identity if isinstance(started, history.WorkflowStarted) else ""
 
 
 def _pending_child(row: ChildRow) -> PendingChild:

@@ -96,6 +96,7 @@ class KeptSignal(Record, frozen=True):
     input: list[Payload] = []
     headers: dict[str, Payload] = {}
     request_id: str = ""
+    identity: str = ""
 
 
 class ContinueAsNewWorkflow(Record, frozen=True, tag="odradek.command.ContinueAsNewWorkflow", tag_field="-type"):

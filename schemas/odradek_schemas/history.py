@@ -55,6 +55,7 @@ class WorkflowStarted(Record, frozen=True, tag="odradek.history.WorkflowStarted"
     seed: str = ""
     parent: Caller | None = None
     build_id: str = ""
+    identity: str = ""
 
 
 class SignalReceived(Record, frozen=True, tag="odradek.history.SignalReceived", tag_field="-type"):
@@ -62,11 +63,13 @@ class SignalReceived(Record, frozen=True, tag="odradek.history.SignalReceived", 
     input: list[Payload] = []
     headers: dict[str, Payload] = {}
     request_id: str = ""
+    identity: str = ""
 
 
 class WorkflowCancelRequested(Record, frozen=True, tag="odradek.history.WorkflowCancelRequested", tag_field="-type"):
     reason: str = ""
     request_id: str = ""
+    identity: str = ""
 
 
 class CommandSummary(Record, frozen=True):
@@ -287,6 +290,7 @@ class WorkflowTerminated(Record, frozen=True, tag="odradek.history.WorkflowTermi
     reason: str = ""
     unread: list[int] = []
     new_run_id: str = ""
+    identity: str = ""
 
 
 class WorkflowTimedOut(Record, frozen=True, tag="odradek.history.WorkflowTimedOut", tag_field="-type"):

@@ -44,6 +44,7 @@ class StartWorkflow(Record, frozen=True):
     update_input: list[Payload] = []
     update_wait_for: str = "completed"
     build_id: str = ""
+    identity: str = ""
 
 
 class SignalWorkflow(Record, frozen=True):
@@ -61,6 +62,7 @@ class SignalWorkflow(Record, frozen=True):
     request: Request | None = None
     caller: Caller | None = None
     child_of: Caller | None = None
+    identity: str = ""
 
 
 class UpdateWorkflow(Record, frozen=True):
@@ -86,6 +88,7 @@ class CancelWorkflow(Record, frozen=True):
     request: Request | None = None
     caller: Caller | None = None
     child_of: Caller | None = None
+    identity: str = ""
 
 
 class TerminateWorkflow(Record, frozen=True):
@@ -95,6 +98,7 @@ class TerminateWorkflow(Record, frozen=True):
     request: Request | None = None
     child_of: Caller | None = None
     caller: Caller | None = None
+    identity: str = ""
 
 
 class ResetWorkflow(Record, frozen=True):

@@ -155,6 +155,7 @@ class WorkflowDescription(Record, frozen=True):
     versioning: str = ""
     paused_by: str = ""
     paused_ms: int = 0
+    started_by: str = ""
 
 
 class RunSummary(Record, frozen=True):

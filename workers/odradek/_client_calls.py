@@ -80,6 +80,7 @@ class ClientCalls(ClientInterceptor):
                 input=payloads,
                 headers=headers,
                 request=request,
+                identity=self._requests.identity,
                 id_conflict_policy=options.get("id_conflict_policy", "fail"),
                 id_reuse_policy=options.get("id_reuse_policy", "allow"),
                 execution_timeout_ms=milliseconds(options.get("execution_timeout")),
@@ -116,20 +117,31 @@ class ClientCalls(ClientInterceptor):
                 input=payloads,
                 headers=headers,
                 request=request,
+                identity=self._requests.identity,
             )
 
         await self._requests.change(_target(input), make)
 
     async def cancel_workflow(self, input: CancelWorkflowInput) -> None:
         def make(request: Request) -> Record:
-            return CancelWorkflow(workflow_id=input.id, run_id=input.run_id or "", reason=input.reason, request=request)
+            return CancelWorkflow(
+                workflow_id=input.id,
+                run_id=input.run_id or "",
+                reason=input.reason,
+                request=request,
+                identity=self._requests.identity,
+            )
 
         await self._requests.change(_target(input), make)
 
     async def terminate_workflow(self, input: TerminateWorkflowInput) -> None:
         def make(request: Request) -> Record:
             return TerminateWorkflow(
-                workflow_id=input.id, run_id=input.run_id or "", reason=input.reason, request=request
+                workflow_id=input.id,
+                run_id=input.run_id or "",
+                reason=input.reason,
+                request=request,
+                identity=self._requests.identity,
             )
 
         await self._requests.change(_target(input), make)

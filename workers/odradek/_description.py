@@ -70,6 +70,7 @@ class WorkflowDescription:
     queues with waiting tasks that no live worker polls. `warnings` says both in words. `parent_id` and
     `parent_run_id`: of the workflow whose child this is, else empty. `build_id`: of the workers that the workflow's
     tasks go to (None: of any without one), which `workers` counts; `versioning`: pinned, auto_upgrade.
+    `started_by`: the identity of the client that started it, or the first of the runs that it follows.
     """
 
     id: str
@@ -103,6 +104,7 @@ class WorkflowDescription:
     build_id: str | None = None
     versioning: str | None = None
     paused_by: str = ""
+    started_by: str = ""
     paused_time: datetime | None = None
 
 

@@ -67,7 +67,9 @@ class InstanceCore:
         continuing = continuation_in(error)
         if continuing is not None:
             kept = [
-                commands.KeptSignal(signal=s.signal, input=s.input, headers=s.headers, request_id=s.request_id)
+                commands.KeptSignal(
+                    signal=s.signal, input=s.input, headers=s.headers, request_id=s.request_id, identity=s.identity
+                )
                 for s in self.kept_signals()
             ]
             self.end(msgspec.structs.replace(continuing.command, kept=kept))

@@ -53,6 +53,7 @@ def description(record: replies.WorkflowDescription, converter: DataConverter) -
         paused=record.paused,
         pause_reason=record.pause_reason,
         paused_by=record.paused_by,
+        started_by=record.started_by,
         paused_time=moment(record.paused_ms),
     )
 

@@ -17,6 +17,7 @@ from odradek_schemas.history import HistoryEvent, WorkflowStarted
 from . import keys
 from .closing import close, end
 from .deployments import inherited
+from .limits import brief
 from .outcomes import timed_out
 from .rows import RunRow
 from .step import Step
@@ -178,7 +179,11 @@ def _begin_next(
     step.append(run.workflow_id, run_id, following)
     for signal in kept:
         again = history.SignalReceived(
-            signal=signal.signal, input=signal.input, headers=signal.headers, request_id=signal.request_id
+            signal=signal.signal,
+            input=signal.input,
+            headers=signal.headers,
+            request_id=signal.request_id,
+            identity=brief(signal.identity),
         )
         step.append(run.workflow_id, run_id, again)
     for event, _ in unread:

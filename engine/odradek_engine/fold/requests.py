@@ -27,7 +27,7 @@ from odradek_schemas.records import (
 from . import activities, callers, events, keys
 from .cancelling import end_cancelled
 from .closing import close
-from .limits import check_build, check_choice, check_id, check_start
+from .limits import brief, check_build, check_choice, check_id, check_start
 from .outcomes import Outcome, not_open
 from .pausing import change_activity, check_change, pause, unpause
 from .reset import REAPPLY, reset
@@ -193,6 +193,7 @@ def _start(step: Step, record: StartWorkflow) -> Outcome:
             cron_schedule=record.cron_schedule,
             cron_pending=bool(record.cron_schedule) and not record.start_delay_ms,
             parent=record.parent,
+            identity=brief(record.identity),
             build_id=record.build_id,
         ),
     )
@@ -204,7 +205,11 @@ def _start(step: Step, record: StartWorkflow) -> Outcome:
 def _append_start_signal(step: Step, record: StartWorkflow, run_id: str) -> None:
     request_id = record.request.request_id if record.request else ""
     signal = SignalReceived(
-        signal=record.signal, input=record.signal_input, headers=record.headers, request_id=request_id
+        signal=record.signal,
+        input=record.signal_input,
+        headers=record.headers,
+        request_id=request_id,
+        identity=brief(record.identity),
     )
     step.append(record.workflow_id, run_id, signal)
 
@@ -259,7 +264,13 @@ def _signal(step: Step, record: SignalWorkflow) -> Outcome:
     step.append(
         run.workflow_id,
         run.run_id,
-        SignalReceived(signal=record.signal, input=record.input, headers=record.headers, request_id=request_id),
+        SignalReceived(
+            signal=record.signal,
+            input=record.input,
+            headers=record.headers,
+            request_id=request_id,
+            identity=brief(record.identity),
+        ),
     )
     wake(step, run.workflow_id)
     return Outcome("ok", run.run_id)
@@ -271,7 +282,9 @@ def _cancel(step: Step, record: CancelWorkflow) -> Outcome:
         return not_open(step, record.workflow_id)
     if not run.cancel_requested:
         request_id = record.request.request_id if record.request else ""
-        requested = WorkflowCancelRequested(reason=record.reason, request_id=request_id)
+        requested = WorkflowCancelRequested(
+            reason=record.reason, request_id=request_id, identity=brief(record.identity)
+        )
         step.append(run.workflow_id, run.run_id, requested)
         wake(step, run.workflow_id)
     return Outcome("ok", run.run_id)
@@ -281,7 +294,7 @@ def _terminate(step: Step, record: TerminateWorkflow) -> Outcome:
     run = _receiver(step, record)
     if run is None:
         return not_open(step, record.workflow_id)
-    close(step, run, WorkflowTerminated(reason=record.reason))
+    close(step, run, WorkflowTerminated(reason=record.reason, identity=brief(record.identity)))
     return Outcome("ok", run.run_id)
 
 

@@ -34,7 +34,7 @@ def print_description(found: Mapping[str, Any]) -> None:
         ("Type", found["workflow_type"]),
         ("Task queue", f"{found['task_queue']} ({_count(found['workers'], 'worker')})"),
         ("Status", Text(status.replace("_", " "), _STATUS_STYLES.get(status, ""))),
-        ("Started", date_and_time(found["start_time"])),
+        ("Started", f"{date_and_time(found['start_time'])}{' by ' * bool(found['started_by'])}{found['started_by']}"),
     ]
     if found["paused"]:
         lines.append(("Paused", Text(_pause(found), "yellow")))
@@ -234,11 +234,15 @@ def _attempt(attributes: Mapping[str, Any]) -> str:
 
 
 def _started(a: Mapping[str, Any], c: _Context) -> str:
-    return f"{_call(a['workflow_type'], a['input'], c)} on task queue {a['task_queue']}"
+    return f"{_call(a['workflow_type'], a['input'], c)} on task queue {a['task_queue']}{_by(a)}"
 
 
 def _signal(a: Mapping[str, Any], c: _Context) -> str:
-    return _call(a["signal"], a["input"], c)
+    return f"{_call(a['signal'], a['input'], c)}{_by(a)}"
+
+
+def _by(a: Mapping[str, Any]) -> str:
+    return f", by {a['identity']}" if a.get("identity") else ""
 
 
 def _task(a: Mapping[str, Any], c: _Context) -> str:
@@ -300,7 +304,8 @@ def _failure(a: Mapping[str, Any], c: _Context) -> str:
 
 
 def _reason(a: Mapping[str, Any], c: _Context) -> str:
-    return f"{c.short(a.get('reason') or a.get('timeout_type') or '')}{_unread(a)}"
+    said = f"{c.short(a.get('reason') or a.get('timeout_type') or '')}{_by(a)}"
+    return f"{said.removeprefix(', ')}{_unread(a)}"
 
 
 def _unread(a: Mapping[str, Any]) -> str:
