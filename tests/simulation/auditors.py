@@ -177,8 +177,8 @@ def _state_of(machine: EngineMachine, partition: int) -> State | None:
     if not machine.up or engine is None:
         return None
     processor = engine._processors.get(partition)
-    if processor is None:
-        return None
+    if processor is None or not processor.counters.folded:
+        return None  # it has not looked yet whether its state is of this log (rule L3)
     state = processor.state
     storage = state.storage
     assert isinstance(storage, DiskStorage)

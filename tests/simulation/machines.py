@@ -174,6 +174,8 @@ class AsyncMachine(Machine):
             self.hub.note("failed", self.process.name, error)
             self.hub.happened[f"{self.name.rstrip('0123456789')} ended by {type(error).__name__}"] += 1
         except Exception as error:
+            while isinstance(error, ExceptionGroup):
+                error = error.exceptions[0]
             self.hub.errors.append(f"{self.process.name} failed: {type(error).__name__}: {error}")
         if not self.finished:
             self.exited()
