@@ -46,6 +46,7 @@ class Report:
             f"{self.seeds} seeds, {self.simulated / 3600:.2f} simulated hours in {self.took:.0f} s, "
             f"{self.workflows:,} workflows, {self.records:,} records, {self.turns:,} turns, "
             f"{len(self.failed)} failed\nwhat happened: {struck}"
+            + "".join(f"\nseed {outcome.seed} failed: {outcome.wrong[0][:1000]}" for outcome in self.failed)
         )
 
 
@@ -65,17 +66,21 @@ def run(
     return report
 
 
-def shrink(seed: int, tries: int = 60, simulate: Callable[..., Outcome] = simulate) -> tuple[list[int], Outcome]:
-    """Leave out faults while the seed still fails; return which are left out, and how it fails then."""
+def shrink(
+    seed: int, tries: int = 60, simulate: Callable[..., Outcome] = simulate, seconds: float = float("inf")
+) -> tuple[list[int], Outcome]:
+    """Leave out faults while the seed still fails, for so many seconds of real time; return which are left out, and
+    how it fails then."""
     worst = simulate(seed)
     out: list[int] = []
     everything = list(range(len(worst.plan)))
     size = max(1, len(everything) // 2)
-    while size and tries:
+    until = time.monotonic() + seconds
+    while size and tries and time.monotonic() < until:
         shrunk = False
         left = [n for n in everything if n not in out]
         for at in range(0, len(left), size):
-            if not tries:
+            if not tries or time.monotonic() > until:
                 break
             tries -= 1
             outcome = simulate(seed, without=[*out, *left[at : at + size]])
@@ -86,9 +91,9 @@ def shrink(seed: int, tries: int = 60, simulate: Callable[..., Outcome] = simula
     return sorted(out), worst
 
 
-def explain(seed: int) -> str:
+def explain(seed: int, seconds: float = float("inf")) -> str:
     """The smallest failing form of a seed that was found, and how to run it again."""
-    out, outcome = shrink(seed)
+    out, outcome = shrink(seed, seconds=seconds)
     without = f" WITHOUT={','.join(map(str, out))}" if out else ""
     faults = "\n".join(f"    {fault}" for fault in outcome.plan) or "    none are needed"
     wrong = "\n".join(f"    {text}" for text in outcome.wrong[:10])

@@ -50,5 +50,5 @@ def test_fresh_seeds(capsys: pytest.CaptureFixture[str]) -> None:
     report = simulation.run(range(base, base + 10_000), FRESH_SECONDS)
     with capsys.disabled():
         print(f"\n{report}")
-    assert not report.failed, simulation.explain(report.failed[0].seed)
+    assert not report.failed, simulation.explain(report.failed[0].seed, seconds=40)
     assert report.happened["crash"] > 0
