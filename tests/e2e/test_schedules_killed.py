@@ -6,6 +6,8 @@ import asyncio
 import random
 import subprocess
 import sys
+import uuid
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from odradek_log import Log, TopicPartition
 from odradek_schemas import Topics, decode
 from odradek_schemas.tasks import HistoryBatch
 
-from ..cli.running import environment
+from ..cli.running import ODRADEK, environment
 from .scheduled import SCHEDULE
 
 PROGRAM = Path(__file__).parent / "scheduled.py"
@@ -29,6 +31,11 @@ def run(folder: Path, *command: str) -> subprocess.Popen[bytes]:
 def kill(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()
+
+
+def wait_for_engine(folder: Path) -> None:
+    while b"Engine running" not in (folder / "output.log").read_bytes():
+        continue
 
 
 def wait_for_lines(lines: Path, more: int, alive: subprocess.Popen[bytes]) -> None:
@@ -82,3 +89,28 @@ async def test_in_a_folder(tmp_path: Path) -> None:
             kill(process)
     async with Client(target) as client:
         await check(client._worker_connection().log, client, lines)
+
+
+@pytest.mark.timeout(300)
+async def test_on_kafka_with_two_engines(kafka_bootstrap: str, tmp_path: Path) -> None:
+    target, namespace = f"kafka://{kafka_bootstrap}", f"sched-{uuid.uuid4().hex[:8]}"
+    lines = tmp_path / "lines"
+    lines.touch()
+
+    def engine(name: str) -> subprocess.Popen[bytes]:
+        data = str(tmp_path / name)
+        return run(tmp_path, ODRADEK, "engine", "--log", target, "--namespace", namespace, "--data", data)
+
+    with ExitStack() as stack:
+        engines = [engine("a"), engine("b")]
+        stack.callback(lambda: [kill(process) for process in engines])
+        wait_for_engine(tmp_path)
+        worker = run(tmp_path, sys.executable, str(PROGRAM), target, namespace, str(lines))
+        stack.callback(kill, worker)
+        wait_for_lines(lines, 2, worker)
+        for number, name in enumerate(("a", "b")):  # whichever leads the schedule's partition is among them
+            kill(engines[number])
+            engines[number] = engine(name)
+            wait_for_lines(lines, 3, worker)
+        async with Client(target, namespace=namespace) as client:
+            await check(client._worker_connection().log, client, lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, overload
 
 from odradek_schemas.common import RetryPolicy as PolicyRecord
 from typing_extensions import Unpack
@@ -11,7 +11,22 @@ from typing_extensions import Unpack
 from .._converter import DataConverter
 from .._definitions import definition_of
 from .._options import check_names, check_start_options, milliseconds, retry_policy_record
-from .._types import CommonOptions, RetryPolicy
+from .._types import (
+    Arg1,
+    Arg2,
+    Arg3,
+    Arg4,
+    Arg5,
+    CommonOptions,
+    RetryPolicy,
+    TakesFive,
+    TakesFour,
+    TakesMany,
+    TakesOne,
+    TakesThree,
+    TakesTwo,
+    TakesZero,
+)
 from .state import Action
 
 _OPTIONS = frozenset(
@@ -35,7 +50,75 @@ class ScheduleActionStartWorkflow:
     arguments and options that do not fit.
     """
 
-    def __init__(self, workflow: Any, /, *args: Any, **options: Unpack[ScheduleActionOptions]) -> None:
+    @overload
+    def __init__(self, workflow: str, /, *args: Any, **options: Unpack[ScheduleActionOptions]) -> None: ...
+    @overload
+    def __init__(self, workflow: TakesZero[Any, Any], /, **options: Unpack[ScheduleActionOptions]) -> None: ...
+    @overload
+    def __init__(
+        self,
+        workflow: TakesOne[Any, Arg1, Any],
+        arg1: Arg1,
+        /,
+        **options: Unpack[ScheduleActionOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        workflow: TakesTwo[Any, Arg1, Arg2, Any],
+        arg1: Arg1,
+        arg2: Arg2,
+        /,
+        **options: Unpack[ScheduleActionOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        workflow: TakesThree[Any, Arg1, Arg2, Arg3, Any],
+        arg1: Arg1,
+        arg2: Arg2,
+        arg3: Arg3,
+        /,
+        **options: Unpack[ScheduleActionOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        workflow: TakesFour[Any, Arg1, Arg2, Arg3, Arg4, Any],
+        arg1: Arg1,
+        arg2: Arg2,
+        arg3: Arg3,
+        arg4: Arg4,
+        /,
+        **options: Unpack[ScheduleActionOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        workflow: TakesFive[Any, Arg1, Arg2, Arg3, Arg4, Arg5, Any],
+        arg1: Arg1,
+        arg2: Arg2,
+        arg3: Arg3,
+        arg4: Arg4,
+        arg5: Arg5,
+        /,
+        **options: Unpack[ScheduleActionOptions],
+    ) -> None: ...
+    @overload  # from six arguments on: not checked, pass a dataclass
+    def __init__(
+        self,
+        workflow: TakesMany[Any, Any],
+        arg1: Any,
+        arg2: Any,
+        arg3: Any,
+        arg4: Any,
+        arg5: Any,
+        arg6: Any,
+        /,
+        *args: Any,
+        **options: Unpack[ScheduleActionOptions],
+    ) -> None: ...
+    def __init__(self, workflow: Any, /, *args: Any, **options: Any) -> None:
         given: dict[str, Any] = dict(options)
         if isinstance(workflow, str):
             self.workflow, values = workflow, list(args)
