@@ -11,7 +11,9 @@ from odradek import (
     Client,
     DataConverter,
     HistoryEvent,
+    ListedWorkflow,
     PendingActivity,
+    ResetResult,
     Worker,
     WorkflowDescription,
     WorkflowFailedError,
@@ -54,6 +56,15 @@ async def more(product: Product) -> None:
         assert_type(error.cause, BaseException | None)
     await client.complete_activity(b"token", {"ok": True})
     await client.fail_activity("token", ValueError("no"))
+
+
+async def batches(client: Client) -> None:
+    async for found in client.list_workflows(workflow_type="Order", status="running", stuck=True):
+        assert_type(found, ListedWorkflow)
+    async for done in client.reset_batch(activity="charge", request_id="ticket-7", dry_run=True):
+        assert_type(done, ResetResult)
+    again: WorkflowHandle[Order, str] = await client.get("order-42", Order).reset(7, reason="why", reapply="none")
+    await again.pause("lunch")
 
 
 @activity.define

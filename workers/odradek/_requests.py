@@ -379,19 +379,21 @@ class WorkflowRequests:
 
     async def export(self, target: Target) -> str:
         """The run as a JSON document (see `_export`)."""
+        return history_to_json(await self.exported(target))
+
+    async def exported(self, target: Target) -> ExportedHistory:
+        """What that document says."""
         run_id = target.run_id or (await self.describe(target)).run_id
         events = await self.history_records(replace(target, run_id=run_id))
         started = events[0].attributes
         assert isinstance(started, WorkflowStarted)
-        return history_to_json(
-            ExportedHistory(
-                namespace=self.connection.namespace,
-                workflow_id=target.workflow_id,
-                run_id=run_id,
-                workflow_type=started.workflow_type,
-                task_queue=started.task_queue,
-                events=events,
-            )
+        return ExportedHistory(
+            namespace=self.connection.namespace,
+            workflow_id=target.workflow_id,
+            run_id=run_id,
+            workflow_type=started.workflow_type,
+            task_queue=started.task_queue,
+            events=events,
         )
 
     async def history_records(self, target: Target) -> list[EventRecord]:

@@ -12,8 +12,8 @@ from .. import errors
 from .._batch import BatchOptions, ResetPoint, ResetResult, reset_one
 from .._client import Client
 from .._description import PendingActivity, PendingChild, WorkflowDescription
-from .._export import ExportedHistory, history_from_json
-from .._handle import WorkflowHandle
+from .._export import ExportedHistory
+from .._handle import Target, WorkflowHandle
 from .._listing import ListedPage, Selection, page
 from .._types import RetryPolicy
 from .errors import failure_of
@@ -177,7 +177,8 @@ class ClientService:
         return plain
 
     async def export(self, key: WorkflowKey) -> ExportedHistory:
-        return history_from_json(await self._handle(key).export())
+        target = Target(key.workflow_id, key.run_id, timeout=self._timeout)
+        return await self._client._requests().exported(target)
 
     async def cancel(self, key: WorkflowKey, reason: str) -> None:
         await self._handle(key).cancel(reason)
