@@ -40,6 +40,7 @@ lint: $(INSTALLED)
 
 types: $(INSTALLED)
 	$(BIN)/mypy $(SOURCES)
+	$(BIN)/pyright
 
 check: lint types test
 
