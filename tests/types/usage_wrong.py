@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from odradek import Client, DataConverter, Worker, ZlibCodec, activity, workflow
+from odradek import Client, DataConverter, ScheduleActionStartWorkflow, SchedulePolicy, Worker, ZlibCodec, activity, workflow
 from odradek.interceptors import ActivityInterceptor, Interceptor, WorkflowInterceptor
 from odradek.testing import Environment, replay
 from usage_neg import Other
@@ -85,3 +85,7 @@ Client("file:./x", interceptors=[Wrong])  # type: ignore[list-item]  # pyright: 
 DataConverter(codec=ZlibCodec)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Environment(workflows=[Order], activities=[charge.fn])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
 replay(3, workflows=[Order])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+ScheduleActionStartWorkflow(Order, "p", id="x")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+ScheduleActionStartWorkflow(Nil, 1)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+ScheduleActionStartWorkflow(greet, "x", start_delay=3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+SchedulePolicy(overlap="sometimes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
