@@ -219,6 +219,7 @@ def give(engine: EngineModel, choice: str, data: st.DataObject) -> None:
 totals: Counter[str] = Counter()
 
 
+@pytest.mark.timeout(400)  # much work, on a machine that may be busy
 @pytest.mark.filterwarnings("error")
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(programs, st.data())
