@@ -126,7 +126,7 @@ class Group:
         for partition in free:
             self._owners[partition] = member
         member.owned.update(free)
-        member.changed = member.owned != member.target
+        member.changed = member.expelled or member.owned != member.target
         return {partition: self.committed.get(partition) for partition in free}
 
     # ------------------------------------------------------------ positions
