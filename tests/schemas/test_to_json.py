@@ -66,7 +66,7 @@ def test_records_within_records_are_shown() -> None:
     inner = to_json(batch)["events"][0]
     assert inner["type"] == "HistoryEvent"
     assert inner["attributes"] == {
-        "type": "SignalReceived", "signal": "s", "input": ["x"], "headers": {}, "request_id": "",
+        "type": "SignalReceived", "signal": "s", "input": ["x"], "headers": {}, "request_id": "", "identity": "",
     }  # fmt: skip
 
 
