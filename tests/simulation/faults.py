@@ -120,7 +120,7 @@ def _poison(world: World, machine: Machine, size: float) -> None:
     where = rng.choice(sorted(world.log.records))
     stored = world.log.records[where]
     whole = rng.choice(stored).value if stored else b""
-    bad = [b"", b"{", rng.randbytes(40), whole[: len(whole) // 2], whole[:-1] + b"\0"]
+    bad = [b"", b"{", rng.randbytes(40), whole[: len(whole) // 2], b"\xff" + whole[1:]]
     world.log.append(where, b"poison", rng.choice(bad))
 
 
