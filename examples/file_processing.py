@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -48,6 +49,7 @@ class Host:
     def process(self, path: str) -> str:
         numbers = [int(word) for word in Path(path).read_text().split()]
         if self.crash:
+            time.sleep(2)  # it is in the middle of its work
             self.say("the host goes down")
             os.kill(os.getpid(), signal.SIGKILL)
         result = Path(path).with_suffix(".sum")
@@ -81,13 +83,13 @@ async def main(name: str) -> None:
         host = Host(name, Path(folder), crash="--crash" in sys.argv)
         async with (
             Client(os.environ.get("ODRADEK_ADDRESS", "file:./odradek-data")) as client,
-            Worker(client, task_queue=TASK_QUEUE, workflows=[process_file], activities=[host.fetch], lost_after=2),
-            Worker(client, task_queue=name, activities=[host.process, host.upload], lost_after=2),
+            Worker(client, task_queue=TASK_QUEUE, workflows=[process_file], activities=[host.fetch], lost_after=5),
+            Worker(client, task_queue=name, activities=[host.process, host.upload], lost_after=5),
         ):
             numbers = await client.start(
                 process_file,
                 "numbers.txt",
-                timedelta(seconds=2),
+                timedelta(seconds=5),
                 id="numbers",
                 task_queue=TASK_QUEUE,
                 id_conflict_policy="use_existing",

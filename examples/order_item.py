@@ -100,7 +100,7 @@ async def main() -> None:
             task_queue=TASK_QUEUE,
             workflows=[OrderItem],
             activities=[init_order, fulfill_order, archive_order],
-            lost_after=2,  # seconds after which others take over what this process was doing, if it is gone
+            lost_after=5,  # seconds after which others take over what this process was doing, if it is gone
         ),
     ):
         item = await client.start(

@@ -29,7 +29,7 @@ async def main() -> None:
         async with Worker(
             client, task_queue=TASK_QUEUE, workflows=[route], activities=[network.find_route, network.transmit]
         ):
-            messages = [Message(number, f"hello {number}", answer_within=timedelta(seconds=3)) for number in range(10)]
+            messages = [Message(number, f"hello {number}", answer_within=timedelta(seconds=5)) for number in range(10)]
             deliveries = await asyncio.gather(
                 *[client.execute(route, m, id=f"message-{m.number}", task_queue=TASK_QUEUE) for m in messages]
             )
