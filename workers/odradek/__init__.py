@@ -27,6 +27,7 @@ from ._schedules.schedule import (
     ScheduleState,
 )
 from ._schedules.spec import ScheduleCalendarSpec, ScheduleIntervalSpec, ScheduleRange, ScheduleSpec
+from ._schedules.worker import ScheduleWorker
 from ._source_guard import DeterminismWarning
 from ._types import RetryPolicy
 from ._worker import Worker
@@ -97,6 +98,7 @@ __all__ = [
     "ScheduleRange",
     "ScheduleSpec",
     "ScheduleState",
+    "ScheduleWorker",
     "TaskQueueBuilds",
     "UpdateFailedError",
     "UpdateHandle",
