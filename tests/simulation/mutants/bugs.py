@@ -7,22 +7,18 @@ from typing import Any
 import msgspec
 from odradek import _replay
 from odradek._worker import workflow_tasks
-from odradek._worker.acceptance import Acceptance
 from odradek._worker.activities import Activities
 from odradek._worker.activity_worker import ActivityWorker
 from odradek._worker.offsets import LowWaterMark, Ticket
 from odradek._worker.session import WorkerSession
-from odradek_engine import due, sessions
-from odradek_engine.due import DueRecords
+from odradek_engine import sessions
 from odradek_engine.emission import Emitter
-from odradek_engine.fold import activities as fold_activities
 from odradek_engine.fold import completions, continuing, core, engine_records, events, keys, step
 from odradek_engine.leadership import Leadership, Role
 from odradek_engine.processor import Processor
 from odradek_log import Committed, ProducerFailedError
 from odradek_schemas import records
 from odradek_schemas.common import Position
-from odradek_schemas.records import EffectsEmitted, Mark
 
 from ..world import World
 from .planting import Patch, mutant
@@ -91,21 +87,6 @@ def one_chain_for_all_partitions(patch: Patch) -> None:
     """The predecessor is that of another output partition, so that receivers wait for what never comes."""
     tail = keys.tail
     patch(keys, "tail", lambda topic, partition: tail(topic, 0))
-
-
-@mutant("E5", seed=1019, slow=True)
-def one_mark_for_all_outputs(patch: Patch) -> None:
-    """Effects count as gone that are not acknowledged."""
-    marks = Emitter.marks
-
-    def together(self: Emitter) -> EffectsEmitted | None:
-        made = marks(self)
-        if made is None:
-            return None
-        last = max((m.offset, m.index) for m in made.marks)
-        return EffectsEmitted(marks=[Mark(*output, *last) for output in self._sessions])
-
-    patch(Emitter, "marks", together)
 
 
 # ---------------------------------------------------------------- leading
@@ -201,16 +182,6 @@ def continue_as_new_carries_nothing(patch: Patch) -> None:
     patch(continuing, "end", forget)
 
 
-@mutant("W4", seed=5095, needs=lambda w: faults(w, "zombie", "worker") >= 6)
-def eager_activities_do_not_wait(patch: Patch) -> None:
-    """They run when their completion is appended, although it may be refused."""
-
-    def accepted(self: Any, read: Any, fate: Any) -> bool:
-        return True
-
-    patch(Acceptance, "_accepted", accepted)
-
-
 @mutant("W10", seed=1000, slow=True)
 def replay_feeds_the_last_input_first(patch: Patch) -> None:
     """The code asks for other things than it did."""
@@ -257,12 +228,6 @@ def tasks_count_as_done_when_read(patch: Patch) -> None:
     patch(LowWaterMark, "commit", early)
 
 
-@mutant("T3", seed=5030, slow=True, needs=lambda w: faults(w, "skip") >= 3)
-def skipped_tasks_are_not_emitted_again(patch: Patch) -> None:
-    """Nobody does them."""
-    patch(DueRecords, "reissues", lambda self, now_ms: iter(()))
-
-
 @mutant("T4", seed=5003, needs=lambda w: faults(w, "zombie", "worker") >= 5)
 def old_tasks_run_at_once(patch: Patch) -> None:
     """Activities begin that have ended elsewhere."""
@@ -287,29 +252,7 @@ def a_worker_stays_with_its_dead_session(patch: Patch) -> None:
     patch(WorkerSession, "ended", lambda self, session: False)
 
 
-@mutant(
-    "T8",
-    seed=5070,
-    slow=True,
-    needs=lambda w: "once" in str([t.script for t in w.tasks]) and faults(w, "crash", "worker") >= 4,
-)
-def at_most_once_is_not_claimed(patch: Patch) -> None:
-    """Such an activity runs again after its worker is gone."""
-    lose = fold_activities.lose
-
-    def again(step: Any, row: Any, heartbeat_details: Any) -> None:
-        lose(step, _replaced(row, delivery="at_least_once"), heartbeat_details)
-
-    patch(fold_activities, "lose", again)
-
-
 # ---------------------------------------------------------------- runs, requests, time
-
-
-@mutant("R2", seed=5015, slow=True, needs=lambda w: w.log.faults.refuse > 0.03 and len(w.plan) <= 8)
-def due_records_are_appended_once(patch: Patch) -> None:
-    """A timer whose record is lost on its way never fires."""
-    patch(due, "REPEAT_MS", 10**12)
 
 
 @mutant("Q1", seed=5000, needs=lambda w: faults(w, "cut off", "engine") + faults(w, "crash", "engine") >= 8)
