@@ -52,7 +52,7 @@ class ComposeBroker(Broker):
     """The `kafka` service as a process: its environment as settings, its ports as free ones of this machine."""
 
     def _defaults(self) -> dict[str, str]:
-        ports = {"19092": self.port, "9092": free_port(), "9093": self._controller_port}
+        ports = {"19092": self.port, "9092": free_port(), "9093": self.controller_port}
         settings = super()._defaults()
         for name, value in SERVICES["kafka"]["environment"].items():
             setting = name.removeprefix("KAFKA_").lower().replace("_", ".")

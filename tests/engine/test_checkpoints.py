@@ -92,7 +92,7 @@ def boot_elsewhere(place: Place, address: str) -> None:
 def test_a_new_machine_begins_from_the_newest_checkpoint(
     place: Place, address: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="odradek_engine")
     run_with_checkpoints(place, address, 40)
     run_with_checkpoints(place, address, 40, first=40)
     newest = [entry.position for p in (0, 1) for entry in CheckpointStore(address).entries(NAMESPACE, p)[:1]]
@@ -115,7 +115,7 @@ def _flip(data: bytes) -> bytes:
 def test_a_damaged_checkpoint_is_refused_and_the_older_one_taken(
     place: Place, tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="odradek_engine")
     address = str(tmp_path / "kept")
     run_with_checkpoints(place, address, 40)
     older = {e.position for p in (0, 1) for e in CheckpointStore(address).entries(NAMESPACE, p)[:1]}

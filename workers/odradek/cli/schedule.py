@@ -361,8 +361,9 @@ def _print(found: dict[str, Any]) -> None:
     if not found["recent_actions"]:
         return
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    ids = max(len(taken["workflow_id"]) for taken in found["recent_actions"])
     for name in ("Time", "Started", "Workflow", "Status"):
-        table.add_column(name)
+        table.add_column(name, min_width=ids if name == "Workflow" else None)  # whole, to be copied
     for taken in found["recent_actions"]:
         said = f"{taken['status']}{': ' * bool(taken['message'])}{cut(taken['message'], 80)}"
         by = " (manual)" if taken["manual"] else ""
