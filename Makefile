@@ -1,6 +1,7 @@
 # make demo    a food order on the embedded log, killed in the middle, goes on
 # make test    the whole test suite; a real Apache Kafka comes from Docker, or from Maven and Java 17+
 # make simulate SEEDS=200    whole clusters in one thread, with faults by a seed; a seed that fails is shrunk and shown
+# make cluster    three Kafka brokers, killed and stopped one after the other while records are appended (two minutes)
 # make check   all of CI: lint, types, tests
 # All of them make .venv first; only a changed pyproject.toml makes them install again.
 
@@ -13,7 +14,7 @@ SOURCES := schemas log engine workers examples
 PYTEST_OPTIONS ?= -q --durations=15 -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test lint types check bench chaos simulate clean python
+.PHONY: help demo install test lint types check bench chaos cluster simulate clean python
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -46,6 +47,9 @@ check: lint types test
 
 bench: $(INSTALLED)
 	$(BIN)/python bench/run.py
+
+cluster: $(INSTALLED)
+	$(BIN)/pytest -q tests/cluster
 
 FAULTS ?= 50
 BROKERS ?= 1

@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from odradek_log import TopicSpec, open_log
 
 from ..kafka.cluster import Cluster
-from .harness import PATIENCE, Deliveries, background, read, reader
+from ..log.harness import PATIENCE, Deliveries, background, read, reader
 
 
 @pytest.mark.timeout(420)
