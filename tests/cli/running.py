@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import os
 import queue
 import re
@@ -20,6 +21,7 @@ from typing import Any
 from unittest import mock
 
 from odradek.cli.app import app
+from odradek.cli.logs import _OF_USERS, _OURS
 
 ROOT = Path(__file__).parent.parent.parent
 SAMPLE = Path(__file__).parent / "sample.py"
@@ -70,6 +72,20 @@ def odradek(
     return Done(done.returncode, done.stdout, done.stderr)
 
 
+@contextlib.contextmanager
+def _logging_kept() -> Iterator[None]:
+    """The log lines of this process are pytest's: a command's levels and handlers go with it."""
+    loggers = [logging.getLogger(name) for name in ("", *_OURS, *_OF_USERS)]
+    levels, handlers = [one.level for one in loggers], loggers[0].handlers[:]
+    try:
+        with mock.patch("logging.basicConfig"):
+            yield
+    finally:
+        loggers[0].handlers[:] = handlers
+        for one, level in zip(loggers, levels, strict=True):
+            one.setLevel(level)
+
+
 def odradek_here(*arguments: str, address: str = "", stdin: str = "") -> Done:
     """Run a command to its end in this process, which saves half a second of imports."""
     out, err = io.StringIO(), io.StringIO()
@@ -79,8 +95,7 @@ def odradek_here(*arguments: str, address: str = "", stdin: str = "") -> Done:
         contextlib.redirect_stderr(err),
         mock.patch.dict(os.environ, {"ODRADEK_ADDRESS": address}, clear=False),
         mock.patch("sys.stdin", io.StringIO(stdin)),
-        mock.patch("odradek.cli.asking.set_up"),  # the log lines of this process are pytest's
-        mock.patch("odradek.cli.checkpoint.set_up"),
+        _logging_kept(),
     ):
         try:
             app(list(arguments), prog_name="odradek")
