@@ -125,25 +125,19 @@ def check(store: CheckpointStore, checkpoint: Checkpoint, folder: Path) -> None:
     """Put a checkpoint into a new folder, and see that it is the state that it says. Raises CheckpointError if not."""
     if checkpoint.version > VERSION:
         raise CheckpointError(
-            f"checkpoint {checkpoint.position} of partition {checkpoint.partition} is of fold version "
-            f"{checkpoint.version}, this code knows up to {VERSION}: upgrade"
+            f"{checkpoint} is of fold version {checkpoint.version}, this code knows up to {VERSION}: upgrade"
         )
     store.fetch(checkpoint, folder)
     try:
         storage = RocksStorage(folder)
     except StoreError as error:
-        raise CheckpointError(
-            f"checkpoint {checkpoint.position} of partition {checkpoint.partition} holds no state: {error}"
-        ) from error
+        raise CheckpointError(f"{checkpoint} holds no state: {error}") from error
     try:
         found = State(storage, checkpoint.partition).partition.position
     finally:
         storage.close()
     if found != checkpoint.position:
-        raise CheckpointError(
-            f"checkpoint {checkpoint.position} of partition {checkpoint.partition} holds a state at {found}: it is "
-            "damaged"
-        )
+        raise CheckpointError(f"{checkpoint} holds a state at {found}: it is damaged")
 
 
 def create(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,8 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-
-logger = logging.getLogger(__name__)
 
 FORMAT = 1
 SMALL_BYTES = 65_536
@@ -50,6 +47,9 @@ class Checkpoint(msgspec.Struct, frozen=True):
     version: int
     made_at_ms: int
     files: list[CheckpointFile]
+
+    def __str__(self) -> str:
+        return f"checkpoint {self.position} of partition {self.partition}"
 
     @property
     def size(self) -> int:
@@ -186,12 +186,6 @@ class CheckpointStore:
                 target.flush()
                 os.fsync(target.fileno())
 
-    def verify(self, checkpoint: Checkpoint) -> None:
-        """Read all of a checkpoint. Raises CheckpointError if anything of it is not what it was."""
-        for file in checkpoint.files:
-            for _ in self._parts(checkpoint, file):
-                pass
-
     def _parts(self, checkpoint: Checkpoint, file: CheckpointFile) -> Iterator[bytes]:
         """The bytes of a file; after the last one it is known whether they are the right ones."""
         digest, size = hashlib.sha256(), 0
@@ -200,9 +194,7 @@ class CheckpointStore:
             size += len(part)
             yield part
         if size != file.size or digest.hexdigest() != file.sha256:
-            raise CheckpointError(
-                f"checkpoint {checkpoint.position} of partition {checkpoint.partition}: the file {file.name} is damaged"
-            )
+            raise CheckpointError(f"{checkpoint}: the file {file.name} is damaged")
 
     def _stream(self, checkpoint: Checkpoint, file: CheckpointFile) -> Iterator[bytes]:
         if file.content is not None:
@@ -213,22 +205,13 @@ class CheckpointStore:
             for part in self._obstore.get(self._store, path).stream():
                 yield bytes(part)
 
-    def _told(self, what: str) -> _Told:
-        return _Told(self.address, what, (OSError, self._obstore.exceptions.BaseError))
-
-
-class _Told:
-    """Says of the store's errors what was to be done, and where."""
-
-    def __init__(self, address: str, what: str, errors: tuple[type[Exception], ...]) -> None:
-        self._address, self._what, self._errors = address, what, errors
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, self._errors):
-            raise CheckpointError(f"cannot {self._what} at {self._address}: {error}") from error
+    @contextlib.contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """Say of the store's errors what was to be done, and where."""
+        try:
+            yield
+        except (OSError, self._obstore.exceptions.BaseError) as error:
+            raise CheckpointError(f"cannot {what} at {self.address}: {error}") from error
 
 
 def _manifests(namespace: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +12,6 @@ import msgspec
 import obstore
 import pytest
 from moto.server import ThreadedMotoServer
-from obstore.store import S3Store
 from odradek_engine import CheckpointError, CheckpointSettings, CheckpointStore
 from odradek_engine import checkpoints as checkpoints_module
 from odradek_engine.checkpointing import check
@@ -50,8 +50,6 @@ def address(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setenv(name, value)
     bucket = f"kept-{abs(hash(tmp_path)):x}"
     # A bucket is made by a PUT of its name, which obstore leaves to other tools.
-    import urllib.request
-
     endpoint = request.getfixturevalue("s3_server")
     urllib.request.urlopen(urllib.request.Request(f"{endpoint}/{bucket}", method="PUT")).close()
     return f"s3://{bucket}/odradek"
@@ -213,4 +211,3 @@ def test_checkpoints_are_made_without_an_engine(place: Place, address: str) -> N
 def test_an_address_that_is_none_is_told() -> None:
     with pytest.raises(CheckpointError, match=r"Give a folder, or s3://bucket/prefix"):
         CheckpointStore("nowhere://x")
-    assert S3Store  # the library has it
