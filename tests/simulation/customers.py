@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -12,9 +13,21 @@ from odradek import Client, RetryPolicy, UpdateRejectedError, WorkflowFailedErro
 from .journal import Acknowledged, Journal
 from .programs import QUEUE, insist
 from .scripted import Scripted, Step
-from .scripts import Writer, misfit_script, sent_to_peers
+from .scripts import Mix, Writer, misfit_script, sent_to_peers
 
-MEDDLING = ("none", "none", "none", "none", "pause", "reset", "cancel", "terminate", "timeout")
+MEDDLING = {"none": 4.0, "pause": 1, "reset": 1, "cancel": 1, "terminate": 1, "timeout": 1}
+"""What may befall a workflow from outside, and how often."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Habits:
+    """What clients like to do: weights of meddling, how many messages they send to a workflow, how long they wait
+    between them (s), and after how many seconds they meddle."""
+
+    meddling: Mapping[str, float] = field(default_factory=lambda: MEDDLING)
+    messages: tuple[int, int] = (0, 5)
+    pauses: tuple[float, ...] = (0.0, 0.1, 2.0, 8.0)
+    delays: tuple[float, ...] = (0.0, 0.0, 3.0)
 
 
 @dataclass
@@ -44,26 +57,26 @@ class Task:
         return self.meddling in ("none", "pause")
 
 
-def tasks(rng: Random, count: int) -> list[Task]:
+def tasks(rng: Random, count: int, mix: Mix, habits: Habits) -> list[Task]:
     ids = [f"w{n}" for n in range(count)]
-    return [_task(rng, workflow_id, ids) for workflow_id in ids]
+    return [_task(rng, workflow_id, ids, mix, habits) for workflow_id in ids]
 
 
-def _task(rng: Random, workflow_id: str, ids: list[str]) -> Task:
-    meddling = rng.choice(MEDDLING)
+def _task(rng: Random, workflow_id: str, ids: list[str], mix: Mix, habits: Habits) -> Task:
+    meddling = rng.choices(list(habits.meddling), list(habits.meddling.values()))[0]
     choice = ("signal", "slow") if meddling == "reset" else ("signal", "signal", "slow", "update", "refused")
-    kinds = [rng.choice(choice) for _ in range(rng.randint(0, 5))]
+    kinds = [rng.choice(choice) for _ in range(rng.randint(*habits.messages))]
     messages = [(kind, f"{workflow_id}.m{n}{'bad' if kind == 'refused' else ''}") for n, kind in enumerate(kinds)]
     heard = sum(kind != "refused" for kind in kinds)
-    script = Writer(rng, workflow_id, ids).script(heard)
+    script = Writer(rng, workflow_id, ids, mix).script(heard)
     attempts = rng.choice((0, 0, 0, 0, 2))
     if attempts and all(step[0] != "again" for step in script) and not heard:
         script = [["die", attempts], *script]
     else:
         attempts = 0
     return Task(
-        workflow_id, script, messages, meddling, rng.choice((0.0, 0.0, 3.0)), attempts,
-        rng.random() < 0.2 and kinds[:1] == ["signal"], [rng.choice((0.0, 0.1, 2.0, 8.0)) for _ in range(8)],
+        workflow_id, script, messages, meddling, rng.choice(habits.delays), attempts,
+        rng.random() < 0.2 and kinds[:1] == ["signal"], [rng.choice(habits.pauses) for _ in range(8)],
     )  # fmt: skip
 
 

@@ -3,7 +3,8 @@ be left out and the rest stays the same."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -212,17 +213,35 @@ _KINDS: dict[str, tuple[float, Callable[[World, Machine, float], None], str]] = 
 }
 
 
-def plan(rng: Random, seconds: float, machines: list[str]) -> list[Fault]:
-    """Faults of the first `seconds`. Some seeds have many, some few."""
-    count = rng.choice((0, 8, 20, 40, 70))
-    kinds = sorted(_KINDS)
+@dataclass(frozen=True, kw_only=True)
+class Weather:
+    """Which faults are drawn. kinds: how often each. roles: who meets a kind, if not
+    whoever may. sizes: of a kind, from and to, if not the usual. counts: how many faults there are. seconds: in which
+    they strike. refuse, repeat: how often appends are refused, and land twice (0 to 1)."""
+
+    kinds: Mapping[str, float] = field(default_factory=lambda: {kind: known[0] for kind, known in _KINDS.items()})
+    roles: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    counts: tuple[int, ...] = (0, 8, 20, 40, 70)
+    seconds: float = 30.0
+    refuse: tuple[float, ...] = (0.0, 0.01, 0.04)
+    repeat: tuple[float, ...] = (0.0, 0.0, 0.02)
+
+
+def plan(rng: Random, weather: Weather, machines: list[str]) -> list[Fault]:
+    """Faults of the first seconds. Some seeds have many, some few."""
+    count = rng.choice(weather.counts)
+    kinds = sorted(weather.kinds)
     faults = []
     for _ in range(count):
-        kind = rng.choices(kinds, [_KINDS[k][0] for k in kinds])[0]
-        roles = _KINDS[kind][2].split()
+        kind = rng.choices(kinds, [weather.kinds[k] for k in kinds])[0]
+        roles = weather.roles.get(kind, _KINDS[kind][2]).split()
         target = rng.choice([m for m in machines if m.rstrip("0123456789") in roles])
-        size = rng.randrange(40) if kind == "crash" else rng.choice((0.5, 2.0, 8.0, 20.0)) * rng.random()
-        faults.append(Fault(rng.uniform(0.5, seconds), kind, target, float(size)))
+        if kind in weather.sizes:
+            size = rng.uniform(*weather.sizes[kind])
+        else:
+            size = rng.randrange(40) if kind == "crash" else rng.choice((0.5, 2.0, 8.0, 20.0)) * rng.random()
+        faults.append(Fault(rng.uniform(0.5, weather.seconds), kind, target, float(size)))
     return sorted(faults)
 
 

@@ -23,11 +23,15 @@ class ClusterLog(SimulatedLog):
         self.polling: list[HostedConsumer] = []
         self.landed: dict[TopicPartition, list[float]] = defaultdict(list)
         """When each record came to be there, in true seconds: its stamp may be off."""
+        self.last_event = 0.0
+        """When the last one came into a log of events."""
         hub.network_step = self.step
 
     def append(self, where: TopicPartition, key: bytes, value: bytes) -> int:
         offset = super().append(where, key, value)
         self.landed[where].append(self.hub.now)
+        if where.topic.endswith(".events"):
+            self.last_event = self.hub.now
         self.hub.note(where.topic, where.partition, offset, len(value), zlib.crc32(value))
         for consumer in self.polling:
             consumer.landed(where)

@@ -2,29 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from .scripted import KINDS, Step
+from .scripted import Step
 
 MAX_DEPTH = 2
+
+STEPS = {
+    "act": 4.0, "local": 1, "side": 1, "sleep": 1, "patch": 1, "random": 1, "attribute": 1, "peer": 1,
+    "par": 2, "limit": 1, "child": 2,
+}  # fmt: skip
+"""Kinds of steps, and how often each is drawn."""
+
+NESTED = ("par", "limit", "child")
+
+ACTIVITIES = {"quick": 6.0, "plain": 3, "slow": 3, "stuck": 1, "beating": 1, "hopeless": 1, "once": 1}
+"""Kinds of activities, and how often each is drawn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mix:
+    """What scripts are made of: weights of steps and activities; how many steps they have; how often they continue as
+    new, and wait for some of their messages on the way (0 to 1)."""
+
+    steps: Mapping[str, float] = field(default_factory=lambda: STEPS)
+    activities: Mapping[str, float] = field(default_factory=lambda: ACTIVITIES)
+    length: tuple[int, int] = (1, 6)
+    again: float = 0.4
+    wait: float = 0.2
+    sleeps: tuple[float, ...] = (0.05, 1.0, 8.0)
 
 
 class Writer:
     """Writes the script of one workflow. `others`: IDs of workflows that it may send messages to."""
 
-    def __init__(self, rng: Random, workflow_id: str, others: list[str]) -> None:
+    def __init__(self, rng: Random, workflow_id: str, others: list[str], mix: Mix) -> None:
         self.rng = rng
         self.workflow_id = workflow_id
         self.others = others
+        self.mix = mix
         self._count = 0
 
     def script(self, messages: int) -> list[Step]:
         """`messages`: how many it gets from its client; it waits for all of them in the end."""
-        steps = [self._step(0) for _ in range(self.rng.randint(1, 6))]
-        if self.rng.random() < 0.4:
+        steps = [self._step(0) for _ in range(self.rng.randint(*self.mix.length))]
+        if self.rng.random() < self.mix.again:
             steps.insert(self.rng.randint(0, len(steps)), ["again"])
-        if self.rng.random() < 0.2 and messages > 1:
+        if self.rng.random() < self.mix.wait and messages > 1:
             steps.insert(self.rng.randint(0, len(steps)), ["wait", self.rng.randint(1, messages - 1)])
         return [*steps, ["wait", messages]]
 
@@ -33,15 +60,14 @@ class Writer:
         return f"{self.workflow_id}#{self._count}"
 
     def _step(self, depth: int) -> Step:
-        simple = ("act", "act", "act", "act", "local", "side", "sleep", "patch", "random", "attribute", "peer")
-        nested = ("par", "par", "limit", "child", "child") if depth < MAX_DEPTH else ()
-        kind = self.rng.choice(simple + nested)
+        kinds = [kind for kind in self.mix.steps if depth < MAX_DEPTH or kind not in NESTED]
+        kind = self.rng.choices(kinds, [self.mix.steps[k] for k in kinds])[0]
         make: Any = getattr(self, f"_{kind}")
         step: Step = make(depth)
         return step
 
     def _act(self, depth: int) -> Step:
-        kind = self.rng.choices(list(KINDS), (6, 3, 3, 1, 1, 1, 1))[0]
+        kind = self.rng.choices(list(self.mix.activities), list(self.mix.activities.values()))[0]
         failures = 1 if kind in ("stuck", "beating") else self.rng.choice((0, 0, 0, 1, 2))
         return ["act", kind, self._token(), failures]
 
@@ -52,7 +78,7 @@ class Writer:
         return ["side", self._token()]
 
     def _sleep(self, depth: int) -> Step:
-        return ["sleep", round(self.rng.choice((0.05, 1.0, 8.0)) * self.rng.random(), 3)]
+        return ["sleep", round(self.rng.choice(self.mix.sleeps) * self.rng.random(), 3)]
 
     def _par(self, depth: int) -> Step:
         return ["par", [self._step(depth + 1) for _ in range(self.rng.randint(2, 4))]]
@@ -62,7 +88,7 @@ class Writer:
 
     def _child(self, depth: int) -> Step:
         self._count += 1
-        writer = Writer(self.rng, f"{self.workflow_id}-{self._count}", self.others)
+        writer = Writer(self.rng, f"{self.workflow_id}-{self._count}", self.others, self.mix)
         mode = self.rng.choice(("result", "result", "poke", "cancel", "abandon"))
         script = [writer._step(depth + 1) for _ in range(self.rng.randint(0, 3))]
         if mode == "poke":

@@ -27,12 +27,9 @@ from .hosted_log import ClusterLog
 from .hub import Hub
 from .journal import Journal
 from .machines import NAMESPACE, AsyncMachine, EngineMachine, Machine, worker_main
+from .scenarios import WORKERS, Scenario, drawn
 from .scripted import ACTIVITIES, Scripted
 from .stdlib import installed
-
-PARTITIONS = 4
-FAULTY_S = 30.0
-"""Faults strike in the first so many seconds."""
 
 PATIENCE_S = 300.0
 """After the last fault, everything has ended within so many seconds, or never will."""
@@ -58,24 +55,30 @@ class Outcome:
 
 
 class World:
-    def __init__(self, seed: int, *, without: Sequence[int] = (), trace: bool = False) -> None:
+    """A seed's world: of a scenario, or of the one that the seed draws."""
+
+    def __init__(
+        self, seed: int, scenario: Scenario | None = None, *, without: Sequence[int] = (), trace: bool = False
+    ) -> None:
         self.seed = seed
+        self.scenario = scenario = scenario or drawn(seed)
         self.rng = Random(f"plan-{seed}")
         self.hub = Hub(seed)
         self.hub.trace = [] if trace else None
         self.log = ClusterLog(self.hub, seed)
         self.topics = Topics(NAMESPACE)
         self.journal = Journal()
-        names = ["engine1", "engine2", "worker1", "worker2", "client1", "client2"]
-        everything = plan(self.rng, FAULTY_S, names)
+        self._engines = [f"engine{n + 1}" for n in range(scenario.engines)]
+        self._workers = [f"worker{n + 1}" for n in range(scenario.machines)]
+        everything = plan(self.rng, scenario.weather, [*self._engines, *self._workers, "client1", "client2"])
         self.plan = [fault for number, fault in enumerate(everything) if number not in without]
-        self.orders = [self.rng.choice((0, 0, 0, 1, 2, 3)) for _ in range(self.rng.randint(0, 5))]
-        self.partitions = PARTITIONS
+        self.orders = [self.rng.choice((0, 0, 0, 1, 2, 3)) for _ in range(self.rng.randint(*scenario.orders))]
+        self.partitions = scenario.partitions
         self.strangers = 0
-        self.reissues = any(fault.kind == "skip" for fault in everything) or self.rng.random() < 0.5
-        self.log.faults.refuse = self.rng.choice((0.0, 0.01, 0.04))
-        self.log.faults.repeat = self.rng.choice((0.0, 0.0, 0.02))
-        self.tasks = customers.tasks(self.rng, self.rng.randint(1, 8))
+        self.reissues = any(fault.kind == "skip" for fault in everything) or self.rng.random() < scenario.reissues
+        self.log.faults.refuse = self.rng.choice(scenario.weather.refuse)
+        self.log.faults.repeat = self.rng.choice(scenario.weather.repeat)
+        self.tasks = customers.tasks(self.rng, self.rng.randint(*scenario.tasks), scenario.mix, scenario.habits)
 
     # ------------------------------------------------------------ the run
 
@@ -86,7 +89,7 @@ class World:
             journals._Now.where = self._where  # type: ignore[method-assign, assignment]
             try:
                 self._begin()
-                self._turn_until(lambda: self.clients_done, FAULTY_S + PATIENCE_S)
+                self._turn_until(lambda: self.clients_done, self.scenario.weather.seconds + PATIENCE_S)
                 if not self.auditors.wrong:
                     self._turn_until(self._settled, self.hub.now + PATIENCE_S)
                     self.journal.wrong += customers.check(self.tasks, self.journal)
@@ -96,11 +99,11 @@ class World:
                 self.hub.close()
 
     def _begin(self) -> None:
-        ensure_topics(self.log, self.topics, PARTITIONS)
-        self.auditors = Auditors(self.log, self.topics, PARTITIONS, self.journal)
+        ensure_topics(self.log, self.topics, self.partitions)
+        self.auditors = Auditors(self.log, self.topics, self.partitions, self.journal)
         settings = Settings(reissue_after=60.0 if self.reissues else 1e9)
-        self.engines = [EngineMachine(self.hub, self.log, f"engine{n}", PARTITIONS, settings) for n in (1, 2)]
-        self.workers = [AsyncMachine(self.hub, self.log, f"worker{n}", self._worker_main()) for n in (1, 2)]
+        self.engines = [EngineMachine(self.hub, self.log, name, self.partitions, settings) for name in self._engines]
+        self.workers = [AsyncMachine(self.hub, self.log, name, self._worker_main()) for name in self._workers]
         self.clients = [
             AsyncMachine(self.hub, self.log, "client1", self._order),
             AsyncMachine(self.hub, self.log, "client2", self._script),
@@ -108,22 +111,19 @@ class World:
         self.machines: dict[str, Machine] = {m.name: m for m in (*self.engines, *self.workers, *self.clients)}
         for fault in self.plan:
             self.hub.at(fault.at, lambda f=fault: strike(self, f))  # type: ignore[misc]
-        self.hub.at(FAULTY_S, self._end_faults)
+        self.hub.at(self.scenario.weather.seconds, self._end_faults)
 
     def _end_faults(self) -> None:
         self.log.faults.refuse = self.log.faults.repeat = 0.0
 
     def _worker_main(self) -> Callable[[AsyncMachine], Awaitable[bool]]:
-        """A worker with options of its own: little memory and few slots make it lose and refuse more."""
+        """A worker with options of its own."""
+        choices = {**WORKERS, **self.scenario.workers}
         return worker_main(
             programs.QUEUE,
             [food_order.Order, Scripted],
             [*programs.ORDER_ACTIVITIES, *ACTIVITIES],
-            cache_bytes=self.rng.choice((1, 20_000, 10_000_000)),
-            max_concurrent_activities=self.rng.choice((2, 5, 100)),
-            eager_activities=self.rng.random() < 0.5,
-            lost_after=self.rng.choice((3, 10)),
-            shutdown_timeout=self.rng.choice((1, 10)),
+            **{name: self.rng.choice(values) for name, values in choices.items()},
         )
 
     async def _script(self, machine: AsyncMachine) -> bool:
@@ -154,8 +154,9 @@ class World:
             if self.hub.errors or self.auditors.wrong:
                 self.auditors.wrong += self.hub.errors
                 return
-            if self.hub.now > until:
-                self.auditors.wrong.append(f"no end within {until:.0f} s of simulated time: {self._what_is_open()}")
+            if self.hub.now > until or self.hub.now > self.log.last_event + self.scenario.quiet:
+                missing = self._what_is_open()
+                self.auditors.wrong.append(f"no end within {self.hub.now:.0f} s of simulated time: {missing}")
                 return
 
     def _settled(self) -> bool:
@@ -166,7 +167,7 @@ class World:
         for machine in self.engines:
             if machine.up and machine.engine is not None:
                 led.update({n: p for n, p in machine.engine._processors.items() if p.leadership.leading})
-        if sorted(led) != list(range(PARTITIONS)):
+        if sorted(led) != list(range(self.partitions)):
             return False
         living = {w.session_id for w in self.workers if w.up}
         for partition, processor in led.items():
@@ -250,5 +251,7 @@ def _quiet_gc() -> Iterator[None]:
         gc.collect()
 
 
-def simulate(seed: int, *, without: Sequence[int] = (), trace: bool = False) -> Outcome:
-    return World(seed, without=without, trace=trace).run()
+def simulate(
+    seed: int, scenario: Scenario | None = None, *, without: Sequence[int] = (), trace: bool = False
+) -> Outcome:
+    return World(seed, scenario, without=without, trace=trace).run()

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from ..scenarios import ANYTHING, Scenario
 from ..world import Outcome, World, simulate
 
 Patch = Callable[[Any, str, Any], None]
@@ -15,12 +16,13 @@ Patch = Callable[[Any, str, Any], None]
 
 @dataclass(frozen=True)
 class Mutant:
-    """rule: of the protocol. seed: on which it is caught. slow: not in every test run. needs: whether a world may show
-    it. plant: puts the bug in."""
+    """rule: of the protocol. seed: on which it is caught, in worlds of which kind. slow: not in every test run. needs:
+    whether a world may show it. plant: puts the bug in."""
 
     name: str
     rule: str
     seed: int
+    scenario: Scenario
     slow: bool
     needs: Callable[[World], bool]
     plant: Callable[[Patch], None]
@@ -40,12 +42,17 @@ def _eventful(world: World) -> bool:
 
 
 def mutant(
-    rule: str, seed: int, slow: bool = False, needs: Callable[[World], bool] = _eventful
+    rule: str,
+    seed: int,
+    scenario: Scenario | None = None,
+    slow: bool = False,
+    needs: Callable[[World], bool] | None = None,
 ) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
-    """Declare a planted bug."""
+    """Declare a planted bug. Without a scenario, it is looked for in any worlds in which much happens."""
 
     def declare(plant: Callable[[Patch], None]) -> Callable[[Patch], None]:
-        MUTANTS.append(Mutant(plant.__name__, rule, seed, slow, needs, plant))
+        fits = needs or (_eventful if scenario is None else lambda world: True)
+        MUTANTS.append(Mutant(plant.__name__, rule, seed, scenario or ANYTHING, slow, fits, plant))
         return plant
 
     return declare
@@ -77,7 +84,7 @@ def candidates(one: Mutant, count: int, first: int | None = None) -> list[int]:
     """Seeds whose worlds have what the bug needs to show, from a seed on."""
     seed, found = one.seed if first is None else first, []
     while len(found) < count:
-        if one.needs(World(seed)):
+        if one.needs(World(seed, one.scenario)):
             found.append(seed)
         seed += 1
     return found
@@ -86,4 +93,4 @@ def candidates(one: Mutant, count: int, first: int | None = None) -> list[int]:
 def run(one: Mutant, seed: int | None = None) -> Outcome:
     """Run a seed with the bug in."""
     with planted(one):
-        return simulate(one.seed if seed is None else seed)
+        return simulate(one.seed if seed is None else seed, one.scenario)

@@ -1,0 +1,64 @@
+"""Kinds of worlds: who is there, what work they have, what befalls them. Everything else is drawn from the seed.
+
+Random worlds seldom get into the races that rules of the protocol are about. A scenario leads there: it is what a
+planted bug is caught in, and what ordinary seeds are now and then, so that the real code meets the same races.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from .customers import Habits
+from .faults import Weather
+from .scripts import Mix
+
+WORKERS: Mapping[str, tuple[Any, ...]] = {
+    "cache_bytes": (1, 20_000, 10_000_000),
+    "max_concurrent_activities": (2, 5, 100),
+    "eager_activities": (True, False),
+    "lost_after": (3, 10),
+    "shutdown_timeout": (1, 10),
+}
+"""The options of workers, and what they are drawn from: little memory and few slots make them lose and refuse more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """orders, tasks: how many food orders and scripted workflows there are. workers: what their options are drawn
+    from, where not the usual. reissues: how often an engine emits unanswered tasks again (0 to 1). quiet: if nothing
+    comes into the log of events for so many seconds, nothing more will."""
+
+    name: str
+    engines: int = 2
+    machines: int = 2
+    partitions: int = 4
+    orders: tuple[int, int] = (0, 5)
+    tasks: tuple[int, int] = (1, 8)
+    mix: Mix = field(default_factory=Mix)
+    habits: Habits = field(default_factory=Habits)
+    weather: Weather = field(default_factory=Weather)
+    workers: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    reissues: float = 0.5
+    quiet: float = float("inf")
+
+
+ANYTHING = Scenario(name="anything")
+
+SPECIAL: list[Scenario] = []
+"""Those that lead to one race each."""
+
+
+def special(**fields: Any) -> Scenario:
+    """One for rare races: small, so that the race is most of what happens, and hopeless soon."""
+    scenario = Scenario(**{"orders": (0, 0), "reissues": 0.0, "quiet": 45.0, **fields})
+    SPECIAL.append(scenario)
+    return scenario
+
+
+def drawn(seed: int) -> Scenario:
+    """What kind of world an ordinary seed has."""
+    rng = Random(f"scenario-{seed}")
+    return rng.choice(SPECIAL) if SPECIAL and rng.random() < 0.3 else ANYTHING
