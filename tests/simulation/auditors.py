@@ -16,7 +16,7 @@ from odradek.testing import replay
 from odradek_engine.fold import State
 from odradek_engine.fold.invariants import problems
 from odradek_log import TopicPartition
-from odradek_schemas import Topics, decode, history, idempotency_key, records, tasks
+from odradek_schemas import Topics, history, idempotency_key, records, tasks
 from odradek_schemas.common import Position
 
 from examples import food_order
@@ -27,6 +27,7 @@ from .hosted_log import ClusterLog
 from .journal import Journal
 from .machines import NAMESPACE, EngineMachine
 from .scripted import Scripted
+from .stdlib import decoded
 
 LATE_S = 5.0
 """A claim that was answered in time may be followed by its execution for so long, and by nothing else."""
@@ -194,7 +195,7 @@ def _received(log: ClusterLog, where: TopicPartition, source: int) -> list[bytes
     last, taken = (-1, 0), []
     for record in log.records.get(where, []):
         try:
-            body: Any = decode(record.value)
+            body: Any = decoded(record.value)
         except ValueError:
             continue
         if where.topic.endswith(".events") and not isinstance(body, (records.ForwardedRecord, tasks.VoidEffect)):

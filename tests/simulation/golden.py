@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 from odradek_engine.fold import Folded, State, events, fold, keys
 from odradek_engine.fold.rows import SessionRow
 from odradek_log import Record, TopicPartition
-from odradek_schemas import Topics, decode, history, idempotency_key, records
+from odradek_schemas import Topics, history, idempotency_key, records
 from odradek_schemas.common import Position
 
 from .disk import SortedStorage
 from .hosted_log import ClusterLog
+from .stdlib import decoded
 
 EARLY_MS = 1_000
 """How much earlier than due a timer may fire, in fold time (rule C1)."""
@@ -86,7 +87,7 @@ class Golden:
                     self._appended(event, record.offset, record.timestamp_ms)
             for effect in folded.effects:
                 where = TopicPartition(effect.topic, effect.partition)
-                body: Any = decode(effect.value)
+                body: Any = decoded(effect.value)
                 self.effects[where].append((body.position, effect.value))
 
     # ------------------------------------------------------------ what a record may do
@@ -97,7 +98,7 @@ class Golden:
         if self.state.partition.waiting:
             return epoch, set()
         try:
-            body = decode(record.value)
+            body = decoded(record.value)
         except ValueError:
             return epoch, set()
         if isinstance(body, records.ActivityCompleted):
@@ -141,7 +142,7 @@ class Golden:
         run = self.runs.get(key)
         if run is None:
             run = self.runs[key] = Run(*key, self.partition, tip=appended.run_id)
-        event = decode(appended.encoded)
+        event = decoded(appended.encoded)
         assert isinstance(event, history.HistoryEvent)
         run.entries.append(Entry(event, offset, timestamp_ms))
         if event.event_id != len(run.entries):

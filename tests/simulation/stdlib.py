@@ -14,9 +14,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache, lru_cache
 from random import Random
 from types import FunctionType, ModuleType
 from typing import Any
+
+from odradek._source_guard import check_source
+from odradek_schemas import decode
 
 from .hub import Hub, SimThread
 
@@ -292,6 +296,11 @@ class _Secrets:
         return Random(self._hub.tokens.getrandbits(64))
 
 
+decoded = lru_cache(20_000)(decode)
+_REMEMBERED: list[tuple[Any, Any]] = [(check_source, cache(check_source)), (decode, decoded)]
+"""What all processes of all clusters ask for again and again, and what is the same each time."""
+
+
 def modules() -> list[ModuleType]:
     """The modules of Odradek that are loaded."""
     return [m for name, m in sorted(sys.modules.items()) if name.partition(".")[0] in PACKAGES]
@@ -307,6 +316,7 @@ def installed(hub: Hub) -> Iterator[None]:
         (secrets, _Secrets(hub)),
         (time.monotonic, clock.monotonic),
         (queue.SimpleQueue, lambda: SimpleQueue(hub)),
+        *_REMEMBERED,
     ]
     undo: list[Callable[[], None]] = []
     try:
