@@ -3,6 +3,9 @@
 Each output partition has an emission session. A delivery error ends it: what is in flight is waited for and
 no longer counted, then everything from the first unacknowledged effect on is emitted again. Receivers drop
 what they have.
+
+What is to be emitted again, and all that a new leader finds, is read from the outbox piece by piece: no more of it is
+in memory than may be in flight.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ class _Session:
     """What is known of one output partition."""
 
     number: int = 0
+    sent: Place | None = None
+    behind: bool = False  # there may be more in the outbox after `sent`
     in_flight: deque[tuple[Place, int]] = field(default_factory=deque)
     acknowledged: Place | None = None
     marked: Place | None = None
@@ -41,18 +46,26 @@ class Emitter:
     """Sends effects while its partition is led. `drain` and the rest belong to one thread; acknowledgements may come
     from any.
 
-    `producer(topic)` is what sends to a topic; `outbox(output)` gives the effects of one output that have not left,
-    in order; `report(output, place, error)` is called for an effect that can never be delivered; `prepare(topic)`
-    makes a topic at its first use, or raises LogError.
+    `producer(topic)` is what sends to a topic; `outbox(place)` gives the effects that have not left, of all outputs, in
+    order, from those after a place on (None: from the first); `report(output, place, error)` is called for an effect
+    that can never be delivered; `prepare(topic)` makes a topic at its first use, or raises LogError. At most so many
+    effects and bytes of the outbox are in flight.
     """
 
     def __init__(
         self,
         producer: Callable[[str], Producer],
-        outbox: Callable[[Output], Iterable[Effect]],
+        outbox: Callable[[Place | None], Iterable[Effect]],
         report: Callable[[Output, Place, LogError], None],
         prepare: Callable[[str], None],
+        max_in_flight: int,
+        max_in_flight_bytes: int,
     ) -> None:
+        self._max_in_flight = max_in_flight
+        self._max_in_flight_bytes = max_in_flight_bytes
+        self._reached: Place | None = None  # how far `emit_all` has come
+        self._emits_all = False
+        self._behind: dict[Output, None] = {}
         self._producer = producer
         self._outbox = outbox
         self._report = report
@@ -69,14 +82,62 @@ class Emitter:
         self.in_flight_bytes = 0
 
     def emit(self, effect: Effect) -> None:
-        """Send one effect. While its output recovers from an error, it stays in the outbox only."""
-        output = (effect.topic, effect.partition)
+        """Send one effect. While what comes before it waits in the outbox, it stays there, too."""
+        if not self._emits_all:
+            self._emit(effect)
+
+    def _emit(self, effect: Effect) -> None:
+        output, place = (effect.topic, effect.partition), (effect.offset, effect.index)
         session = self._sessions.get(output)
         if session is None:
             session = self._sessions[output] = _Session()
-            self._first_use(output, session, (effect.offset, effect.index))
-        if session.failed is None:
+            self._first_use(output, session, place)
+        if session.failed is None and not session.behind and (session.sent is None or place > session.sent):
             self._send(output, session, effect)
+
+    def emit_all(self) -> None:
+        """Send all that is in the outbox (rule E3), before what comes later."""
+        self._emits_all, self._reached = True, None
+        self._catch_up()
+
+    @property
+    def behind(self) -> bool:
+        """Whether effects wait in the outbox for others to be acknowledged."""
+        return self._emits_all or bool(self._behind)
+
+    @property
+    def full(self) -> bool:
+        """Whether as much is in flight as may be."""
+        return self.in_flight >= self._max_in_flight or self.in_flight_bytes >= self._max_in_flight_bytes
+
+    def _catch_up(self) -> None:
+        """Send of the outbox what there is room for."""
+        for output in list(self._behind):
+            session = self._sessions[output]
+            if session.failed is not None:
+                session.behind = False  # it begins again when it has recovered
+                del self._behind[output]
+            elif not self._catch_up_output(output, session):
+                return
+        if not self._emits_all:
+            return
+        for effect in self._outbox(self._reached):
+            if self.full:
+                return
+            self._emit(effect)
+            self._reached = (effect.offset, effect.index)
+        self._emits_all = False
+
+    def _catch_up_output(self, output: Output, session: _Session) -> bool:
+        """Send what one output lacks; say whether that was all."""
+        for effect in self._outbox(session.sent):
+            if (effect.topic, effect.partition) == output:
+                if self.full:
+                    return False
+                self._send(output, session, effect)
+        session.behind = False
+        del self._behind[output]
+        return True
 
     def _first_use(self, output: Output, session: _Session, place: Place) -> None:
         """Have the topic made. Where that fails, the effects of the output wait in the outbox."""
@@ -105,7 +166,7 @@ class Emitter:
 
     def _send(self, output: Output, session: _Session, effect: Effect) -> None:
         self.unmarked_effects = True
-        place = (effect.offset, effect.index)
+        place = session.sent = (effect.offset, effect.index)
         session.in_flight.append((place, len(effect.value)))
         session.outstanding += 1
         self.in_flight += 1
@@ -139,6 +200,10 @@ class Emitter:
                     self._fail(output, session, place, error)
             if session.failed is not None and session.outstanding == 0:
                 self._recover(output, session)
+        if self.behind and 2 * self.in_flight <= self._max_in_flight and (
+            2 * self.in_flight_bytes <= self._max_in_flight_bytes
+        ):
+            self._catch_up()
 
     def _fail(self, output: Output, session: _Session, place: Place, error: LogError) -> None:
         """End the session: nothing that is in flight counts any more."""
@@ -168,9 +233,11 @@ class Emitter:
         if session is None or session.outstanding:
             return
         session.failed = None
-        for effect in self._outbox(output):
-            if session.acknowledged is None or (effect.offset, effect.index) > session.acknowledged:
-                self._send(output, session, effect)
+        session.sent = session.acknowledged
+        session.behind = True
+        self._behind[output] = None
+        if not self.full:
+            self._catch_up()
 
     def unreported(self, output: Output, place: Place) -> None:
         """The report about an effect was lost: it may be made again."""

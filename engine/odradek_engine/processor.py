@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -45,7 +45,9 @@ class Settings:
     is emitted again. lost_after: for workers not heard of yet. closed_retention: how long closed workflows stay
     readable. clock_tolerance: how far records' timestamps may be from the leader's clock without an alarm.
     announce_interval: how often engines tell each other that they live. fold_version: up to which this one goes; the
-    log is switched to it once every engine knows it (V2).
+    log is switched to it once every engine knows it (V2). max_in_flight, max_in_flight_bytes: effects of a partition
+    without acknowledgement, above which no more is folded. flush_rows, flush_bytes: changed rows, and bytes of the
+    records and effects that changed them, above which they go to the store at once.
     """
 
     mark_interval: float = 0.5
@@ -58,6 +60,7 @@ class Settings:
     max_in_flight: int = 20_000
     max_in_flight_bytes: int = 64 * 1024 * 1024
     flush_rows: int = 2_000
+    flush_bytes: int = 8 * 1024 * 1024
 
 
 class Outlook(NamedTuple):
@@ -130,6 +133,7 @@ class Processor:
         self._check_at = state.partition.position - 1
         self._mark_at = 0.0
         self._flush_at: float | None = None
+        self._unflushed_bytes = 0
         self._second_at = 0.0
         self._handover_at = 0.0
         self._clock_asked_at = 0.0
@@ -137,7 +141,10 @@ class Processor:
 
     def _begin_term(self) -> None:
         """Forget what was known as leader; the state has everything that matters."""
-        self.emitter = Emitter(self._producer_for, self._outbox, self._report_failed, self._prepare)
+        self.emitter = Emitter(
+            self._producer_for, self._outbox, self._report_failed, self._prepare,
+            self._settings.max_in_flight, self._settings.max_in_flight_bytes,
+        )
         self.sessions = Sessions(self.state, self._clock, self._settings.lost_after)
         self.handover = handover.Handover(self.state)
         self.strays = Strays(self.state, self.sessions)
@@ -204,6 +211,7 @@ class Processor:
             )
         folded = fold(self.state, self._topics, record.offset, record.timestamp_ms, record.key, record.value)
         self.counters.folded += 1
+        self._unflushed_bytes += len(record.value) + sum(len(effect.value) for effect in folded.effects)
         took_over = isinstance(folded.record, LeaderElected) and self._observe(folded.record)
         if self.leadership.leading and not took_over:
             for effect in folded.effects:
@@ -228,8 +236,7 @@ class Processor:
         if self.leadership.observe(elected, accepted):
             logger.info("leading partition %d from offset %d", self.partition, now.epoch)
             self._begin_term()
-            for _, row in list(self.state.scan(keys.OUTBOX)):
-                self._emit(Effect(row.topic, row.partition, row.offset, row.index, row.key, row.value))
+            self.emitter.emit_all()
             return True
         if was_leading and not self.leadership.leading:
             logger.info("deposed on partition %d by %s", self.partition, elected.member)
@@ -294,12 +301,14 @@ class Processor:
 
     def maybe_flush(self) -> None:
         """Keep the changes that are only in memory few."""
-        if self.state.unflushed >= self._settings.flush_rows:
+        settings = self._settings
+        if self.state.unflushed >= settings.flush_rows or self._unflushed_bytes >= settings.flush_bytes:
             self._flush()
 
     def _flush(self) -> None:
         self.state.flush()
         self._flush_at = None
+        self._unflushed_bytes = 0
 
     def _flush_later(self, now: float) -> None:
         """Rows that change often are written once for many changes."""
@@ -364,8 +373,9 @@ class Processor:
     @property
     def overloaded(self) -> bool:
         """Too many effects are unacknowledged: fold no further until some are (rule E6)."""
-        return (
-            self.emitter.in_flight > self._settings.max_in_flight
+        return self.leadership.leading and (
+            self.emitter.behind
+            or self.emitter.in_flight > self._settings.max_in_flight
             or self.emitter.in_flight_bytes > self._settings.max_in_flight_bytes
         )
 
@@ -392,18 +402,7 @@ class Processor:
                 self.sessions.heard(record)
         elif isinstance(record, ephemeral.ActivityHeartbeat):
             self.sessions.heard_activity(record)
-        elif isinstance(
-            record,
-            (
-                ephemeral.AwaitResult,
-                ephemeral.QueryWorkflow,
-                ephemeral.DescribeWorkflow,
-                ephemeral.FetchHistory,
-                ephemeral.HeartbeatActivity,
-                ephemeral.DescribeBuilds,
-                ephemeral.ListRuns,
-            ),
-        ):
+        elif isinstance(record, Read):
             self._ask(record)
         else:
             logger.warning("%s is no record of %s", type(record).__name__, self._topics.ephemeral)
@@ -480,12 +479,10 @@ class Processor:
         """Nobody waits for the public history; workers and clients wait for the rest."""
         return self._bulk_producer if topic == self._topics.history else self._producer
 
-    def _outbox(self, output: Output) -> list[Effect]:
-        return [
-            Effect(row.topic, row.partition, row.offset, row.index, row.key, row.value)
-            for _, row in self.state.scan(keys.OUTBOX)
-            if (row.topic, row.partition) == output
-        ]
+    def _outbox(self, after: Place | None) -> Iterator[Effect]:
+        start = None if after is None else keys.outbox(after[0], after[1] + 1)
+        for _, row in self.state.scan(keys.OUTBOX, start=start):
+            yield Effect(row.topic, row.partition, row.offset, row.index, row.key, row.value)
 
     def _report_failed(self, output: Output, place: Place, error: LogError) -> None:
         emitter = self.emitter

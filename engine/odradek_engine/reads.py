@@ -37,8 +37,10 @@ Read: TypeAlias = (
 WAIT_MS = 60_000
 """How long a read without a deadline waits here; clients ask again long before."""
 
-MAX_WAITING = 100_000
-"""More reads than this are dropped; their clients ask again."""
+MAX_WAITING, MAX_WAITING_BYTES = 100_000, 32 * 1024 * 1024
+"""More reads than this are not kept. A query is answered so, which its client raises; the others are asked again."""
+
+_OVERHEAD_BYTES = 300
 
 
 class Reads:
@@ -69,6 +71,7 @@ class Reads:
         self._results: defaultdict[str, dict[str, tuple[int, AwaitResult]]] = defaultdict(dict)
         self._queries: defaultdict[str, list[tuple[int, str, int, QueryWorkflow]]] = defaultdict(list)
         self._waiting = 0
+        self._bytes = 0  # of all that came since they were last counted
 
     @property
     def waiting(self) -> int:
@@ -79,8 +82,12 @@ class Reads:
         """A read arrived. It is answered at once where its barrier is passed already."""
         deadline_ms = read.request.deadline_ms
         left = deadline_ms - self._clock.now_ms() if deadline_ms else WAIT_MS
-        if left < 0 or self.waiting >= MAX_WAITING:
+        if left < 0:
             return
+        if self.waiting >= MAX_WAITING or self._bytes >= MAX_WAITING_BYTES:
+            self._refuse(read)
+            return
+        self._bytes += _weight(read)
         expires = self._monotonic_ms() + left
         if read.barrier < 0:
             self._unbarred.append((expires, read))
@@ -89,6 +96,21 @@ class Reads:
             self._answer(read, expires)
         else:
             self._barred.append((read.barrier, expires, read))
+
+    def _refuse(self, read: Read) -> None:
+        if isinstance(read, QueryWorkflow):
+            failure = Failure(
+                message=f"the engine has {self.waiting:,} reads to answer already; ask again later", type="Overloaded",
+                kind="server",
+            )
+            self._reply_query(read, "overloaded", failure)
+
+    def _count_bytes(self) -> None:
+        lists = [self._unbarred, self._asking or [], *(found for _, found in self._found)]
+        total = sum(_weight(read) for entries in lists for _, read in entries)
+        total += sum(_weight(read) for _, _, read in self._barred)
+        total += sum(_weight(read) for waiting in self._results.values() for _, read in waiting.values())
+        self._bytes = total + sum(_weight(entry[3]) for waiting in self._queries.values() for entry in waiting)
 
     def _find_barrier(self) -> None:
         """One question to the log at a time, for all reads that came meanwhile."""
@@ -152,6 +174,8 @@ class Reads:
                 self._waiting -= 1
                 if expires >= now:
                     self._query(read, run_id, target, expires)
+        if self._bytes:
+            self._count_bytes()
 
     # ------------------------------------------------------------ answering
 
@@ -264,3 +288,9 @@ class Reads:
             client_id=request.client_id, request_id=request.request_id, status=status, failure=failure
         )
         self._reply(request, answer)
+
+
+def _weight(read: Read) -> int:
+    """About how many bytes a read takes while it waits."""
+    payloads = read.input if isinstance(read, QueryWorkflow) else ()
+    return _OVERHEAD_BYTES + sum(len(payload.data) for payload in payloads)

@@ -31,6 +31,12 @@ Room: TypeAlias = list[tuple[int, frozenset[int]]]
 REPEAT_S = 5.0
 FORGET_S = 60.0
 
+MAX_VERDICT_BYTES = 500_000
+"""Of heartbeat details in one `WorkerLost`. What does not fit begins without details."""
+
+MAX_DETAILS_BYTES = 64 * 1024 * 1024
+"""Of heartbeat details in memory. Above it heartbeats are signs of life only, and the details known before stay."""
+
 
 @dataclass(slots=True)
 class _Worker:
@@ -60,6 +66,7 @@ class Sessions:
         self._lost_after_s = lost_after_s
         self._workers: dict[str, _Worker] = {}
         self._running: dict[tuple[str, str, int], _Running] = {}
+        self._details_bytes = 0
         self._began_ms = clock.now_ms()
         self._since = self._ticked_at = clock.monotonic()
 
@@ -81,9 +88,7 @@ class Sessions:
         row = self._state.row(keys.activity(heartbeat.workflow_id, heartbeat.run_id, heartbeat.seq), ActivityRow)
         if row is None or row.scheduled_by != heartbeat.scheduled_by or row.attempt != heartbeat.attempt:
             return
-        self._running[heartbeat.workflow_id, heartbeat.run_id, heartbeat.seq] = _Running(
-            heartbeat.attempt, self._clock.now_ms(), heartbeat.details
-        )
+        self._keep((heartbeat.workflow_id, heartbeat.run_id, heartbeat.seq), heartbeat.attempt, heartbeat.details)
 
     def heard_by_token(self, heartbeat: HeartbeatActivity) -> str:
         """An activity that is completed by its task token is alive; the status of `HeartbeatNoted`."""
@@ -96,10 +101,16 @@ class Sessions:
         row = self._state.row(keys.activity(token.workflow_id, token.run_id, token.seq), ActivityRow)
         if row is None or row.scheduled_by != token.scheduled_by:
             return "not_found"
-        self._running[token.workflow_id, token.run_id, token.seq] = _Running(
-            row.attempt, self._clock.now_ms(), heartbeat.details
-        )
+        self._keep((token.workflow_id, token.run_id, token.seq), row.attempt, heartbeat.details)
         return "cancel_requested" if row.cancel_requested else "ok"
+
+    def _keep(self, identity: tuple[str, str, int], attempt: int, details: list[Payload]) -> None:
+        before = self._running.get(identity)
+        known = before.details if before is not None and before.attempt == attempt else []
+        held = self._details_bytes - (details_bytes(before.details) if before is not None else 0)
+        kept = details if held + details_bytes(details) <= MAX_DETAILS_BYTES else known
+        self._running[identity] = _Running(attempt, self._clock.now_ms(), kept)
+        self._details_bytes = held + details_bytes(kept)
 
     def last_heartbeat(self, row: ActivityRow) -> tuple[int, list[Payload]]:
         """The last sign of life of a running activity, in ms, with its details."""
@@ -166,15 +177,19 @@ class Sessions:
         self._forget_activities()
 
     def _verdict(self, session: str) -> WorkerLost:
-        details = []
+        """The verdict with the last heartbeats' details, as many as fit into a record."""
+        details: list[HeldDetails] = []
+        room = MAX_VERDICT_BYTES
         prefix = keys.held(session, b"")
         for entry, _ in self._state.scan(prefix):
             row = self._state.row(entry[len(prefix) :], ActivityRow)
-            if row is not None and self.last_heartbeat(row)[1]:
-                last = self.last_heartbeat(row)[1]
-                details.append(
-                    HeldDetails(workflow_id=row.workflow_id, run_id=row.run_id, seq=row.seq, details=last)
-                )
+            if row is None or not (last := self.last_heartbeat(row)[1]):
+                continue
+            held = HeldDetails(workflow_id=row.workflow_id, run_id=row.run_id, seq=row.seq, details=last)
+            size = details_bytes(last) + 3 * len(row.workflow_id.encode()) + 100
+            if size <= room:
+                room -= size
+                details.append(held)
         return WorkerLost(session=session, epoch=self._state.partition.epoch, heartbeat_details=details)
 
     def _forget_activities(self) -> None:
@@ -184,3 +199,10 @@ class Sessions:
             row = self._state.row(keys.activity(*identity), ActivityRow)
             if row is not None and row.attempt == entry.attempt:
                 self._running[identity] = entry
+            else:
+                self._details_bytes -= details_bytes(entry.details)
+
+
+def details_bytes(details: list[Payload]) -> int:
+    """How many bytes the details of a heartbeat have."""
+    return sum(len(p.data) + sum(len(name) + len(value) for name, value in p.metadata.items()) for p in details)

@@ -36,7 +36,7 @@ class WorkflowResult(Record, frozen=True):
 
 
 class QueryResult(Record, frozen=True):
-    """status: answered, failed (the handler raised), not_found, rejected (see `failure`)."""
+    """status: answered, failed (the handler raised), not_found, rejected, overloaded (see `failure`)."""
 
     client_id: str
     request_id: str

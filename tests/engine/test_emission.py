@@ -287,6 +287,50 @@ def test_e6_unacknowledged_effects_are_bounded(settings: dict[str, Any]) -> None
     assert (solo.processor.emitter.in_flight, solo.processor.emitter.in_flight_bytes) == (0, 0)
 
 
+@pytest.mark.parametrize("settings", [{"max_in_flight": 5}, {"max_in_flight_bytes": 700}])
+def test_e6_a_new_leader_reads_the_outbox_piece_by_piece(settings: dict[str, Any]) -> None:
+    """Breaks when a takeover after a long absence takes all that waits into memory at once; or in another order, or
+    what is folded meanwhile before it."""
+    solo = Solo(**settings)
+    start(solo, *(f"w{i}" for i in range(20)))
+    solo.processor.gain()
+    [elected] = solo.take(records.LeaderElected)
+    solo.land(elected)
+    solo.fold()
+    assert solo.leading
+    waiting = [(row.topic, row.partition, row.offset, row.index) for _, row in solo.state.scan(keys.OUTBOX)]
+    assert len(waiting) == 60
+    emitter = solo.processor.emitter
+    start(solo, "late")
+    while solo.processor.overloaded:
+        assert 0 < len(solo.producer.held) <= 6
+        assert emitter.in_flight <= 5 or emitter.in_flight_bytes <= 700 + 500
+        solo.land(solo.producer.held.pop(0))
+        solo.processor.tick()
+    solo.settle()
+    landed = [(topic, number, b.position.offset, b.position.index) for topic, number, b in solo.out]
+    assert landed[:60] == waiting
+    assert solo.outputs("workflow-tasks")[-1].workflow_id == "late"
+    assert list(solo.state.scan(keys.OUTBOX)) == [] or marks(solo)
+
+
+def test_e6_an_output_that_recovers_is_emitted_piece_by_piece() -> None:
+    """Breaks when all that waited for an output's topic is in flight at once when the topic can be made."""
+    solo = Solo(max_in_flight=6)
+    solo.lead()
+    solo.topic_error = LogUnavailableError("no broker answers")
+    for i in range(20):
+        start(solo, f"w{i}")
+        solo.settle()
+    solo.topic_error = None
+    solo.pass_time(1.0)
+    assert len(held(solo)) == 6
+    assert solo.processor.overloaded
+    solo.settle()
+    assert [task.workflow_id for task in solo.outputs("workflow-tasks")] == [f"w{i}" for i in range(20)]
+    assert not solo.processor.overloaded
+
+
 def test_a_topic_is_made_before_it_is_first_used() -> None:
     """Breaks when a task queue's topic is not there when its first task comes."""
     solo = Solo()

@@ -373,3 +373,28 @@ def test_after_a_failed_sync_the_log_must_be_opened_again(make: Callable[..., Em
     values = [r.value for r in read(reader(log, name), log.offsets(TopicPartition(name, 0))[1])]
     assert values[0] == b"before"
     assert values[-1] == b"after"
+
+
+# ---------------------------------------------------------------- memory
+
+
+def test_memory_holds_no_more_bytes_of_records_than_it_may(make: Callable[..., EmbeddedLog]) -> None:
+    """Breaks when records that were dropped from the cache stay in it until there are hundreds of them."""
+    log = make(cache_bytes=2 << 20, fsync=False)
+    for partition in range(2):
+        append(log, "durable", [bytes(200_000)] * 30, partition)
+    found = [log.find("durable", partition) for partition in range(2)]
+    assert 0 < sum(len(record.value) for one in found if one is not None for record in one.tail) <= 1 << 20
+    assert [len(r.value) for r in read(reader(log, "durable", 2), 60)] == [200_000] * 60
+
+
+def test_a_poll_gives_a_bounded_number_of_bytes(make: Callable[..., EmbeddedLog]) -> None:
+    log = make(fsync=False)
+    append(log, "durable", [bytes([n]) * 900_000 for n in range(40)])
+    consumer = reader(log, "durable")
+    polls: list[list[int]] = []
+    while sum(map(len, polls)) < 40:
+        polls.append([record.value[0] for record in consumer.poll(PATIENCE)])
+    consumer.close()
+    assert max(map(len, polls)) <= 19
+    assert [n for poll in polls for n in poll] == list(range(40))

@@ -6,11 +6,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import msgspec
 import pytest
 from odradek._worker.consumer import TaskConsumer
 from odradek._worker.intake import Taken
 from odradek_log.protocol import Committed, LogCorruptError, LogUnavailableError, Record, TopicPartition
-from odradek_schemas import Position, encode
+from odradek_schemas import Position, decode, encode
 
 from .worker_fakes import workflow_task
 
@@ -71,6 +72,8 @@ class HandLog:
 class Reading:
     """A TaskConsumer on a HandLog, at a time that the test sets."""
 
+    MAX_BYTES = 100_000
+
     def __init__(self) -> None:
         self.log = HandLog()
         self.taken: list[Taken] = []
@@ -80,7 +83,7 @@ class Reading:
         log: Any = self.log
         self.consumer = TaskConsumer(
             log, TOPIC, handle=self.taken.append, capacity=lambda: next(self.capacities, 100), between=lambda: None,
-            on_error=self.errors.append, stale_after=5.0, clock=lambda: self.now,
+            on_error=self.errors.append, stale_after=5.0, clock=lambda: self.now, max_bytes=self.MAX_BYTES,
         )
 
     def run(self, *polls: Callable[[], list[Record]]) -> None:
@@ -135,6 +138,28 @@ def test_partitions_are_paused_while_there_is_no_room() -> None:
     reading.run(*(lambda: [],) * 4)
     reading.consumer.leave()
     assert reading.log.calls == [("pause", [HERE]), ("resume", [HERE])]
+
+
+def large(offset: int) -> list[Record]:
+    [record] = records(offset)()
+    task = msgspec.structs.replace(decode(record.value), events=[bytes(Reading.MAX_BYTES // 2)])
+    return [record._replace(value=encode(task))]
+
+
+def test_nothing_is_read_while_the_tasks_that_are_not_done_have_too_many_bytes() -> None:
+    """Breaks when a worker reads a thousand tasks ahead, however large they are."""
+    reading = Reading()
+
+    def finish() -> list[Record]:
+        reading.taken[0].ticket.finish()
+        reading.taken[0].ticket.finish()
+        return []
+
+    reading.run(lambda: large(0), lambda: large(1), finish, lambda: large(2))
+    assert reading.log.calls == [("pause", [HERE]), ("resume", [HERE]), ("pause", [HERE])]
+    reading.log.on_revoked([HERE])
+    assert reading.consumer.held_bytes == 0, "tasks of a partition that went do not count"
+    reading.consumer.leave()
 
 
 def test_t4_a_task_is_not_fresh_if_the_process_stood_still_since_the_poll() -> None:

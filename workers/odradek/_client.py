@@ -32,6 +32,7 @@ from ._listing import ListedWorkflow
 from ._options import seconds
 from ._refusals import refused
 from ._requests import WorkflowRequests
+from ._room import MAX_IN_FLIGHT_BYTES
 from ._schedules.handle import ScheduleHandle
 from ._schedules.handle import create as create_schedule
 from ._schedules.handle import listed as list_schedules
@@ -66,7 +67,9 @@ class Client(Starting):
     without a codec). identity: who asks, for people (default: process ID and host). request_timeout: seconds to
     wait for an answer, and for an engine to appear when the client is opened (default 30). log_settings: passed to the
     log, for instance the security settings of Kafka. interceptors: called around starts, messages and queries, the
-    first one outermost; workers of the client use them too.
+    first one outermost; workers of the client use them too. max_in_flight_bytes: of requests that are out without an
+    answer, and as much of calls that wait for the end of something (default 32 MiB; a small one counts as about 1 KB).
+    Further calls wait for room, up to their timeout, and then raise OverloadedError.
 
     `async with` raises UnavailableError if the log cannot be reached, is open in another process or has no engine.
     """
@@ -82,6 +85,7 @@ class Client(Starting):
         request_timeout: Duration = 30,
         log_settings: Mapping[str, Any] | None = None,
         interceptors: Sequence[Interceptor] = (),
+        max_in_flight_bytes: int = MAX_IN_FLIGHT_BYTES,
     ) -> None:
         target = target or os.environ.get("ODRADEK_ADDRESS")
         if not target:
@@ -95,6 +99,7 @@ class Client(Starting):
         self._target = target
         self._timeout = seconds(request_timeout)
         self._log_settings = dict(log_settings or {})
+        self._max_in_flight_bytes = max_in_flight_bytes
         self._now_ms: Callable[[], int] | None = None  # tests have a clock of their own, which skips
         self._deadline_slack = DEADLINE_SLACK_SECONDS
         self._exit: AsyncExitStack | None = None
@@ -110,7 +115,10 @@ class Client(Starting):
                 now_ms=self._now_ms, deadline_slack=self._deadline_slack,
             )
             stack.push_async_callback(asyncio.to_thread, connection.close)
-            self._open = WorkflowRequests(connection, self._timeout, self.identity, self.interceptors)
+            self._open = WorkflowRequests(
+                connection, self._timeout, self.identity, self.interceptors,
+                max_in_flight_bytes=self._max_in_flight_bytes,
+            )
             self._exit = stack.pop_all()
         return self
 

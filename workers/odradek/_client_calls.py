@@ -33,7 +33,14 @@ from ._interceptors import (
 )
 from ._options import check_start_options, milliseconds, retry_policy_record
 from ._refusals import not_found, refused, summary
-from .errors import QueryFailedError, QueryRejectedError, RequestTimeoutError, UpdateFailedError, UpdateRejectedError
+from .errors import (
+    OverloadedError,
+    QueryFailedError,
+    QueryRejectedError,
+    RequestTimeoutError,
+    UpdateFailedError,
+    UpdateRejectedError,
+)
 
 if TYPE_CHECKING:
     from ._requests import WorkflowRequests
@@ -172,6 +179,8 @@ class ClientCalls(ClientInterceptor):
         if reply.status == "not_found":
             raise not_found(input.id, input.run_id)
         cause, said = self._why(reply.failure)
+        if reply.status == "overloaded":
+            raise OverloadedError(f"query {name!r} of workflow {input.id!r} was not taken: {said}")
         if reply.status == "failed":
             raise QueryFailedError(f"query {name!r} of workflow {input.id!r} failed: {said}") from cause
         raise QueryRejectedError(f"query {name!r} of workflow {input.id!r} was rejected: {said}") from cause

@@ -39,6 +39,12 @@ logger = logging.getLogger("odradek.client")
 DEADLINE_SLACK_SECONDS = 30.0
 """A request stays valid for so much longer than its caller waits: clocks differ."""
 
+_OVERHEAD_BYTES = 600
+"""What a call takes besides its record, about."""
+
+_MAX_COPIES = 2
+"""So many copies of a request wait for the log at most: while it is away, they would only fill the producer."""
+
 _IDLE_SECONDS = 60.0
 _TOPICS_POLL_SECONDS = 0.25
 
@@ -51,7 +57,7 @@ OnDone: TypeAlias = Callable[["Record | OdradekError", int], None]
 class Pauses:
     """Seconds before something is asked again; the last number holds for all further times."""
 
-    requests: tuple[float, ...] = (5.0,)
+    requests: tuple[float, ...] = (5.0, 10.0)
     reads: tuple[float, ...] = (2.0, 4.0, 8.0)
     waits: tuple[float, ...] = (10.0,)
 
@@ -82,7 +88,9 @@ class _Call:
     on_done: list[OnDone]
     sent: int = 0
     offset: int = -1  # of the first append that is known to be durable
+    appending: int = 0  # copies of which nothing is known yet
     waits: bool = False
+    size: int = 0
 
 
 @dataclass(order=True, slots=True)
@@ -131,6 +139,7 @@ class Connection:
             raise unavailable(error) from error
         self._lock = threading.Lock()
         self._calls: dict[str, _Call] = {}
+        self._bytes = {False: 0, True: 0}  # of the calls that are out, by whether they may be answered much later
         self._due: list[_Due] = []
         self._numbers = itertools.count()
         self._listeners: dict[type[Record], list[Callable[[Record], None]]] = {}
@@ -200,6 +209,11 @@ class Connection:
         with self._lock:
             return sum(call.waits for call in self._calls.values())
 
+    def in_flight(self, waits: bool = False) -> int:
+        """How many bytes the calls that are out take; `waits`: those that may be answered much later."""
+        with self._lock:
+            return self._bytes[waits]
+
     def forget(self, request_id: str, on_done: OnDone) -> None:
         """The caller waits no more."""
         with self._lock:
@@ -207,7 +221,7 @@ class Connection:
             if call is not None and on_done in call.on_done:
                 call.on_done.remove(on_done)
                 if not call.on_done:
-                    del self._calls[request_id]
+                    self._remove(request_id)
 
     def now_ms(self) -> int:
         """The clock of this client's requests, in ms since the Unix epoch."""
@@ -240,7 +254,7 @@ class Connection:
         partition = partition_of(key, self.partitions) if partition is None else partition
         call = _Call(
             own_id, workflow_id, topic, partition, key, value, how.pauses, how.timeout, expires, [on_done],
-            waits=how.waits,
+            waits=how.waits, size=len(key) + len(value) + _OVERHEAD_BYTES,
         )
         with self._lock:
             if self._refusal is not None:
@@ -255,6 +269,7 @@ class Connection:
                 other.on_done.append(on_done)  # the same request twice at once has one answer
                 return own_id
             self._calls[own_id] = call
+            self._bytes[call.waits] += call.size
             wake = self._schedule(call)
         self._send(call)
         if wake:
@@ -278,8 +293,24 @@ class Connection:
         heapq.heappush(self._due, _Due(at, next(self._numbers), call))
         return self._due[0].call is call
 
+    def _remove(self, request_id: str) -> _Call | None:
+        """Under the lock. The schedule of repetitions may keep the call for a while, but not its record."""
+        call = self._calls.pop(request_id, None)
+        if call is not None:
+            self._bytes[call.waits] -= call.size
+            call.value = b""
+        return call
+
     def _send(self, call: _Call) -> None:
+        with self._lock:
+            value = call.value
+            if not value or call.appending >= _MAX_COPIES:
+                return
+            call.appending += 1
+
         def delivered(offset: int, error: LogError | None) -> None:
+            with self._lock:
+                call.appending -= 1
             if error is None:
                 if call.offset < 0:
                     call.offset = offset
@@ -287,7 +318,7 @@ class Connection:
                 self._finish(call.request_id, append_failed(error))
 
         try:
-            self._producer.send(call.topic, call.partition, call.key, call.value, delivered)
+            self._producer.send(call.topic, call.partition, call.key, value, delivered)
         except LogError as error:
             self._finish(call.request_id, append_failed(error))
 
@@ -399,7 +430,7 @@ class Connection:
 
     def _finish(self, request_id: str, outcome: Record | OdradekError) -> None:
         with self._lock:
-            call = self._calls.pop(request_id, None)
+            call = self._remove(request_id)
         if call is not None:
             for on_done in call.on_done:
                 _tell(on_done, outcome, call.offset)

@@ -48,6 +48,7 @@ from ._interceptors import (
 )
 from ._options import pending_activity_changes
 from ._refusals import not_found, refused, summary
+from ._room import MAX_IN_FLIGHT_BYTES, Room
 from .errors import (
     InvalidRequestError,
     OdradekError,
@@ -65,8 +66,9 @@ R = TypeVar("R", bound=Record)
 class _Inbox:
     """Answers from the connection's thread to an event loop: one wake-up for all that came meanwhile."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, then: Callable[[], None]) -> None:
         self._loop = loop
+        self._then = then
         self._lock = threading.Lock()
         self._answers: deque[tuple[asyncio.Future[Any], Any]] = deque()
 
@@ -87,6 +89,7 @@ class _Inbox:
         for future, answer in answers:
             if not future.done():
                 future.set_result(answer)
+        self._then()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +102,18 @@ class Answer:
 
 class WorkflowRequests:
     """The calls of handles. `timeout`: seconds to wait for an answer, unless a call says otherwise. `identity`: who
-    asks, for people. `converter`: default is the connection's."""
+    asks, for people. `converter`: default is the connection's. `max_in_flight_bytes`: of calls that are out."""
 
     def __init__(
         self, connection: Connection, timeout: float, identity: str = "", interceptors: Sequence[Interceptor] = (),
-        converter: DataConverter | None = None,
+        converter: DataConverter | None = None, max_in_flight_bytes: int = MAX_IN_FLIGHT_BYTES,
     ) -> None:
         self.connection = connection
         self.converter = converter or connection.converter
         self.timeout = timeout
         self.identity = identity
-        self._inbox = _Inbox(asyncio.get_running_loop())
+        self._room = Room(max_in_flight_bytes, connection.in_flight)
+        self._inbox = _Inbox(asyncio.get_running_loop(), self._room.left)
         self._behind = ClientCalls(self)
         self.calls = around(self._behind, ClientInterceptor, [one.intercept_client for one in interceptors])
 
@@ -122,7 +126,9 @@ class WorkflowRequests:
         answer = await self._answer(
             lambda on_done: self.connection.append(
                 target.workflow_id, make, on_done, timeout=timeout, request_id=target.request_id, waits=waits
-            )
+            ),
+            timeout,
+            waits=waits,
         )
         reply = answer.reply
         if not isinstance(reply, RequestReply):
@@ -144,7 +150,8 @@ class WorkflowRequests:
             answer = await self._answer(
                 lambda on_done: self.connection.append(
                     about, make, on_done, timeout=self.timeout, partition=partition
-                )
+                ),
+                self.timeout,
             )
             if not isinstance(answer.reply, RequestReply):
                 raise unexpected(answer.reply)
@@ -161,7 +168,8 @@ class WorkflowRequests:
     async def ask_partition(self, partition: int, about: str, make: MakeRecord, kind: type[R]) -> R:
         """A read of one partition."""
         answer = await self._answer(
-            lambda on_done: self.connection.ask(about, make, on_done, timeout=self.timeout, partition=partition)
+            lambda on_done: self.connection.ask(about, make, on_done, timeout=self.timeout, partition=partition),
+            self.timeout,
         )
         if not isinstance(answer.reply, kind):
             raise unexpected(answer.reply)
@@ -171,25 +179,31 @@ class WorkflowRequests:
         """A read through `ephemeral`."""
         timeout = self.timeout if target.timeout is None else target.timeout
         answer = await self._answer(
-            lambda on_done: self.connection.ask(target.workflow_id, make, on_done, timeout=timeout)
+            lambda on_done: self.connection.ask(target.workflow_id, make, on_done, timeout=timeout), timeout
         )
         if not isinstance(answer.reply, kind):
             raise unexpected(answer.reply)
         return answer.reply
 
-    async def _answer(self, send: Callable[[OnDone], str]) -> Answer:
-        """Send, and wait for the answer. If the caller is cancelled, the answer is not waited for any more."""
+    async def _answer(self, send: Callable[[OnDone], str], patience: float, *, waits: bool = False) -> Answer:
+        """Send, when there is room within `patience` seconds, and wait for the answer. If the caller is cancelled, the
+        answer is not waited for any more."""
+        await self._room.enter(waits, patience)
         future: asyncio.Future[Answer | OdradekError] = asyncio.get_running_loop().create_future()
 
         def done(outcome: Record | OdradekError, offset: int) -> None:
             answer = outcome if isinstance(outcome, OdradekError) else Answer(outcome, offset)
             self._inbox.put(future, answer)
 
-        request_id = send(done)
+        try:
+            request_id = send(done)
+        finally:
+            self._room.left()
         try:
             answer = await future
         except asyncio.CancelledError:
             self.connection.forget(request_id, done)
+            self._room.left()
             raise
         if isinstance(answer, OdradekError):
             raise answer
@@ -332,7 +346,9 @@ class WorkflowRequests:
 
         try:
             answer = await self._answer(
-                lambda on_done: self.connection.wait_for(target.workflow_id, make, on_done, timeout=timeout)
+                lambda on_done: self.connection.wait_for(target.workflow_id, make, on_done, timeout=timeout),
+                self.timeout if timeout is None else timeout,
+                waits=True,
             )
         except RequestTimeoutError as error:
             raise RequestTimeoutError(

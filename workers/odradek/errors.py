@@ -225,6 +225,11 @@ class OutcomeUnknownError(OdradekError):
     """The request reached an engine after its deadline: whether an earlier copy took effect is not known."""
 
 
+class OverloadedError(OdradekError):
+    """There is too much to do already: more is out than this client keeps, or a workflow has more unread messages than
+    one may have. Nothing was done; it may work later."""
+
+
 class UnavailableError(OdradekError):
     """The log cannot be reached or written: no broker answers, or the folder is locked or broken."""
 

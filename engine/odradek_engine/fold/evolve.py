@@ -70,10 +70,13 @@ def _effects_left(state: State, e: events.EffectsLeft) -> None:
     if not marks:
         return
     offset, index = max(marks.values())
-    for key, row in list(state.scan(keys.OUTBOX, end=keys.outbox(offset, index + 1))):
+    gone = []
+    for key, row in state.scan(keys.OUTBOX, end=keys.outbox(offset, index + 1)):
         mark = marks.get((row.topic, row.partition))
         if mark is not None and (row.offset, row.index) <= mark:
-            state.delete(key)
+            gone.append(key)
+    for key in gone:
+        state.delete(key)
 
 
 def _effect_replaced(state: State, e: events.EffectReplaced) -> None:

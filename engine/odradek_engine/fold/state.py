@@ -24,6 +24,9 @@ _INDEXED = {table for table, cls in TABLES.items() if cls.indexes is not Row.ind
 _CACHED = set(TABLES) - {keys.OUTBOX, keys.WAITING, keys.BEHIND}
 """Tables whose rows are kept decoded beside the storage; the others are written once and read once."""
 
+MAX_CACHED_ROW_BYTES = 8_000
+"""Larger rows, those with large inputs or results, are read from the storage each time."""
+
 _encode = msgspec.msgpack.Encoder().encode
 _decoders = {table: msgspec.msgpack.Decoder(cls) for table, cls in TABLES.items()}
 
@@ -73,7 +76,8 @@ def _from_bytes(key: bytes, value: bytes) -> Any:
 
 
 class State:
-    """The rows of one partition. `cache_rows` bounds how many decoded rows are kept beside the storage."""
+    """The rows of one partition. `cache_rows` bounds how many decoded rows are kept beside the storage; large ones
+    are not kept."""
 
     def __init__(self, storage: Storage, partition: int = 0, cache_rows: int = 4_000) -> None:
         self.storage = storage
@@ -107,7 +111,7 @@ class State:
         if value is None:
             return None
         row = _from_bytes(key, value)
-        self._remember(key, row)
+        self._remember(key, row, len(value))
         return row
 
     def row(self, key: bytes, kind: type[R]) -> R | None:
@@ -209,14 +213,18 @@ class State:
     def flush(self) -> None:
         """Write all changes to the storage, at once."""
         changed, self._changed = self._changed, {}
-        self.storage.write((k, None if v is None else _to_bytes(k, v)) for k, v in changed.items())
-        for key, row in changed.items():
-            if row is None:
+        written = [(k, None if v is None else _to_bytes(k, v)) for k, v in changed.items()]
+        self.storage.write(written)
+        for key, value in written:
+            if value is None:
                 self._cache.pop(key, None)
             elif key[:1] in _CACHED:
-                self._remember(key, row)
+                self._remember(key, changed[key], len(value))
 
-    def _remember(self, key: bytes, row: Any) -> None:
+    def _remember(self, key: bytes, row: Any, size: int) -> None:
+        if size > MAX_CACHED_ROW_BYTES:
+            self._cache.pop(key, None)
+            return
         self._cache[key] = row
         self._cache.move_to_end(key)
         while len(self._cache) > self._cache_rows:

@@ -16,6 +16,9 @@ from .writer import Append, Session
 if TYPE_CHECKING:
     from .log import EmbeddedLog
 
+MAX_POLL_BYTES = 16 << 20
+"""One poll gives no more than that, and one record."""
+
 OnAssigned = Callable[[dict[TopicPartition, Committed | None]], Mapping[TopicPartition, int]]
 OnRevoked = Callable[[list[TopicPartition]], None]
 
@@ -167,22 +170,24 @@ class EmbeddedConsumer:
 
     def _collect(self, max_records: int) -> list[Record]:
         records: list[Record] = []
+        size = 0
         for _ in range(len(self.ready)):
             reader = self.ready.popleft()
             reader.ready = False
             if reader.paused or not reader.active:
                 continue
             room = max_records - len(records)
-            found = self._log.read(reader.partition, reader.position, room)
+            found = _bounded(self._log.read(reader.partition, reader.position, room), MAX_POLL_BYTES - size)
             if found:
                 reader.position = found[-1].offset + 1
                 records += found
+                size += sum(len(record.value) for record in found)
                 if reader.position < reader.partition.end:
                     reader.notify()
             elif reader.position > reader.partition.end or reader.position < reader.partition.first:
                 reader.position = reader.partition.first
                 reader.notify()
-            if len(records) >= max_records:
+            if len(records) >= max_records or size >= MAX_POLL_BYTES:
                 break
         return records
 
@@ -242,3 +247,12 @@ class EmbeddedConsumer:
         if self._closed:
             raise refusals.consumer_closed()
         self._log.check_open()
+
+
+def _bounded(records: list[Record], room: int) -> list[Record]:
+    """The first records, up to the one that fills `room` bytes."""
+    for count, record in enumerate(records, 1):
+        room -= len(record.value)
+        if room <= 0:
+            return records[:count]
+    return records

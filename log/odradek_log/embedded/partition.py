@@ -38,6 +38,9 @@ class Signal:
         return True
 
 
+_GONE = Record("", 0, 0, 0, b"", b"")
+
+
 class Reader(Protocol):
     """Somebody who wants to know of new records."""
 
@@ -45,7 +48,8 @@ class Reader(Protocol):
 
 
 class Partition:
-    """Offsets `first` to `end - 1` can be read; the newest are in memory, in `tail`, from `tail_base` on.
+    """Offsets `first` to `end - 1` can be read; the newest are in memory, in `tail`, from `tail_base` on; the first
+    `dropped` of `tail` are not any more.
 
     Guarded by the lock of its writer.
     """
@@ -83,6 +87,7 @@ class Partition:
 
     def forget(self, count: int) -> None:
         """Drop the oldest `count` records from memory; they are in the journal."""
+        self.tail[self.dropped : self.dropped + count] = [_GONE] * count
         self.dropped += count
         if self.dropped == len(self.tail) or self.dropped > max(256, len(self.tail) // 2):
             del self.tail[: self.dropped]

@@ -128,7 +128,7 @@ class Writer(ABC):
             if not partition.first <= offset < end:
                 return []
             at = offset - partition.tail_base
-            if at >= 0:
+            if at >= partition.dropped:
                 return partition.tail[at : at + limit]
         entries = self.journal.read(partition.key, offset, min(limit, end - offset))
         topic, number = partition.topic, partition.number

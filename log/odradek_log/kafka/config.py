@@ -43,6 +43,7 @@ CONSUMER: dict[str, Any] = {
     "fetch.error.backoff.ms": 50,
     "fetch.queue.backoff.ms": 5,
     "queued.max.messages.kbytes": 32_768,
+    "fetch.max.bytes": 16_777_216,
 }
 
 

@@ -26,6 +26,7 @@ _CODES: list[tuple[type[BaseException], str, int]] = [  # subclasses before thei
     (errors.DefinitionError, "invalid_call", 400),
     (errors.RequestTimeoutError, "no_answer", 504),
     (errors.OutcomeUnknownError, "outcome_unknown", 504),
+    (errors.OverloadedError, "overloaded", 429),
     (errors.ClientClosedError, "stopping", 503),
     (errors.UnavailableError, "unavailable", 503),
     (errors.OdradekError, "error", 500),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from odradek_log.protocol import Committed, Consumer, Log, LogError, TopicPartition
 
+from .held import MAX_TASK_BYTES
 from .intake import Taken, TaskIntake
 
 logger = logging.getLogger("odradek.worker")
@@ -23,8 +24,9 @@ class TaskConsumer:
     """Reads `topic` as a member of the group of the same name.
 
     `handle` gets each task, in this thread; `capacity` says how many it takes now, and `between` runs after each
-    poll. A task counts as fresh no longer when this process was stopped for `stale_after` seconds since it
-    was read: its partition may have gone to another worker meanwhile. `on_error` is told if the thread dies.
+    poll. None are read while those that are not done have `max_bytes` bytes. A task counts as fresh no longer when
+    this process was stopped for `stale_after` seconds since it was read: its partition may have gone to another worker
+    meanwhile. `on_error` is told if the thread dies.
     """
 
     def __init__(
@@ -39,7 +41,9 @@ class TaskConsumer:
         stale_after: float,
         on_partitions: Callable[[frozenset[int]], None] = lambda partitions: None,
         clock: Callable[[], float] = time.monotonic,
+        max_bytes: int = MAX_TASK_BYTES,
     ) -> None:
+        self._max_bytes = max_bytes
         self._on_partitions = on_partitions
         self._topic = topic
         self._handle = handle
@@ -63,6 +67,11 @@ class TaskConsumer:
     def partitions(self) -> list[TopicPartition]:
         """The partitions that it has now. In its own thread."""
         return self._intake.partitions
+
+    @property
+    def held_bytes(self) -> int:
+        """Of the tasks that were read and are not done."""
+        return self._intake.held.bytes
 
     def start(self) -> None:
         self._thread.start()
@@ -100,7 +109,7 @@ class TaskConsumer:
             self._consumer.close()
 
     def _turn(self) -> None:
-        capacity = self._capacity()
+        capacity = self._capacity() if self.held_bytes < self._max_bytes else 0
         self._hold_back(capacity <= 0)
         before = self._polled_at
         records = self._consumer.poll(POLL_SECONDS, max(1, min(capacity, MAX_RECORDS)))

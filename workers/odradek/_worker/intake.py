@@ -16,6 +16,7 @@ from odradek_schemas import DecodeError, Position, decode
 from odradek_schemas.tasks import ActivityTask, QueryTask, VoidEffect, WorkflowTask
 
 from .chain import Chain, Verdict, load_chain
+from .held import HeldBytes
 from .offsets import LowWaterMark, Ticket
 
 logger = logging.getLogger("odradek.worker")
@@ -60,6 +61,7 @@ class TaskIntake:
         self._end_of = end_of
         self._clock = clock
         self._assignments: dict[TopicPartition, _Assignment] = {}
+        self.held = HeldBytes()
 
     @property
     def partitions(self) -> list[TopicPartition]:
@@ -79,7 +81,9 @@ class TaskIntake:
     def revoked(self, partitions: Iterable[TopicPartition]) -> None:
         """Partitions went. Tasks of theirs in progress go on; their tickets mean nothing any more."""
         for partition in partitions:
-            self._assignments.pop(partition, None)
+            gone = self._assignments.pop(partition, None)
+            if gone is not None:
+                gone.mark.abandon()
 
     def receive(self, record: LogRecord) -> Taken | None:
         """The task in `record`, if it is the next link of its chain."""
@@ -93,7 +97,7 @@ class TaskIntake:
             logger.error("record %d of %s-%d skipped: %s", record.offset, record.topic, record.partition, error)
             task = None
         position = getattr(task, "position", None)
-        ticket = Ticket(record.offset, forget=forget)
+        ticket = Ticket(record.offset, forget=forget, size=len(record.value), held=self.held)
         assignment.mark.add(ticket)
         if isinstance(position, Position):
             if self._chained(assignment, record, position) is not Verdict.TAKE:

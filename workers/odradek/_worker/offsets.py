@@ -7,27 +7,42 @@ from collections import deque
 from odradek_log.protocol import Committed
 
 from .chain import Chain, Link
+from .held import HeldBytes
 
 
 class Ticket:
     """Stands for one record that was read. `finish` may be called from any thread, and again.
 
-    `fresh`: the record came after this worker got the partition, and was read in time (rule T4).
+    `fresh`: the record came after this worker got the partition, and was read in time (rule T4). `size`: bytes that
+    count as held until it is finished.
     """
 
-    __slots__ = ("finished", "forget", "fresh", "link", "offset", "source")
+    __slots__ = ("_held", "finished", "forget", "fresh", "link", "offset", "size", "source")
 
-    def __init__(self, offset: int, source: int = -1, link: Link | None = None, *, forget: bool = False) -> None:
+    def __init__(
+        self, offset: int, source: int = -1, link: Link | None = None, *, forget: bool = False, size: int = 0,
+        held: HeldBytes | None = None,
+    ) -> None:
         self.offset = offset
         self.source = source
         self.link = link
         self.forget = forget
         self.fresh = True
         self.finished = False
+        self.size = size
+        self._held = held
+        if held is not None:
+            held.add(size)
 
     def finish(self) -> None:
         """What the record asked for is durable: its offset may be committed."""
         self.finished = True
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Its bytes count as held no more."""
+        if self._held is not None:
+            self._held.free(self)
 
 
 class LowWaterMark:
@@ -46,6 +61,11 @@ class LowWaterMark:
 
     def add(self, ticket: Ticket) -> None:
         self._open.append(ticket)
+
+    def abandon(self) -> None:
+        """Nothing of this is committed any more, and it counts as held no longer."""
+        for ticket in self._open:
+            ticket.let_go()
 
     def commit(self) -> Committed | None:
         """What to commit, if finished tasks have moved the mark since the last call."""
