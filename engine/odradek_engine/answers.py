@@ -12,8 +12,10 @@ from odradek_schemas.replies import (
     BuildsDescription,
     BuildState,
     HistoryPage,
+    OpenUpdate,
     PendingActivity,
     PendingChild,
+    PendingLocalActivity,
     PendingTimer,
     RunsPage,
     RunSummary,
@@ -24,7 +26,7 @@ from odradek_schemas.replies import (
 from .fold import State, keys
 from .fold.deployments import build_of
 from .fold.outcomes import terminated, timed_out
-from .fold.rows import ActivityRow, ChildRow, CurrentBuildRow, NeededRow, RunRow, SessionRow
+from .fold.rows import ActivityRow, ChildRow, CurrentBuildRow, NeededRow, RunRow, SessionRow, UpdateRow
 from .sessions import Sessions
 
 MAX_PAGE_BYTES = 500_000
@@ -35,7 +37,7 @@ MAX_LOOKED_AT, MAX_LISTED = 1_000, 200
 """A page of a list looks at so many runs, and holds so many."""
 
 MAX_PENDING = 500
-"""A description lists at most so many activities, timers and children, each."""
+"""A description lists at most so many activities, timers, children and updates, each."""
 
 
 def find_run(state: State, workflow_id: str, run_id: str) -> RunRow | None:
@@ -99,17 +101,7 @@ def describe(
     state: State, sessions: Sessions, run: RunRow, now_ms: int, client_id: str, request_id: str
 ) -> WorkflowDescription:
     """What an on-call engineer wants to see of a run."""
-    activities: list[PendingActivity] = []
-    missing: list[str] = []
-    size = 0
-    for _, row in state.scan(keys.of_run(keys.ACTIVITY, run.workflow_id, run.run_id)):
-        if len(activities) < MAX_PENDING and size < MAX_PAGE_BYTES:
-            pending = _pending(state, sessions, row)
-            activities.append(pending)
-            size += len(msgspec.msgpack.encode(pending))
-        task_build = build_of(state, run, row.task_queue)
-        if row.state == "scheduled" and not sessions.activity_pollers(row.task_queue, task_build):
-            missing.append(row.task_queue)
+    activities, missing = _pending_activities(state, sessions, run)
     timers: list[PendingTimer] = []
     for _, timer in state.scan(keys.of_run(keys.TIMER, run.workflow_id, run.run_id)):
         if len(timers) < MAX_PENDING:
@@ -118,6 +110,8 @@ def describe(
     for _, child in state.scan(keys.of_run(keys.CHILD, run.workflow_id, run.run_id)):
         if len(children) < MAX_PENDING:
             children.append(_pending_child(child))
+    of_updates = state.scan(keys.of_run(keys.UPDATE, run.workflow_id, run.run_id)) if run.open_updates else ()
+    updates = [_open_update(row) for _, row in islice(of_updates, MAX_PENDING)]
     build = build_of(state, run, run.task_queue)
     pollers = sessions.pollers(run.task_queue, build)
     if run.is_open and not pollers:
@@ -156,7 +150,29 @@ def describe(
         versioning=run.versioning,
         paused_by=run.paused_by,
         paused_ms=run.paused_ms,
+        pending_updates=updates,
+        local_activities=[
+            PendingLocalActivity(seq=one.seq, activity_type=one.activity_type, since_ms=one.since_ms)
+            for one in run.local_steps
+        ],
+        reset_request_id=run.reset_request_id,
     )
+
+
+def _pending_activities(state: State, sessions: Sessions, run: RunRow) -> tuple[list[PendingActivity], list[str]]:
+    """Open activities, as many as fit into an answer; and the queues of all that wait though nobody polls them."""
+    activities: list[PendingActivity] = []
+    missing: list[str] = []
+    size = 0
+    for _, row in state.scan(keys.of_run(keys.ACTIVITY, run.workflow_id, run.run_id)):
+        if len(activities) < MAX_PENDING and size < MAX_PAGE_BYTES:
+            pending = _pending(state, sessions, row)
+            activities.append(pending)
+            size += len(msgspec.msgpack.encode(pending))
+        task_build = build_of(state, run, row.task_queue)
+        if row.state == "scheduled" and not sessions.activity_pollers(row.task_queue, task_build):
+            missing.append(row.task_queue)
+    return activities, missing
 
 
 def _started_by(state: State, run: RunRow) -> str:
@@ -164,6 +180,16 @@ def _started_by(state: State, run: RunRow) -> str:
     event = decode(encoded) if encoded is not None else None
     started = event.attributes if isinstance(event, history.HistoryEvent) else None
     return started.identity if isinstance(started, history.WorkflowStarted) else ""
+
+
+def _open_update(row: UpdateRow) -> OpenUpdate:
+    return OpenUpdate(
+        update_id=row.update_id,
+        update=row.update,
+        state="accepted" if row.accepted else "pending",
+        asked_ms=row.time_ms,
+        identity=row.identity,
+    )
 
 
 def _pending_child(row: ChildRow) -> PendingChild:

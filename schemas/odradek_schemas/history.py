@@ -108,6 +108,7 @@ class UpdateAccepted(Record, frozen=True, tag="odradek.history.UpdateAccepted", 
     headers: dict[str, Payload] = {}
     fed_after: int = 0
     fed_ms: int = 0
+    identity: str = ""
 
 
 class UpdateCompleted(Record, frozen=True, tag="odradek.history.UpdateCompleted", tag_field="-type"):

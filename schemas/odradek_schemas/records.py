@@ -79,6 +79,7 @@ class UpdateWorkflow(Record, frozen=True):
     request: Request | None = None
     wait_for: str = "completed"
     attach: bool = False
+    identity: str = ""
 
 
 class CancelWorkflow(Record, frozen=True):

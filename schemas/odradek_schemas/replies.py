@@ -116,11 +116,29 @@ class PendingChild(Record, frozen=True):
     initiated_ms: int = 0
 
 
+class OpenUpdate(Record, frozen=True):
+    """state: pending (no worker has looked at it), accepted (its handler is at work)."""
+
+    update_id: str
+    update: str
+    state: str
+    asked_ms: int = 0
+    identity: str = ""
+
+
+class PendingLocalActivity(Record, frozen=True):
+    """One that the worker is still at; known once it has outlasted a workflow task."""
+
+    seq: int
+    activity_type: str
+    since_ms: int = 0
+
+
 class WorkflowDescription(Record, frozen=True):
     """`workers`: how many live workers poll the workflow's queue; 0 means that nobody will advance it.
 
     `missing_queues`: queues with waiting tasks that no live worker polls. `build_id`: of the workers that the run's
-    tasks go to; `workers` counts those.
+    tasks go to; `workers` counts those. `reset_request_id`: of the request that reset the workflow last.
     """
 
     client_id: str
@@ -156,6 +174,9 @@ class WorkflowDescription(Record, frozen=True):
     paused_by: str = ""
     paused_ms: int = 0
     started_by: str = ""
+    pending_updates: list[OpenUpdate] = []
+    local_activities: list[PendingLocalActivity] = []
+    reset_request_id: str = ""
 
 
 class RunSummary(Record, frozen=True):

@@ -155,7 +155,9 @@ def test_list_and_reset_batch(run: Run, tmp_path: Path) -> None:
     assert {w["status"] for w in listed} == {"completed"}
     assert "op-batch-open" in run("workflow", "list", "--type", "Counter").out
     ids = tmp_path / "ids"
-    ids.write_text("op-batch-0\nop-batch-1\n\nop-batch-2\nop-batch-nobody\n")
+    run_id = next(w["run_id"] for w in run("workflow", "list", "--status", "completed", "--json").json["workflows"]
+                  if w["id"] == "op-batch-1")
+    ids.write_text(f"op-batch-0\nop-batch-1\t{run_id}\n\nop-batch-2\nop-batch-nobody\n")
     batch = ("workflow", "reset-batch", "--request-id", "op-batch", "--ids-from", str(ids), "--last-task")
     tried = run(*batch, "--dry-run")
     assert len(re.findall(r"would be reset to event \d", tried.out)) == 3

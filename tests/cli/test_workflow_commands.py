@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,6 +97,9 @@ def test_an_accepted_update_is_waited_for_by_its_request_id(run: Run) -> None:
     accepted = run("update", *arguments, "--wait", "accepted", "--json")
     assert (accepted.code, accepted.json["status"], accepted.json["update_id"]) == (0, "accepted", "u-1"), accepted.err
     assert "--request-id u-1" in run("update", *arguments, "--wait", "accepted").out
+    (shown,) = run("describe", "update-wait", "--json").json["pending_updates"]
+    assert (shown["id"], shown["name"], shown["state"]) == ("u-1", "add_and_wait", "accepted")
+    assert re.search(r"add_and_wait +u-1 +accepted", run("describe", "update-wait").out)
     late = run("update", *arguments, "--timeout", "0.3")
     assert (late.code, "To go on waiting" in late.err and "--request-id u-1" in late.err) == (5, True)
     run("signal", "update-wait", "add", "--input", "4")

@@ -173,8 +173,12 @@ async def test_a_long_one_answers_its_task_now_and_then_and_lets_signals_in(
     queue = system.name("queue")
     async with system.worker(queue, workflows=[Local], activities=ACTIVITIES):
         handle = await system.client.start(Local, "long", id=system.name("wf"), task_queue=queue)
+        while not (pending := (await handle.describe()).pending_local_activities):
+            pass
+        assert [(one.activity_type, one.seq) for one in pending] == [("waits", 1)]
         await handle.signal(Local.poke)  # only its handler lets the activity end
         assert await handle.result() == ["opened", 1]
+        assert (await handle.describe()).pending_local_activities == ()
     assert ran["waits"] == 1
     assert Counter(await types(handle))["WorkflowTaskCompleted"] >= 2
 

@@ -150,6 +150,10 @@ async def test_a_started_update_is_waited_for_later(system: System) -> None:
     handle = await stock(system, 5)
     update = await handle.start_update(Stock.take_later, 2)
     assert await handle.query(Stock.look) == 5
+    (shown,) = (await handle.describe()).pending_updates
+    assert (shown.id, shown.name, shown.state) == (update.id, "take_later", "accepted")
+    accepted = next(e for e in await handle.history() if e.type == "UpdateAccepted")
+    assert accepted.attributes["identity"] == shown.identity == system.client.identity
     with pytest.raises(RequestTimeoutError):
         await update.result(timeout=0.3)
     await handle.signal(Stock.open_gate)
@@ -158,6 +162,14 @@ async def test_a_started_update_is_waited_for_later(system: System) -> None:
     assert await handle.get_update(update.id, Stock.take_later).result() == 3
     with pytest.raises(WorkflowNotFoundError, match="no such update"):
         await handle.get_update("other", Stock.take_later).result()
+    assert (await handle.describe()).pending_updates == ()
+    await handle.pause()
+    waiting = asyncio.ensure_future(handle.update(Stock.take, 1))
+    while not (found := (await handle.describe()).pending_updates):
+        pass
+    assert (found[0].name, found[0].state, found[0].identity) == ("take", "pending", system.client.identity)
+    await handle.unpause()
+    assert await waiting == 2
     await handle.terminate()
 
 

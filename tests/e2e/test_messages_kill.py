@@ -1,18 +1,19 @@
-"""Updates and signals while runs follow each other and an engine is killed: each is taken once, and in order (W3)."""
+"""An engine is killed while updates and signals come, runs follow each other, and a batch resets workflows.
+
+Each message is taken once, and in order (W3), and each workflow is reset once.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from odradek import Client, Worker, WorkflowHandle, workflow
 
+from .engines import two_engines
+from .members import MEMBER_QUEUE, Member, part, rate, repair
 from .orders import PATIENT_LOG
 
 LEDGERS, UPDATES, SIGNALS, EVERY, AT_ONCE = 6, 40, 150, 25, 10
@@ -56,29 +57,6 @@ class Ledger:
         self.here += 1
 
 
-@asynccontextmanager
-async def engines(target: str, namespace: str, folder: Path) -> AsyncIterator[list[asyncio.subprocess.Process]]:
-    script, running = str(Path(__file__).parent / "roles.py"), []
-    environment = {**os.environ, "ODRADEK_TEST_LINES": str(folder / "lines")}
-    try:
-        for number in range(2):
-            arguments = ["engine", target, namespace, str(folder / f"state-{number}")]
-            running.append(
-                await asyncio.create_subprocess_exec(
-                    sys.executable, script, *arguments, stdout=asyncio.subprocess.PIPE, env=environment
-                )
-            )
-        for process in running:
-            assert process.stdout is not None
-            assert await process.stdout.readline() == b"ready\n"
-        yield running
-    finally:
-        for process in running:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-
-
 async def _tell(ledger: WorkflowHandle[Ledger, object], answered: asyncio.Semaphore) -> None:
     """All updates, some at a time, and all signals; what was sent first is in the log first."""
 
@@ -99,23 +77,26 @@ async def _tell(ledger: WorkflowHandle[Ledger, object], answered: asyncio.Semaph
 
 
 @pytest.mark.timeout(240)
-async def test_w3_messages_are_taken_once_and_in_order_though_an_engine_is_killed(
+async def test_w3_messages_are_taken_and_workflows_reset_once_and_in_order_though_an_engine_is_killed(
     kafka_bootstrap: str, tmp_path: Path
 ) -> None:
-    """Sixteen partitions, two engines; one dies by -9 after some updates, and the other does the rest."""
+    """Sixteen partitions, two engines; one dies by -9 after some updates and resets, and the other does the rest."""
     target, namespace = f"kafka://{kafka_bootstrap}", f"ledgers-{uuid.uuid4().hex[:8]}"
     async with (
-        engines(target, namespace, tmp_path) as running,
+        two_engines(target, namespace, tmp_path) as running,
         Client(target, namespace=namespace, request_timeout=PATIENCE_S, log_settings=PATIENT_LOG) as client,
         Worker(client, task_queue=QUEUE, workflows=[Ledger]),
+        Worker(client, task_queue=MEMBER_QUEUE, workflows=[Member, part], activities=[rate]),
     ):
         ledgers = [await client.start(Ledger, [], [], id=f"ledger-{n}", task_queue=QUEUE) for n in range(LEDGERS)]
-        answered = asyncio.Semaphore(0)
+        answered, halfway = asyncio.Semaphore(0), asyncio.Event()
         async with asyncio.TaskGroup() as group:
             for ledger in ledgers:
                 group.create_task(_tell(ledger, answered))
+            group.create_task(repair(client, halfway))
             for _ in range(LEDGERS):
                 await answered.acquire()
+            await halfway.wait()
             running[0].kill()
         for ledger in ledgers:
             assert await ledger.result() == ([*range(UPDATES)], [*range(SIGNALS)])

@@ -14,6 +14,9 @@ from ._handle import Target
 from ._requests import WorkflowRequests
 from .errors import ClientClosedError, InvalidRequestError, OdradekError, UnavailableError
 
+ChosenRun: TypeAlias = tuple[str, str]
+"""A workflow ID and a run ID; this is empty for the newest run."""
+
 ResetStatus: TypeAlias = Literal["reset", "would_reset", "already_reset", "nothing_to_undo", "failed"]
 
 _BY_NAME = ("ScheduleActivity", "StartLocalActivity", "StartChildWorkflow")
@@ -56,9 +59,9 @@ class ResetPoint:
 class ResetResult:
     """What a batch did with one workflow.
 
-    status: reset (`run_id` is the new run), would_reset (a dry run), already_reset (by this batch, earlier),
-    nothing_to_undo (its newest run has no such step), failed (see `error`; the others are done all the same).
-    `event_id`: the step that is undone.
+    status: reset (`run_id` is the new run), would_reset (a dry run; `run_id` has the step), already_reset (by this
+    batch, earlier; `run_id` is the newest), nothing_to_undo (the run has no such step), failed (see `error`; the
+    others are done all the same). `event_id`: the step that is undone.
     """
 
     workflow_id: str
@@ -81,15 +84,16 @@ class BatchOptions:
 
 
 async def reset_one(
-    requests: WorkflowRequests, workflow_id: str, point: ResetPoint, options: BatchOptions
+    requests: WorkflowRequests, chosen: ChosenRun, point: ResetPoint, options: BatchOptions
 ) -> ResetResult:
-    """Reset the newest run of a workflow to before the step. What is wrong with one workflow is its result.
+    """Reset a run of a workflow to before the step. What is wrong with one workflow is its result.
 
     Raises UnavailableError and ClientClosedError: then the others cannot be done either.
     """
+    workflow_id, run_id = chosen
     try:
         request_id = _request_id(options.request_id, workflow_id)
-        found, run_id, again = await _find(requests, Target(workflow_id), point, request_id)
+        found, run_id, again = await _find(requests, Target(workflow_id, run_id or None), point, request_id)
         if again:
             return ResetResult(workflow_id=workflow_id, status="already_reset", event_id=found, run_id=run_id)
         if not found:
@@ -113,30 +117,35 @@ def _request_id(batch: str, workflow_id: str) -> str:
 async def _find(
     requests: WorkflowRequests, target: Target, point: ResetPoint, request_id: str
 ) -> tuple[int, str, bool]:
-    """The event of the bad step in the newest run (0: none), that run, and whether this batch has begun it."""
-    run_id = (await requests.describe(target)).run_id
+    """The event of the bad step (0: none), the run that has it, and whether this batch was here already.
+
+    Then it is the newest run, and the event that was undone; 0 where an earlier run has it.
+    """
+    newest = await requests.description(Target(target.workflow_id))
+    again = newest.reset_request_id == request_id
+    run_id = newest.run_id if again else target.run_id or newest.run_id
     found = 0
     async for event in requests.events_of(Target(target.workflow_id, run_id)):
         reset = event.attributes
-        if isinstance(reset, history.WorkflowReset) and reset.request_id == request_id:
+        if again and isinstance(reset, history.WorkflowReset) and reset.request_id == request_id:
             return reset.event_id, run_id, True
-        if point.is_bad(event) and (point.last_task or not found):
+        if not again and point.is_bad(event) and (point.last_task or not found):
             found = event.event_id
-    return found, run_id, False
+    return found, run_id, again
 
 
 async def in_parallel(
-    workflow_ids: AsyncIterator[str], do: Callable[[str], Awaitable[ResetResult]], concurrency: int
+    chosen: AsyncIterator[ChosenRun], do: Callable[[ChosenRun], Awaitable[ResetResult]], concurrency: int
 ) -> AsyncIterator[ResetResult]:
-    """Do something with each workflow, so many at a time; give the results as they come."""
+    """Do something with each of the runs, so many at a time; give the results as they come."""
     running: set[asyncio.Future[ResetResult]] = set()
     try:
-        async for workflow_id in workflow_ids:
+        async for run in chosen:
             if len(running) >= concurrency:
                 done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     yield task.result()
-            running.add(asyncio.ensure_future(do(workflow_id)))
+            running.add(asyncio.ensure_future(do(run)))
         for task in asyncio.as_completed(running):
             yield await task
     finally:

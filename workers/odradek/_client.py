@@ -20,7 +20,7 @@ from odradek_schemas.replies import HeartbeatNoted
 
 from . import _deployments as deployments
 from . import _listing as listing
-from ._batch import BatchOptions, ResetPoint, ResetResult, in_parallel, reset_one
+from ._batch import BatchOptions, ChosenRun, ResetPoint, ResetResult, in_parallel, reset_one
 from ._connection import DEADLINE_SLACK_SECONDS, Connection, unavailable
 from ._converter import DataConverter
 from ._definitions import definition_of
@@ -229,7 +229,7 @@ class Client(Starting):
 
     async def reset_batch(
         self,
-        workflow_ids: Iterable[str] | None = None,
+        workflows: Iterable[str | tuple[str, str]] | None = None,
         /,
         *,
         request_id: str,
@@ -250,26 +250,27 @@ class Client(Starting):
             async for done in client.reset_batch(workflow_type="Order", activity="charge", request_id="ticket-7"):
                 print(done.workflow_id, done.status, done.error)
 
-        workflow_ids: which; else those of `workflow_type` and `status` ("" for any). The step is one of `event_id`;
-        `last_task`; `activity`, the first decision that schedules one of this type (or starts such a child);
-        `build_id`, the first by this build; `patch`, the first with this patch. request_id: a name of yours for the
-        batch; repeated under the same one, perhaps as it was cut off, it resets no workflow twice. dry_run: only look.
-        concurrency: workflows at once. Raises InvalidRequestError if not exactly one step is given, UnavailableError.
+        workflows: which; an ID stands for its newest run, (ID, run ID) for that run. Else those of `workflow_type` and
+        `status` ("" for any). The step is one of `event_id`; `last_task`; `activity`, the first decision that schedules
+        one of this type (or starts such a child); `build_id`, the first by this build; `patch`, the first
+        with this patch. request_id: a name of yours for the batch; repeated under the same one, perhaps as it was cut
+        off, it resets no workflow twice. dry_run: only look. concurrency: workflows at once. Raises
+        InvalidRequestError if not exactly one step is given, UnavailableError.
         """
         requests = self._requests()
         point = ResetPoint(event_id=event_id, last_task=last_task, activity=activity, build_id=build_id, patch=patch)
         options = BatchOptions(request_id=request_id, reason=reason, reapply=reapply, dry_run=dry_run)
 
-        async def chosen() -> AsyncIterator[str]:
-            if workflow_ids is not None:
-                for workflow_id in workflow_ids:
-                    yield workflow_id
+        async def chosen() -> AsyncIterator[ChosenRun]:
+            if workflows is not None:
+                for which in workflows:
+                    yield (which, "") if isinstance(which, str) else which
             else:
                 async for found in self.list_workflows(workflow_type=workflow_type, status=status):
-                    yield found.id
+                    yield found.id, ""
 
-        def one(workflow_id: str) -> Awaitable[ResetResult]:
-            return reset_one(requests, workflow_id, point, options)
+        def one(run: ChosenRun) -> Awaitable[ResetResult]:
+            return reset_one(requests, run, point, options)
 
         async for result in in_parallel(chosen(), one, max(1, concurrency)):
             yield result

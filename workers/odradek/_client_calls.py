@@ -200,6 +200,7 @@ class ClientCalls(ClientInterceptor):
                 headers=headers,
                 request=request,
                 wait_for=input.wait_for,
+                identity=self._requests.identity,
             )
 
         if input.wait_for == "completed":

@@ -62,6 +62,29 @@ class PendingChild:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PendingUpdate:
+    """An update without an answer. state: pending (no worker has looked at it), accepted (its handler is at work).
+
+    `identity`: of the client that sent it.
+    """
+
+    id: str
+    name: str
+    state: str
+    asked_time: datetime | None = None
+    identity: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingLocalActivity:
+    """A local activity that a worker is at; shown once it has outlasted a workflow task, some five seconds."""
+
+    activity_type: str
+    since: datetime | None = None
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowDescription:
     """One run of a workflow, as it stood when asked.
 
@@ -106,6 +129,8 @@ class WorkflowDescription:
     paused_by: str = ""
     started_by: str = ""
     paused_time: datetime | None = None
+    pending_updates: tuple[PendingUpdate, ...] = ()
+    pending_local_activities: tuple[PendingLocalActivity, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

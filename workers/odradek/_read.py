@@ -10,7 +10,16 @@ from odradek_schemas import history, replies
 from odradek_schemas.common import Failure, Payload, Record
 
 from ._converter import DataConverter
-from ._description import HistoryEvent, PendingActivity, PendingChild, PendingTimer, WorkflowDescription, WorkflowStatus
+from ._description import (
+    HistoryEvent,
+    PendingActivity,
+    PendingChild,
+    PendingLocalActivity,
+    PendingTimer,
+    PendingUpdate,
+    WorkflowDescription,
+    WorkflowStatus,
+)
 from ._guards import is_dict, is_list
 from .errors import PayloadError
 
@@ -55,6 +64,11 @@ def description(record: replies.WorkflowDescription, converter: DataConverter) -
         paused_by=record.paused_by,
         started_by=record.started_by,
         paused_time=moment(record.paused_ms),
+        pending_updates=tuple(map(_pending_update, record.pending_updates)),
+        pending_local_activities=tuple(
+            PendingLocalActivity(activity_type=one.activity_type, since=moment(one.since_ms), seq=one.seq)
+            for one in record.local_activities
+        ),
     )
 
 
@@ -89,6 +103,16 @@ def _warnings(record: replies.WorkflowDescription, failure: Failure | None) -> l
 def _why_paused(record: replies.WorkflowDescription | replies.PendingActivity) -> str:
     by = f" by {record.paused_by}" if record.paused_by else ""
     return by + (f" ({record.pause_reason})" if record.pause_reason else "")
+
+
+def _pending_update(record: replies.OpenUpdate) -> PendingUpdate:
+    return PendingUpdate(
+        id=record.update_id,
+        name=record.update,
+        state=record.state,
+        asked_time=moment(record.asked_ms),
+        identity=record.identity,
+    )
 
 
 def _pending_child(record: replies.PendingChild) -> PendingChild:

@@ -380,6 +380,10 @@ class WorkflowRequests:
 
     async def describe(self, target: Target) -> WorkflowDescription:
         """Describe the run."""
+        return _read.description(await self.description(target), self.converter)
+
+    async def description(self, target: Target) -> DescriptionRecord:
+        """The same as it came."""
 
         def make(request: Request) -> Record:
             return DescribeWorkflow(workflow_id=target.workflow_id, run_id=target.run_id or "", request=request)
@@ -387,7 +391,7 @@ class WorkflowRequests:
         reply = await self.ask(target, make, DescriptionRecord)
         if not reply.found:
             raise not_found(target.workflow_id, target.run_id)
-        return _read.description(reply, self.converter)
+        return reply
 
     async def history(self, target: Target) -> list[HistoryEvent]:
         """The events of the run, readable."""

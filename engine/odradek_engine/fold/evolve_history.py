@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from odradek_schemas import history
+from odradek_schemas import decode, history
 from odradek_schemas.common import RetryPolicy
+from odradek_schemas.history import HistoryEvent
 
 from . import events, keys
 from .evolve_rows import NOT_PAUSED, Changes, change_partition, replace, run_of
-from .rows import ActivityRow, ChildRow, ExternalRow, RunRow, TimerRow, UpdateRow
+from .rows import ActivityRow, ChildRow, ExternalRow, LocalStep, RunRow, TimerRow, UpdateRow
 from .state import State
+
+MAX_LOCAL_STEPS = 100
+"""Of the local activities that outlast a task, so many are kept, for people to see."""
 
 
 def appended(state: State, e: events.Appended) -> None:
@@ -63,9 +67,9 @@ def _started(state: State, e: events.Appended, started: history.WorkflowStarted)
         parent=started.parent,
         build_id=started.build_id,
         versioning="pinned" if started.build_id else "",
+        reset_request_id=old.reset_request_id if old is not None and started.initiator else "",
     )
     state.put(key, row)
-
 
 
 def _task_completed(state: State, run: RunRow, e: events.Appended, a: history.WorkflowTaskCompleted) -> Changes:
@@ -78,12 +82,24 @@ def _task_completed(state: State, run: RunRow, e: events.Appended, a: history.Wo
         "versioning": a.versioning,
         "seen_through": e.event_id if all_seen else run.seen_through,
         "wants_task": a.new_task,
+        "local_steps": _local_steps(state, run, e, a) if a.new_task else [],
         "task_offset": -1,
         "task_attempt": 1,
         "task_retry_ms": 0,
         "task_failure": None,
         "task_failure_cause": "",
     }
+
+
+def _local_steps(
+    state: State, run: RunRow, e: events.Appended, a: history.WorkflowTaskCompleted
+) -> list[LocalStep]:
+    """The local activities that outlast this task: those before it and its own, but for what ended within it."""
+    mine = [c for c in a.commands if c.kind == "StartLocalActivity"]
+    own = [LocalStep(seq=c.seq, activity_type=c.name, since_ms=e.time_ms) for c in mine]
+    results = [decode(state.get(keys.event(e.workflow_id, e.run_id, number))) for number in a.local_events]
+    ended = {one.attributes.seq for one in results if isinstance(one, HistoryEvent) and hasattr(one.attributes, "seq")}
+    return [step for step in [*run.local_steps, *own] if step.seq not in ended][:MAX_LOCAL_STEPS]
 
 
 def _search_attributes(state: State, run: RunRow, e: events.Appended, a: history.SearchAttributesUpserted) -> Changes:
@@ -102,7 +118,7 @@ def _reset_event(state: State, run: RunRow, e: events.Appended, a: history.Workf
         for key, row in list(state.scan(keys.of_run(table, e.workflow_id, e.run_id))) if count else ():
             if not row.first_run_id:
                 state.put(key, replace(row, first_run_id=a.run_id))
-    return {}
+    return {"reset_request_id": a.request_id}
 
 
 def _paused(state: State, run: RunRow, e: events.Appended, a: history.WorkflowPaused) -> Changes:

@@ -226,8 +226,8 @@ def _update_with_start(step: Step, record: StartWorkflow, outcome: str, run_id: 
     if record.update and record.request is not None:
         run = step.open_run(record.workflow_id, run_id)
         assert run is not None, "the run was found open, or started just now"
-        wait_for = record.update_wait_for
-        seq = ask_update(step, run, record.request, record.update, record.update_input, record.headers, wait_for)
+        wait_for, by = record.update_wait_for, brief(record.identity)
+        seq = ask_update(step, run, record.request, record.update, record.update_input, record.headers, wait_for, by)
     wake(step, record.workflow_id)
     return Outcome("pending" if seq else outcome, run_id, update_seq=seq)
 
@@ -237,7 +237,8 @@ def _update(step: Step, record: UpdateWorkflow) -> Outcome:
     if run is None:
         return not_open(step, record.workflow_id)
     assert record.request is not None, "it was checked"
-    seq = ask_update(step, run, record.request, record.update, record.input, record.headers, record.wait_for)
+    by = brief(record.identity)
+    seq = ask_update(step, run, record.request, record.update, record.input, record.headers, record.wait_for, by)
     wake(step, run.workflow_id)
     return Outcome("pending", run.run_id, update_seq=seq)
 

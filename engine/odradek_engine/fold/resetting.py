@@ -190,8 +190,8 @@ def _give_again(step: Step, row: ResetRow, attributes: history.Attributes) -> No
         step.append(row.workflow_id, row.run_id, attributes)
     elif isinstance(attributes, history.UpdateAccepted) and again:
         run = _run(step, row)
-        request = Request(request_id=attributes.update_id)
-        ask_update(step, run, request, attributes.update, attributes.input, attributes.headers, "completed")
+        request, by = Request(request_id=attributes.update_id), attributes.identity
+        ask_update(step, run, request, attributes.update, attributes.input, attributes.headers, "completed", by)
     elif isinstance(attributes, _EXTERNAL_ANSWERS):
         sent = _open(step, keys.external(row.workflow_id, row.run_id, attributes.seq), ExternalRow)
         if sent is not None and sent.requested_event_id == attributes.requested_event_id:

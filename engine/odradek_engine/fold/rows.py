@@ -58,6 +58,14 @@ class SessionRow(Row, frozen=True):
         return (keys.expiry(self.ended_ms + REMEMBER_SESSION_MS, key),) if self.ended_ms else ()
 
 
+class LocalStep(Row, frozen=True):
+    """A local activity that a worker is still at: it has outlasted a workflow task."""
+
+    seq: int
+    activity_type: str
+    since_ms: int
+
+
 class RunRow(Row, frozen=True):
     """One run. `task_offset` -1: no workflow task is out. Times of 0: none.
 
@@ -66,6 +74,7 @@ class RunRow(Row, frozen=True):
     `build_id`: of the code that advanced it last; `task_build_id`: that the task that is out went to.
     `seen_through`: no input up to here is unread; local results are seen before they have an ID, so that
     `consumed_through` may stay far behind. `last_task_event_id`: the last WorkflowTaskCompleted.
+    `reset_request_id`: of the request that reset the workflow last, this run or one that it follows.
     """
 
     workflow_id: str
@@ -116,6 +125,8 @@ class RunRow(Row, frozen=True):
     paused_by: str = ""
     paused_ms: int = 0
     last_task_event_id: int = 0
+    reset_request_id: str = ""
+    local_steps: list[LocalStep] = []
 
     @property
     def is_open(self) -> bool:
@@ -354,6 +365,7 @@ class UpdateRow(Row, frozen=True):
     client_id: str = ""
     reply_partition: int = -1
     wait_for: str = "completed"
+    identity: str = ""
 
 
 class RequestRow(Row, frozen=True):

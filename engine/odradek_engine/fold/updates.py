@@ -55,6 +55,7 @@ def ask_update(
     input: Sequence[Payload],
     headers: Mapping[str, Payload],
     wait_for: str,
+    identity: str,
 ) -> int:
     """Keep an update until a worker looks at it; its number in the run."""
     row = UpdateRow(
@@ -70,6 +71,7 @@ def ask_update(
         client_id=request.client_id,
         reply_partition=request.reply_partition,
         wait_for=wait_for,
+        identity=identity,
     )
     step.apply(events.UpdateAsked(row))
     return row.seq
@@ -164,6 +166,7 @@ def accept_updates(step: Step, run: RunRow, record: WorkflowTaskCompleted) -> li
             headers=row.headers,
             fed_after=accepted.fed_after,
             fed_ms=accepted.fed_ms,
+            identity=row.identity,
         )
         event_ids.append(step.append(run.workflow_id, run.run_id, event, min(accepted.fed_ms, step.now)))
         if row.wait_for == "accepted":
@@ -226,6 +229,7 @@ def _report(step: Step, row: UpdateRow, outcome: str, message: str) -> None:
         input=row.input,
         headers=row.headers,
         request=Request(request_id=row.update_id),
+        identity=row.identity,
     )
     reason = f"update {row.update!r}: {outcome}: {message}"
     step.dead_letter(reason, encode(asked), row.workflow_id.encode())

@@ -209,7 +209,8 @@ class ClientService:
             dry_run=request.dry_run,
             identity=key.identity,
         )
-        return await reset_one(self._client._requests(), key.workflow_id, ResetPoint(**step), options)
+        run = key.workflow_id, key.run_id or ""
+        return await reset_one(self._client._requests(), run, ResetPoint(**step), options)
 
     async def list(self, selection: Selection, cursor: str) -> ListedPage:
         return await page(self._client._requests(), selection, cursor)

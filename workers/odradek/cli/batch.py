@@ -13,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from .._batch import ResetPoint, ResetResult, in_parallel
+from .._batch import ChosenRun, ResetPoint, ResetResult, in_parallel
 from .._gateway import ResetBeforeRequest, WorkflowKey, WorkflowService
 from .._listing import ListedWorkflow, Selection
 from .asking import ANSWER_SECONDS, do
@@ -95,7 +95,7 @@ def reset_batch(
         str, typer.Option(metavar="ID", help="Names the batch: repeated under it, no workflow is reset twice.")
     ],
     ids_from: Annotated[
-        str, typer.Option(metavar="FILE", help="IDs, one a line; - for what comes in. Else by type and status.")
+        str, typer.Option(metavar="FILE", help="IDs, one a line, or ID, tab and run ID; -: what comes in.")
     ] = "",
     workflow_type: WorkflowType = "",
     status: Status = "running",
@@ -117,7 +117,7 @@ def reset_batch(
     """Reset many workflows to before a bad step. Ends with 1 if one of them failed; the others are done."""
     with told(as_json):
         selection = _selection(workflow_type, status)
-        ids = _ids(ids_from) if ids_from else None
+        runs = _runs(ids_from) if ids_from else None
         point = {
             "event_id": event_id, "last_task": last_task, "activity": activity, "build_id": build_id, "patch": patch,
         }  # fmt: skip
@@ -129,17 +129,18 @@ def reset_batch(
             raise CommandError(ExitCode.USAGE, str(error)) from None
 
     async def run(service: WorkflowService) -> dict[str, int]:
-        async def chosen() -> AsyncIterator[str]:
-            if ids is not None:
-                for workflow_id in ids:
-                    yield workflow_id
+        async def chosen() -> AsyncIterator[ChosenRun]:
+            if runs is not None:
+                for run in runs:
+                    yield run
             else:
                 async for found in _listed(service, selection):
-                    yield found.id
+                    yield found.id, ""
 
         counts: dict[str, int] = {}
-        def one(workflow_id: str) -> Awaitable[ResetResult]:
-            return service.reset_before(WorkflowKey(workflow_id), request)
+
+        def one(run: ChosenRun) -> Awaitable[ResetResult]:
+            return service.reset_before(WorkflowKey(*run), request)
 
         async for result in in_parallel(chosen(), one, _CONCURRENCY):
             counts[result.status] = counts.get(result.status, 0) + 1
@@ -154,12 +155,13 @@ def reset_batch(
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _ids(source: str) -> list[str]:
+def _runs(source: str) -> list[ChosenRun]:
     try:
         text = sys.stdin.read() if source == "-" else Path(source).read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(ExitCode.USAGE, f"--ids-from {source}: {error}") from None
-    return [line for line in map(str.strip, text.splitlines()) if line]
+    parts = (line.partition("\t") for line in map(str.strip, text.splitlines()) if line)
+    return [(workflow_id.strip(), run_id.strip()) for workflow_id, _, run_id in parts]
 
 
 def _tell(result: ResetResult, as_json: bool) -> None:

@@ -50,6 +50,8 @@ def print_description(found: Mapping[str, Any]) -> None:
     _print_activities(found["pending_activities"])
     _print_timers(found["pending_timers"])
     _print_children(found["pending_children"])
+    _print_updates(found["pending_updates"])
+    _print_local_activities(found["pending_local_activities"])
     if status == "running":
         _print_task_failure(found["task_failure"])
     failing = found["task_failure"] is not None
@@ -130,6 +132,27 @@ def _print_children(pending: list[dict[str, Any]]) -> None:
         policy = child["parent_close_policy"].replace("_", " ")
         state = child["state"].replace("_", " ")
         table.add_row(Text(child["workflow_id"]), Text(child["workflow_type"]), state, policy)
+    stdout.print()
+    stdout.print(table)
+
+
+def _print_updates(pending: list[dict[str, Any]]) -> None:
+    if not pending:
+        return
+    table = _table("Pending updates", "Update", "ID", "State", "Asked at", "By")
+    for update in pending:
+        asked = date_and_time(update["asked_time"])
+        table.add_row(Text(update["name"]), Text(update["id"]), update["state"], asked, Text(update["identity"]))
+    stdout.print()
+    stdout.print(table)
+
+
+def _print_local_activities(pending: list[dict[str, Any]]) -> None:
+    if not pending:
+        return
+    table = _table("Local activities under way", "Number", "Activity", "At the latest since")
+    for one in pending:
+        table.add_row(str(one["seq"]), Text(one["activity_type"]), date_and_time(one["since"]))
     stdout.print()
     stdout.print(table)
 
