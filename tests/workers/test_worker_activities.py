@@ -9,6 +9,7 @@ import pytest
 from odradek._worker.activities import (
     CLAIM_AGAIN_SECONDS,
     CLAIM_VALID_SECONDS,
+    REPORT_AGAIN_SECONDS,
     Activities,
     Attempt,
     Completed,
@@ -159,6 +160,23 @@ def test_t1_a_start_that_is_given_up_commits_nothing() -> None:
     ticket = bench.task()
     bench.sent(ActivityStarted).give_up(LogUnavailableError("fenced"))
     assert not ticket.finished
+
+
+def test_a_result_that_the_log_could_not_take_is_appended_again() -> None:
+    """Breaks when it is dropped: the engine knows of the start, so that an activity without a timeout never ends."""
+    bench = ActivityBench()
+    bench.task()
+    bench.sent(ActivityStarted).deliver(3)
+    bench.end(Completed(payload("1")))
+    bench.sent(ActivityCompleted).give_up(LogUnavailableError("the disk is full"))
+    bench.task()
+    assert len(bench.launched) == 1, "its result is here"
+    assert len(bench.of(ActivityCompleted)) == 1
+    bench.advance(REPORT_AGAIN_SECONDS)
+    assert bench.of(ActivityCompleted) == 2 * [ActivityCompleted(**IDENTITY, result=payload("1"))]
+    bench.producer.sent[-1].deliver(4)
+    bench.task()
+    assert len(bench.launched) == 2, "it is forgotten once it is there"
 
 
 def test_w5_every_result_carries_the_whole_identity() -> None:

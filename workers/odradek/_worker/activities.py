@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
-from odradek_log.protocol import LogError, OnDelivery, RecordTooLargeError
+from odradek_log.protocol import LogError, LogUnavailableError, OnDelivery, RecordTooLargeError
 from odradek_schemas import Failure, Payload, encode
 from odradek_schemas.ephemeral import ActivityHeartbeat
 from odradek_schemas.records import (
@@ -40,6 +40,10 @@ CLAIM_AGAIN_SECONDS = 10.0
 CLAIM_VALID_SECONDS = 1.0
 """An answer that comes later than this after its claim counts for nothing: meanwhile the activity may have ended.
 The next claim of the attempt is given twice the time, so that a slow log does not go on claiming for ever."""
+
+
+REPORT_AGAIN_SECONDS = 1.0
+"""After which a result that the log could not take is appended again."""
 
 
 class Key(NamedTuple):
@@ -421,7 +425,10 @@ class Activities:
         value = encode(record)
         if not self._reports.fits(workflow_id, value):
             value = self._fitting(attempt, record, len(value))
-        self._reports.append(workflow_id, value, partial(self._reported, attempt, len(value)))
+        self._append_result(attempt, value)
+
+    def _append_result(self, attempt: Attempt, value: bytes) -> None:
+        self._reports.append(attempt.task.workflow_id, value, partial(self._reported, attempt, value))
 
     def _fitting(self, attempt: Attempt, record: _Result, size: int) -> bytes:
         """The record in a form that the log takes."""
@@ -443,11 +450,15 @@ class Activities:
             type="ResultTooLarge", non_retryable=True,
         ))
 
-    def _reported(self, attempt: Attempt, size: int, offset: int, error: LogError | None) -> None:
+    def _reported(self, attempt: Attempt, value: bytes, offset: int, error: LogError | None) -> None:
         if isinstance(error, RecordTooLargeError) and attempt.state == "reporting":
             attempt.state = "reported"
-            self._reports.append(attempt.task.workflow_id, encode(self._too_large(attempt, size)),
-                                 partial(self._reported, attempt, 0))
+            self._append_result(attempt, encode(self._too_large(attempt, len(value))))
+            return
+        if isinstance(error, LogUnavailableError):  # nobody else has the result, and it may have no timeout
+            logger.error("result of activity %s (workflow %s) was not appended: %s; trying again in %g s",
+                         attempt.task.activity_type, attempt.task.workflow_id, error, REPORT_AGAIN_SECONDS)
+            self._later(REPORT_AGAIN_SECONDS, partial(self._append_result, attempt, value))
             return
         if error is not None:
             logger.error(
