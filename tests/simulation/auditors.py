@@ -7,10 +7,10 @@ but never wrong.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
-from odradek import OdradekError
+from odradek import DataConverter, OdradekError
 from odradek._export import ExportedHistory
 from odradek.testing import replay
 from odradek_engine.fold import State
@@ -19,25 +19,32 @@ from odradek_log import TopicPartition
 from odradek_schemas import Topics, history, idempotency_key, records, tasks
 from odradek_schemas.common import Position
 
-from examples import food_order
-
 from .disk import DiskStorage
 from .golden import Golden, Run
 from .hosted_log import ClusterLog
 from .journal import Journal
 from .machines import NAMESPACE, EngineMachine
-from .scripted import Scripted
 from .stdlib import decoded
 
 LATE_S = 5.0
 """A claim that was answered in time may be followed by its execution for so long, and by nothing else."""
 
 
+class Code(NamedTuple):
+    """With what the histories of a task queue are replayed."""
+
+    workflows: list[Any]
+    converter: DataConverter | None = None
+
+
 class Auditors:
     """`wrong` lists what they found, in words."""
 
-    def __init__(self, log: ClusterLog, topics: Topics, partitions: int, journal: Journal) -> None:
+    def __init__(
+        self, log: ClusterLog, topics: Topics, partitions: int, journal: Journal, code: Mapping[str, Code]
+    ) -> None:
         self.wrong: list[str] = []
+        self.code = code
         self.journal = journal
         self._log = log
         self._topics = topics
@@ -156,7 +163,8 @@ class Auditors:
         for run in self.runs:
             started = run.entries[0].event.attributes
             assert isinstance(started, history.WorkflowStarted)
-            if started.workflow_type not in ("Order", "Scripted"):
+            code = self.code.get(started.task_queue)
+            if code is None or started.workflow_type == "ghost":
                 continue
             exported = ExportedHistory(
                 workflow_id=run.workflow_id,
@@ -167,7 +175,7 @@ class Auditors:
                 events=[entry.event for entry in run.entries],
             )
             try:
-                replay(exported, workflows=[food_order.Order, Scripted])
+                replay(exported, workflows=code.workflows, data_converter=code.converter)
             except (OdradekError, ValueError) as error:
                 yield f"{run.workflow_id} ({run.run_id}) cannot be replayed: {error}"
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from contextlib import AsyncExitStack
+from typing import Any, NamedTuple
 
-from odradek import Client, OdradekError, Worker
+from odradek import Client, DataConverter, OdradekError, Worker
 from odradek_engine import Engine
 from odradek_engine.processor import Settings
 from odradek_engine.store import StoreError
@@ -164,7 +165,7 @@ class AsyncMachine(Machine):
     def boot(self) -> None:
         self.loop = SimLoop(self.process)
         self.asked_to_stop = False
-        self.worker: Worker | None = None
+        self.workers: list[Worker] = []
         self.loop.create_task(self._run())
 
     async def _run(self) -> None:
@@ -181,32 +182,49 @@ class AsyncMachine(Machine):
             self.exited()
 
     @property
-    def session_id(self) -> str:
-        """The session under which its worker is known."""
-        running = self.worker._running if self.worker is not None else None
-        return running._session.id if running is not None else ""
+    def session_ids(self) -> set[str]:
+        """The sessions under which its workers are known."""
+        return {worker._running._session.id for worker in self.workers if worker._running is not None}
 
-    def client(self) -> Client:
-        return Client(self.log, namespace=NAMESPACE, identity=self.name)
+    def client(self, converter: DataConverter | None = None) -> Client:
+        return Client(
+            self.log, namespace=NAMESPACE, identity=self.name, data_converter=converter or DataConverter()
+        )
 
     def stop(self) -> None:
-        worker = self.worker
-        if worker is not None and self.up and not self.stopping:
+        if self.workers and self.up and not self.stopping:
             self.stopping = True
-            self.loop.call_soon(worker.shutdown)
+            for worker in self.workers:
+                self.loop.call_soon(worker.shutdown)
 
 
-def worker_main(
-    queue: str, workflows: list[Any], activities: list[Any], **options: Any
-) -> Callable[[AsyncMachine], Coroutine[Any, Any, bool]]:
-    """What a worker process does: it runs until it is stopped."""
+class Job(NamedTuple):
+    """A worker that a machine is to run. converter: of its client."""
+
+    queue: str
+    workflows: list[Any]
+    activities: list[Any]
+    options: dict[str, Any]
+    converter: Callable[[], DataConverter] | None = None
+
+
+def worker_main(jobs: Callable[[AsyncMachine], list[Job]]) -> Callable[[AsyncMachine], Coroutine[Any, Any, bool]]:
+    """What a worker process does: it runs its workers until it is stopped."""
 
     async def main(machine: AsyncMachine) -> bool:
-        async with machine.client() as client:
-            machine.worker = Worker(
-                client, task_queue=queue, workflows=workflows, activities=activities, identity=machine.name, **options
-            )
-            await machine.worker.run()
+        async with AsyncExitStack() as stack:
+            for job in jobs(machine):
+                converter = job.converter() if job.converter is not None else None
+                client = await stack.enter_async_context(machine.client(converter))
+                worker = Worker(
+                    client, **{"task_queue": job.queue, **job.options}, workflows=job.workflows,
+                    activities=job.activities, identity=machine.name,
+                )  # fmt: skip
+                machine.workers.append(worker)
+            if len(machine.workers) == 1:
+                await machine.workers[0].run()
+            else:
+                await asyncio.gather(*(worker.run() for worker in machine.workers))
         return False
 
     return main

@@ -27,9 +27,9 @@ WORKERS: Mapping[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """orders, tasks: how many food orders and scripted workflows there are. workers: what their options are drawn
-    from, where not the usual. reissues: how often an engine emits unanswered tasks again (0 to 1). quiet: if nothing
-    comes into the log of events for so many seconds, nothing more will."""
+    """orders, tasks, plays: how many food orders, scripted workflows, and other programs there are. workers: what
+    their options are drawn from, where not the usual. reissues: how often an engine emits unanswered tasks again (0 to
+    1). quiet: if nothing comes into the log of events for so many seconds, nothing more will."""
 
     name: str
     engines: int = 2
@@ -37,6 +37,7 @@ class Scenario:
     partitions: int = 4
     orders: tuple[int, int] = (0, 5)
     tasks: tuple[int, int] = (1, 8)
+    plays: tuple[int, int] = (0, 0)
     mix: Mix = field(default_factory=Mix)
     habits: Habits = field(default_factory=Habits)
     weather: Weather = field(default_factory=Weather)
@@ -46,6 +47,9 @@ class Scenario:
 
 
 ANYTHING = Scenario(name="anything")
+
+EVERYTHING = Scenario(name="everything", orders=(0, 2), tasks=(0, 6), plays=(0, 3))
+"""All that there is: work and faults that `ANYTHING` does not have, so that its seeds mean what they meant."""
 
 SPECIAL: list[Scenario] = []
 """Those that lead to one race each."""
@@ -61,4 +65,4 @@ def special(**fields: Any) -> Scenario:
 def drawn(seed: int) -> Scenario:
     """What kind of world an ordinary seed has."""
     rng = Random(f"scenario-{seed}")
-    return rng.choice(SPECIAL) if SPECIAL and rng.random() < 0.3 else ANYTHING
+    return rng.choice(SPECIAL) if SPECIAL and rng.random() < 0.3 else EVERYTHING

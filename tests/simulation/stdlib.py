@@ -6,6 +6,7 @@ they are. Their only other ways out are the log and the disk, which are given to
 
 from __future__ import annotations
 
+import os
 import queue
 import secrets
 import sys
@@ -280,6 +281,19 @@ class _Time:
             self._hub.block(until - self._hub.now)
 
 
+class _Os:
+    """The module `os`."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def urandom(self, size: int) -> bytes:
+        return self._hub.tokens.randbytes(size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+
 class _Secrets:
     """The module `secrets`."""
 
@@ -314,6 +328,7 @@ def installed(hub: Hub) -> Iterator[None]:
         (threading, _Threading(hub)),
         (time, clock),
         (secrets, _Secrets(hub)),
+        (os, _Os(hub)),
         (time.monotonic, clock.monotonic),
         (queue.SimpleQueue, lambda: SimpleQueue(hub)),
         *_REMEMBERED,

@@ -7,7 +7,7 @@ import gc
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from random import Random
 
@@ -21,14 +21,16 @@ from examples import food_order
 
 from . import customers, programs
 from . import journal as journals
-from .auditors import Auditors
+from .auditors import Auditors, Code
 from .faults import Fault, plan, strike
 from .hosted_log import ClusterLog
 from .hub import Hub
 from .journal import Journal
-from .machines import NAMESPACE, AsyncMachine, EngineMachine, Machine, worker_main
+from .machines import NAMESPACE, AsyncMachine, EngineMachine, Job, Machine, worker_main
+from .plays import REPERTOIRE, staged
 from .scenarios import WORKERS, Scenario, drawn
 from .scripted import ACTIVITIES, Scripted
+from .stage import Play, Stage
 from .stdlib import installed
 
 PATIENCE_S = 300.0
@@ -70,7 +72,9 @@ class World:
         self.journal = Journal()
         self._engines = [f"engine{n + 1}" for n in range(scenario.engines)]
         self._workers = [f"worker{n + 1}" for n in range(scenario.machines)]
-        everything = plan(self.rng, scenario.weather, [*self._engines, *self._workers, "client1", "client2"])
+        self.stages = self._draw_plays(Random(f"plays-{seed}"))
+        clients = ["client1", "client2", *(["client3"] if self.stages else [])]
+        everything = plan(self.rng, scenario.weather, [*self._engines, *self._workers, *clients])
         self.plan = [fault for number, fault in enumerate(everything) if number not in without]
         self.orders = [self.rng.choice((0, 0, 0, 1, 2, 3)) for _ in range(self.rng.randint(*scenario.orders))]
         self.partitions = scenario.partitions
@@ -80,11 +84,20 @@ class World:
         self.log.faults.repeat = self.rng.choice(scenario.weather.repeat)
         self.tasks = customers.tasks(self.rng, self.rng.randint(*scenario.tasks), scenario.mix, scenario.habits)
 
+    def _draw_plays(self, rng: Random) -> list[tuple[Play, Stage]]:
+        """Which plays are given; each has a queue of its own."""
+        chosen = [rng.choice(REPERTOIRE) for _ in range(rng.randint(*self.scenario.plays))]
+        names = [f"{play.name}-{number}" for number, play in enumerate(chosen)]
+        return [
+            (play, Stage(name, play.name, f"{name}-{self.seed}", self.journal, self.hub))
+            for name, play in zip(names, chosen, strict=True)
+        ]
+
     # ------------------------------------------------------------ the run
 
     def run(self) -> Outcome:
         """Faults for a while, then none until everything has ended."""
-        with installed(self.hub), _errors_into(self.hub), _quiet_gc():
+        with installed(self.hub), _errors_into(self.hub), _quiet_gc(), staged():
             journals._Now.journal = self.journal
             journals._Now.where = self._where  # type: ignore[method-assign, assignment]
             try:
@@ -100,15 +113,23 @@ class World:
 
     def _begin(self) -> None:
         ensure_topics(self.log, self.topics, self.partitions)
-        self.auditors = Auditors(self.log, self.topics, self.partitions, self.journal)
+        code = {programs.QUEUE: Code([food_order.Order, Scripted])} | {
+            play.name: Code(play.replayed, play.converter() if play.converter is not None else None)
+            for play, _ in self.stages
+        }
+        self.auditors = Auditors(self.log, self.topics, self.partitions, self.journal, code)
         settings = Settings(reissue_after=60.0 if self.reissues else 1e9)
         self.engines = [EngineMachine(self.hub, self.log, name, self.partitions, settings) for name in self._engines]
         self.workers = [AsyncMachine(self.hub, self.log, name, self._worker_main()) for name in self._workers]
         self.clients = [
             AsyncMachine(self.hub, self.log, "client1", self._order),
             AsyncMachine(self.hub, self.log, "client2", self._script),
+            *([AsyncMachine(self.hub, self.log, "client3", self._play)] if self.stages else []),
         ]
         self.machines: dict[str, Machine] = {m.name: m for m in (*self.engines, *self.workers, *self.clients)}
+        for at in sorted({at for play, _ in self.stages for at in play.deployments}):
+            for number, worker in enumerate(self.workers):
+                self.hub.at(at + 2 * number, worker.stop)
         for fault in self.plan:
             self.hub.at(fault.at, lambda f=fault: strike(self, f))  # type: ignore[misc]
         self.hub.at(self.scenario.weather.seconds, self._end_faults)
@@ -117,14 +138,32 @@ class World:
         self.log.faults.refuse = self.log.faults.repeat = 0.0
 
     def _worker_main(self) -> Callable[[AsyncMachine], Awaitable[bool]]:
-        """A worker with options of its own."""
+        """Workers with options of their own."""
         choices = {**WORKERS, **self.scenario.workers}
-        return worker_main(
-            programs.QUEUE,
-            [food_order.Order, Scripted],
-            [*programs.ORDER_ACTIVITIES, *ACTIVITIES],
-            **{name: self.rng.choice(values) for name, values in choices.items()},
+        options = {name: self.rng.choice(values) for name, values in choices.items()}
+        usual = Job(
+            programs.QUEUE, [food_order.Order, Scripted], [*programs.ORDER_ACTIVITIES, *ACTIVITIES], options
         )
+        plays = {play.name: play for play, _ in self.stages}
+
+        def jobs(machine: AsyncMachine) -> list[Job]:
+            return [usual, *(
+                Job(play.name, workflows, activities, {**options, **more}, play.converter)
+                for play in plays.values()
+                for workflows, activities, more in play.hire(machine.name, self.hub.now)
+            )]  # fmt: skip
+
+        return worker_main(jobs)
+
+    async def _play(self, machine: AsyncMachine) -> bool:
+        """What the third client does: all plays, side by side."""
+        async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+            for play, stage in self.stages:
+                converter = play.converter() if play.converter is not None else None
+                stage.begin(await stack.enter_async_context(machine.client(converter)))
+                if not stage.ended:
+                    group.create_task(_give(play, stage))
+        return True
 
     async def _script(self, machine: AsyncMachine) -> bool:
         """What the second client does: scripted workflows."""
@@ -169,7 +208,7 @@ class World:
                 led.update({n: p for n, p in machine.engine._processors.items() if p.leadership.leading})
         if sorted(led) != list(range(self.partitions)):
             return False
-        living = {w.session_id for w in self.workers if w.up}
+        living = {session for w in self.workers if w.up for session in w.session_ids}
         for partition, processor in led.items():
             end = len(self.log.records[TopicPartition(self.topics.events, partition)])
             partition_row = processor.state.partition
@@ -185,6 +224,7 @@ class World:
     def _what_is_open(self) -> str:
         missing = [f"order-{n}" for n in range(len(self.orders)) if f"order-{n}" not in self.journal.results]
         missing += [task.workflow_id for task in self.tasks if not task.outcome]
+        missing += [stage.name for _, stage in self.stages if not stage.ended]
         for golden in self.auditors.golden:
             missing += [
                 f"{run.workflow_id} ({run.run_id}) at {type(run.entries[-1].event.attributes).__name__}"
@@ -251,6 +291,12 @@ def _quiet_gc() -> Iterator[None]:
             gc.enable()
         gc.collect()
         gc.unfreeze()
+
+
+async def _give(play: Play, stage: Stage) -> None:
+    await asyncio.sleep(max(0.0, stage.rng.uniform(-5, 20) - stage.hub.now))
+    await play.act(stage)
+    stage.ended = True
 
 
 def simulate(
