@@ -11,6 +11,7 @@ import pytest
 
 from . import __main__ as simulation
 from .faults import Fault
+from .scenarios import ANYTHING
 from .world import Outcome, simulate
 
 FRESH_SECONDS = float(os.environ.get("ODRADEK_SIMULATE_SECONDS", "30"))
@@ -42,7 +43,7 @@ def test_a_failing_seed_is_shrunk_to_the_faults_that_it_needs() -> None:
 
 @pytest.mark.parametrize("seed", ONCE_FAILED)
 def test_seeds_that_once_failed(seed: int) -> None:
-    assert simulate(seed).wrong == []
+    assert simulate(seed, ANYTHING).wrong == []
 
 
 def test_fresh_seeds(capsys: pytest.CaptureFixture[str]) -> None:
