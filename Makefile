@@ -1,6 +1,7 @@
 # make demo    a food order on the embedded log, killed in the middle, goes on
 # make test    the whole test suite; a real Apache Kafka comes from Docker, or from Maven and Java 17+
 # make simulate SEEDS=200    whole clusters in one thread, with faults by a seed; a seed that fails is shrunk and shown
+# make chaos FAULTS=50 SEED=1    three Kafka brokers, engines, workers: killed, stopped, cut off, while orders run (minutes)
 # make cluster    three Kafka brokers, killed and stopped one after the other while records are appended (two minutes)
 # make check   all of CI: lint, types, tests
 # All of them make .venv first; only a changed pyproject.toml makes them install again.
@@ -52,9 +53,9 @@ cluster: $(INSTALLED)
 	$(BIN)/pytest -q tests/cluster
 
 FAULTS ?= 50
-BROKERS ?= 1
+BROKERS ?= 3
 chaos: $(INSTALLED)
-	$(BIN)/python -m tests.e2e.chaos --faults $(FAULTS) --brokers $(BROKERS)
+	$(BIN)/python -m tests.chaos --faults $(FAULTS) --brokers $(BROKERS) $(if $(SEED),--seed $(SEED))
 
 SEEDS ?= 100
 simulate: $(INSTALLED)

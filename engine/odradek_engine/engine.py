@@ -48,9 +48,8 @@ def topic_specs(topics: Topics, partitions: int) -> list[TopicSpec]:
 def ensure_topics(log: Log, topics: Topics, partitions: int = DEFAULT_PARTITIONS) -> int:
     """Make what is missing of a namespace's topics; return how many partitions it has."""
     found = log.partitions(topics.events)
-    count = found or partitions
-    log.create_topics(topic_specs(topics, count))
-    return log.partitions(topics.events)
+    log.create_topics(topic_specs(topics, found or partitions))
+    return found or log.partitions(topics.events) or partitions  # a broker may not know yet of one that was just made
 
 
 class Engine:

@@ -7,10 +7,13 @@ As a program it starts a broker, prints its address, and runs until its standard
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import ctypes
 import fcntl
 import os
+import re
+import secrets
 import shutil
 import signal
 import socket
@@ -18,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -54,7 +58,7 @@ def resolve_jars() -> None:
         (scratch / "libs").rename(LIBS)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """In the child: be killed when the parent is, however it ends (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -62,15 +66,18 @@ def _die_with_parent() -> None:
 
 class Broker:
     """One broker in KRaft combined mode on 127.0.0.1. `settings` override its server.properties, None removes a line.
+    `java`: more options of its virtual machine.
 
     `kill` and `start` again keeps address and data; `stop` ends it and removes the data.
     """
 
-    def __init__(self, settings: dict[str, str | None] | None = None, heap: str = "512m") -> None:
+    def __init__(
+        self, settings: dict[str, str | None] | None = None, heap: str = "512m", java: Sequence[str] = ()
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="odradek-kafka-"))
         self.port, self.controller_port = free_port(), free_port()
         self.bootstrap = f"127.0.0.1:{self.port}"
-        self._heap = heap
+        self._java_options = (f"-Xmx{heap}", *java)
         self._process: subprocess.Popen[bytes] | None = None
         self._properties = self.folder / "server.properties"
         self._output = self.folder / "output.log"
@@ -124,6 +131,19 @@ class Broker:
     def spawn(self) -> None:
         """Start its process, which ends with this thread. Raises BrokerError."""
         resolve_jars()
+        self.format()
+        with open(self._output, "ab") as output:
+            self._process = subprocess.Popen(
+                self._java("kafka.Kafka", str(self._properties)),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+
+    def format(self) -> None:
+        """Make its data folder, if there is none. Raises BrokerError."""
         if not self._formatted:
             tool = ["kafka.tools.StorageTool", "format", "-t", "b2RyYWRlay10ZXN0cy0wMQ", "-c", str(self._properties)]
             if not self._lines.get("controller.quorum.voters"):
@@ -132,18 +152,19 @@ class Broker:
             if done.returncode:
                 raise BrokerError(f"formatting the broker's folder failed:\n{done.stdout}{done.stderr}")
             self._formatted = True
-        with open(self._output, "ab") as output:
-            self._process = subprocess.Popen(
-                self._java("kafka.Kafka", str(self._properties)),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                preexec_fn=_die_with_parent,
-            )
+
+    def format_like(self, other: Broker) -> None:
+        """Make its data folder from that of another broker of its cluster: the tool takes seconds."""
+        meta = (other.folder / "data" / "meta.properties").read_text()
+        own = base64.urlsafe_b64encode(b"\x01" + secrets.token_bytes(15)).decode().rstrip("=")
+        meta = re.sub(r"(?m)^directory.id=.*$", f"directory.id={own}", meta)
+        meta = re.sub(r"(?m)^node.id=.*$", f"node.id={self._lines['node.id']}", meta)
+        shutil.copytree(other.folder / "data", self.folder / "data")
+        (self.folder / "data" / "meta.properties").write_text(meta)
+        self._formatted = True
 
     def _java(self, *arguments: str) -> list[str]:
-        options = [f"-Xmx{self._heap}", "-Dorg.apache.logging.log4j.level=WARN", "-cp", f"{LIBS}/*"]
+        options = [*self._java_options, "-Dorg.apache.logging.log4j.level=WARN", "-cp", f"{LIBS}/*"]
         return ["java", *options, *arguments]
 
     def wait(self) -> None:

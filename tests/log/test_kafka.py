@@ -12,8 +12,16 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
+from confluent_kafka import KafkaError, Producer
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    BrokerMetadata,
+    ClusterMetadata,
+    ConfigResource,
+    PartitionMetadata,
+    ResourceType,
+    TopicMetadata,
+)
 from odradek_log import (
     Committed,
     LogError,
@@ -25,6 +33,8 @@ from odradek_log import (
 )
 from odradek_log.kafka import KafkaLog
 from odradek_log.kafka.config import parse_address, replication
+from odradek_log.kafka.errors import translate
+from odradek_log.kafka.log import _brokers_of
 from odradek_schemas.partitioning import partition_of
 
 from ..kafka.broker import Broker, free_port
@@ -102,6 +112,35 @@ def test_replication_by_the_size_of_the_cluster() -> None:
     assert replication(9, 5, None) == (5, 2)
     assert replication(1, None, 1) == (1, 1)
     assert replication(3, 3, 3) == (3, 3)
+
+
+def test_replication_counts_brokers_that_are_away() -> None:
+    """Breaks when a topic that is made while one broker of three is away is left with two copies, of which one is
+    enough."""
+    metadata = ClusterMetadata()
+    metadata.brokers = {1: BrokerMetadata(), 3: BrokerMetadata()}
+    assert _brokers_of(metadata) == 2
+    topic, partition = TopicMetadata(), PartitionMetadata()
+    partition.replicas = [1, 2, 3]
+    topic.partitions, metadata.topics = {0: partition}, {"events": topic}
+    assert _brokers_of(metadata) == 3
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        KafkaError.FENCED_LEADER_EPOCH,  # an engine ended for it while brokers changed their leaders
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError._NOENT,  # "no leaders found", while a broker is elected
+        KafkaError.NOT_CONTROLLER,
+        KafkaError.INVALID_REPLICATION_FACTOR,  # a broker is away; a task was given up for it
+    ],
+)
+def test_what_another_leader_or_broker_mends_may_be_tried_again(code: int) -> None:
+    error = translate(KafkaError(code), "offsets of a/1", "localhost:9092")
+    assert isinstance(error, LogUnavailableError)
+    assert error.retriable
 
 
 def test_a_larger_limit_of_records_reaches_the_topic(harness: KafkaHarness) -> None:

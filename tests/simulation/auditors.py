@@ -20,10 +20,9 @@ from odradek_schemas import Topics, history, idempotency_key, records, tasks
 from odradek_schemas.common import Position
 
 from .disk import DiskStorage
-from .golden import Golden, Run
-from .hosted_log import ClusterLog
+from .golden import AuditedLog, Golden, Run
 from .journal import Journal
-from .machines import NAMESPACE, EngineMachine
+from .machines import EngineMachine
 from .stdlib import decoded
 
 LATE_S = 5.0
@@ -38,12 +37,20 @@ class Code(NamedTuple):
 
 
 class Auditors:
-    """`wrong` lists what they found, in words."""
+    """`wrong` lists what they found, in words. `code`: by task queue. `late_s`: how long after its result an execution
+    that was claimed before may begin."""
 
     def __init__(
-        self, log: ClusterLog, topics: Topics, partitions: int, journal: Journal, code: Mapping[str, Code]
+        self,
+        log: AuditedLog,
+        topics: Topics,
+        partitions: int,
+        journal: Journal,
+        code: Mapping[str, Code],
+        late_s: float = LATE_S,
     ) -> None:
         self.wrong: list[str] = []
+        self._late_s = late_s
         self.code = code
         self.journal = journal
         self._log = log
@@ -57,9 +64,13 @@ class Auditors:
         """Between two steps: every state is what the log says, and sound."""
         for golden in self.golden:
             states = [(m.name, state) for m in engines if (state := _state_of(m, golden.partition)) is not None]
-            for position in sorted({state.partition.position for _, state in states}):
-                self._compare_at(golden, position, states)
+            self.compare(golden.partition, states)
             self.wrong += [f"partition {golden.partition}: {problem}" for problem in problems(golden.state)]
+
+    def compare(self, partition: int, states: list[tuple[str, State]]) -> None:
+        """States are what the log says. Those at lower positions must come first, or all together."""
+        for position in sorted({state.partition.position for _, state in states}):
+            self._compare_at(self.golden[partition], position, states)
 
     def _compare_at(self, golden: Golden, position: int, states: list[tuple[str, State]]) -> None:
         """Compare those who are at a position with a fold that has got so far; later ones with a note of it."""
@@ -145,7 +156,7 @@ class Auditors:
                 yield f"the idempotency key {key} stands for several: {executions}"
             if key in completed:
                 done = completed[key]
-                late = [e for e in executions if e.at > done + LATE_S]
+                late = [e for e in executions if e.at > done + self._late_s]
                 if late:
                     yield f"{late[0]} began although a result was taken at {done:.3f}"
             if executions[0].name.startswith("once") and len(executions) > 1:
@@ -171,7 +182,7 @@ class Auditors:
                 run_id=run.run_id,
                 workflow_type=started.workflow_type,
                 task_queue=started.task_queue,
-                namespace=NAMESPACE,
+                namespace=self._topics.namespace,
                 events=[entry.event for entry in run.entries],
             )
             try:
@@ -198,7 +209,7 @@ def _hash(state: State) -> int:
     return hash(tuple(state.dump().items()))
 
 
-def _received(log: ClusterLog, where: TopicPartition, source: int) -> list[bytes]:
+def _received(log: AuditedLog, where: TopicPartition, source: int) -> list[bytes]:
     """What a receiver takes of one source's effects."""
     last, taken = (-1, 0), []
     for record in log.records.get(where, []):

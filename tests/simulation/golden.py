@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from odradek_engine.fold import Folded, State, events, fold, keys
 from odradek_engine.fold.rows import SessionRow
@@ -13,7 +13,6 @@ from odradek_schemas import Topics, history, idempotency_key, records
 from odradek_schemas.common import Position
 
 from .disk import SortedStorage
-from .hosted_log import ClusterLog
 from .stdlib import decoded
 
 EARLY_MS = 1_000
@@ -29,6 +28,13 @@ _OF_A_RUN = (
     records.ActivityTimedOut,
 )
 """Records that end something of the run that they name, and of no other (rule R1)."""
+
+
+class AuditedLog(Protocol):
+    """A log with all its records. `landed`: when each came to be there, in true seconds."""
+
+    records: dict[TopicPartition, list[Record]]
+    landed: dict[TopicPartition, list[float]]
 
 
 class Entry(NamedTuple):
@@ -59,7 +65,7 @@ class Run:
 class Golden:
     """One partition, folded from zero."""
 
-    def __init__(self, log: ClusterLog, topics: Topics, partition: int, wrong: list[str]) -> None:
+    def __init__(self, log: AuditedLog, topics: Topics, partition: int, wrong: list[str]) -> None:
         self.partition = partition
         self.state = State(SortedStorage(), partition)
         self.runs: dict[RunKey, Run] = {}

@@ -22,8 +22,10 @@ from odradek.errors import (
     NotAvailableError,
     UnavailableError,
 )
+from odradek_engine.engine import ensure_topics, topic_specs
 from odradek_log import LogUnavailableError, OnDelivery
 from odradek_log.embedded import EmbeddedLog
+from odradek_log.memory import MemoryLog
 from odradek_schemas import Topics, encode, replies
 from odradek_schemas.common import Position, Record, Request
 from odradek_schemas.ephemeral import FetchHistory
@@ -285,3 +287,27 @@ async def test_workers_hear_what_answers_no_request(client: Client, fake_engine:
     )
     fake_engine.send(connection.reply_partition, connection.client_id, encode(ended))
     assert await asyncio.to_thread(heard.get) == ended
+
+
+class _SlowToLearn(MemoryLog):
+    """The first to be asked about a topic knows it, the next one does not know it yet, as brokers of a cluster."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked: set[str] = set()
+
+    def partitions(self, topic: str) -> int:
+        known = topic not in self._asked
+        self._asked.add(topic)
+        return super().partitions(topic) if known else 0
+
+
+def test_a_topic_that_not_all_brokers_know_yet_has_its_partitions() -> None:
+    """Breaks when the count is asked for again: a worker divided by zero, found on three brokers."""
+    log = _SlowToLearn()
+    log.create_topics(topic_specs(Topics("default"), 4))
+    connection = Connection(log, "default", converter)
+    assert connection.partitions == 4
+    connection.close()
+    assert ensure_topics(_SlowToLearn(), Topics("other"), 3) == 3
+    log.close()

@@ -153,9 +153,10 @@ class Connection:
         give_up = time.monotonic() + timeout
         while True:
             needed = (self.topics.events, self.topics.ephemeral, self.topics.replies)
-            missing = [topic for topic in needed if not self.log.partitions(topic)]
+            found = {topic: self.log.partitions(topic) for topic in needed}  # once: brokers learn of new ones in turn
+            missing = [topic for topic, partitions in found.items() if not partitions]
             if not missing:
-                return self.log.partitions(self.topics.events)
+                return found[self.topics.events]
             if time.monotonic() >= give_up:
                 raise UnavailableError(
                     f"there is no topic {missing[0]} in the log: no engine has served namespace {self.namespace!r} "

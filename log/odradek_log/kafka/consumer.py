@@ -183,10 +183,11 @@ class KafkaConsumer:
         return records
 
     def _meet(self, error: KafkaError) -> None:
-        if error.code() in _PASSING and not error.fatal():
+        problem = translate(error, "read", self._servers)
+        if (error.code() in _PASSING and not error.fatal()) or isinstance(problem, LogUnavailableError):
             _log.debug("while reading: %s", error)
         else:
-            raise translate(error, "read", self._servers)
+            raise problem
 
     def wake(self) -> None:
         self._woken_early = True

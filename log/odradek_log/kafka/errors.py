@@ -21,6 +21,20 @@ _UNAVAILABLE = {
     KafkaError.NETWORK_EXCEPTION,
     KafkaError.NOT_ENOUGH_REPLICAS,
     KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+    # What changes with the next leader, controller or metadata; librdkafka calls none of them retriable.
+    KafkaError._NOENT,  # "no leaders found"
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError.ELIGIBLE_LEADERS_NOT_AVAILABLE,
+    KafkaError.NOT_CONTROLLER,
+    KafkaError.BROKER_NOT_AVAILABLE,
+    KafkaError.REPLICA_NOT_AVAILABLE,
+    KafkaError.LISTENER_NOT_FOUND,
+    KafkaError.STALE_BROKER_EPOCH,
+    KafkaError.UNSTABLE_OFFSET_COMMIT,
+    KafkaError.THROTTLING_QUOTA_EXCEEDED,
+    KafkaError.KAFKA_STORAGE_ERROR,
 }
 _TOO_LARGE = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}
 _UNKNOWN = {KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART}
@@ -63,6 +77,11 @@ def translate(error: KafkaError, what: str, servers: str) -> LogError:
     if code in _FORBIDDEN:
         return LogError(
             f"{what}: the cluster at {servers} refused ({said}); check the user, its ACLs and the security settings"
+        )
+    if code == KafkaError.INVALID_REPLICATION_FACTOR:
+        return LogUnavailableError(
+            f"{what}: fewer brokers of the cluster at {servers} are up than a topic is to have copies ({said}); start "
+            "those that are away, or set a lower replication_factor"
         )
     if code in _UNAVAILABLE or error.retriable():
         return unavailable(what, servers, said)

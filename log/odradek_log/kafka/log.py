@@ -90,7 +90,7 @@ class KafkaLog:
         missing = {spec.name: spec for spec in specs if spec.name not in existing.topics}
         if not missing:
             return
-        brokers = len(existing.brokers)
+        brokers = _brokers_of(existing)
         futures = self._client().create_topics(
             [self._new_topic(spec, brokers) for spec in missing.values()], request_timeout=self._request_timeout
         )
@@ -207,3 +207,9 @@ class KafkaLog:
         if self._admin is None:
             raise LogError("the log is closed: open it again")
         return self._admin
+
+
+def _brokers_of(metadata: ClusterMetadata) -> int:
+    """How many brokers the cluster has, those counted that are away now: as many as the copies of any topic."""
+    partitions = [p for topic in metadata.topics.values() for p in topic.partitions.values()]
+    return max([len(metadata.brokers), *(len(p.replicas) for p in partitions)])

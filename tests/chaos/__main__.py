@@ -1,0 +1,91 @@
+"""`python -m tests.chaos --faults 50`: many faults, and a table of what came of them."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import statistics
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from ..kafka.cluster import Cluster, broker_name
+from .disks import can_be_full
+from .faults import Lengths, kinds, plan
+from .network import Network
+from .suite import Report, Suite
+
+
+def show(report: Report) -> None:
+    outcome = report.outcome
+    faults = Table("fault", "times", "recovery: median", "longest")
+    counts = Counter(struck.fault.kind for struck in report.struck)
+    for kind, count in sorted(counts.items()):
+        times = report.recoveries.get(kind, [])
+        median = f"{statistics.median(times):.1f} s" if times else ""
+        faults.add_row(kind, str(count), median, f"{max(times):.1f} s" if times else "")
+    if times := report.recoveries.get("two at once", []):
+        faults.add_row("(two at once)", str(len(times)), f"{statistics.median(times):.1f} s", f"{max(times):.1f} s")
+    table = Table("what", "count")
+    for what, count in (
+        ("faults", len(report.struck)),
+        ("workflows begun by the client", outcome.orders),
+        ("executions of activities", outcome.executions),
+        ("records in all topics", outcome.records),
+        ("lost", len(outcome.lost)),
+        ("doubled", len(outcome.doubled)),
+        ("other findings of the auditors", len(outcome.wrong)),
+        ("stored states compared with the log", outcome.stores),
+        ("executions that began after their result, claimed before", outcome.claimed_before_result),
+        ("longest stall of a partition", f"{report.longest_stall_s:.1f} s"),
+        ("longest workflow", f"{outcome.longest_order_s:.1f} s"),
+        ("processes that ended by themselves", str(report.ended_by_themselves or 0)),
+        ("took", f"{report.seconds:.0f} s"),
+    ):
+        table.add_row(what, str(count))
+    console = Console(width=100)
+    console.print(faults)
+    console.print(table)
+    for problem in report.problems[:30]:
+        print(problem)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--faults", type=int, default=50, help="how many, all kinds equally often")
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument("--brokers", type=int, choices=(1, 3), default=3, help="one stays; of three, each may go")
+    parser.add_argument("--in-flight", type=int, default=20, help="orders at a time")
+    parser.add_argument("--only", default="", help="kinds of faults, with commas between")
+    parser.add_argument("--keep", type=Path, help="a folder for the processes' output")
+    given = parser.parse_args()
+    print(f"seed {given.seed}: make chaos FAULTS={given.faults} SEED={given.seed} BROKERS={given.brokers}", flush=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = given.keep or Path(temporary)
+        of = kinds(given.brokers, can_be_full(folder))
+        if given.only:
+            of = given.only.split(",")
+        network = Network()
+        cluster = Cluster(heap="256m", publish=network.publish, size=given.brokers)
+        try:
+            cluster.spawn()
+            for number, broker in enumerate(cluster.brokers, 1):
+                network.know(broker_name(number), broker.process_id)
+            cluster.wait()
+            suite = Suite(cluster, network, folder, in_flight=given.in_flight)
+            rounds = plan(given.seed, given.faults, of, given.brokers, Lengths())
+            report = asyncio.run(suite.run(rounds))
+        finally:
+            cluster.stop()
+            network.close()
+    show(report)
+    sys.exit(1 if report.problems else 0)
+
+
+if __name__ == "__main__":
+    main()
