@@ -15,7 +15,7 @@ SOURCES := schemas log engine workers examples
 PYTEST_OPTIONS ?= -q --durations=15 -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test lint types check bench chaos cluster simulate clean python
+.PHONY: help demo install test lint types check bench bench-rebuild chaos cluster simulate clean python
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -48,6 +48,10 @@ check: lint types test
 
 bench: $(INSTALLED)
 	$(BIN)/python bench/run.py
+
+EVENTS ?= 1000000
+bench-rebuild: $(INSTALLED)
+	$(BIN)/python bench/rebuild.py --events $(EVENTS)
 
 cluster: $(INSTALLED)
 	$(BIN)/pytest -q tests/cluster

@@ -24,7 +24,10 @@ from .fold.invariants import problems
 from .fold.rows import TABLES
 from .store import RocksStorage, StoreError
 
-FLUSH_ROWS = 2_000
+FLUSH_ROWS = 20_000
+FLUSH_BYTES = 32 * 1024 * 1024
+"""The state is written each so many changed rows, or bytes of the records and effects that changed them. Most effects
+are marked as gone before that, and never made."""
 EXAMPLES = 10
 """So many differences of a partition are kept to be shown; all are counted."""
 _POLL_SECONDS = 1.0
@@ -170,16 +173,18 @@ def _fold_into(
             f"{here.topic} partition {partition} begins at offset {first}: records before it are gone, so its state "
             f"cannot be folded from offset {position} on. Keep the state, and set the topic's retention to unlimited"
         )
-    begin = position
+    begin, unflushed = position, 0
     for record in read_partition(log, here, position, min(end, last)):
         if record.offset != position:
             raise StoreError(
                 f"{here.topic} partition {partition}: offset {record.offset} follows on {position - 1}; some are gone"
             )
-        fold(state, topics, record.offset, record.timestamp_ms, record.key, record.value)
+        folded = fold(state, topics, record.offset, record.timestamp_ms, record.key, record.value)
         position += 1
-        if state.unflushed >= FLUSH_ROWS:
+        unflushed += len(record.value) + sum(effect.size for effect in folded.effects)
+        if state.unflushed >= FLUSH_ROWS or unflushed >= FLUSH_BYTES:
             state.flush()
+            unflushed = 0
         if on_progress is not None:
             on_progress(1)
     state.flush()

@@ -211,7 +211,7 @@ class Processor:
             )
         folded = fold(self.state, self._topics, record.offset, record.timestamp_ms, record.key, record.value)
         self.counters.folded += 1
-        self._unflushed_bytes += len(record.value) + sum(len(effect.value) for effect in folded.effects)
+        self._unflushed_bytes += len(record.value) + sum(effect.size for effect in folded.effects)
         took_over = isinstance(folded.record, LeaderElected) and self._observe(folded.record)
         if self.leadership.leading and not took_over:
             for effect in folded.effects:
@@ -482,7 +482,7 @@ class Processor:
     def _outbox(self, after: Place | None) -> Iterator[Effect]:
         start = None if after is None else keys.outbox(after[0], after[1] + 1)
         for _, row in self.state.scan(keys.OUTBOX, start=start):
-            yield Effect(row.topic, row.partition, row.offset, row.index, row.key, row.value)
+            yield Effect(row.topic, row.partition, row.offset, row.index, row.key, row.value, len(row.value))
 
     def _report_failed(self, output: Output, place: Place, error: LogError) -> None:
         emitter = self.emitter

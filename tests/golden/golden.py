@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-from odradek_engine.fold import MemoryStorage, State, fold
+from odradek_engine.fold import Effect, MemoryStorage, State, fold
 from odradek_schemas import DecodeError, Topics, decode
 
 LOGS = Path(__file__).parent / "logs"
 DIGESTS = "digests.json"
+_EFFECT = ("topic", "partition", "offset", "index", "key", "value")
 TOPICS = Topics("golden")
 
 
@@ -57,6 +58,7 @@ def digest(log: GoldenLog) -> str:
     for offset, entry in enumerate(log.entries):
         for effect in fold(state, TOPICS, offset, *entry).effects:
             hashed.update(_text(effect))
+    state.flush()
     for key, row in sorted(state.scan(b"\x01", b"\x01", b"\xff")):
         hashed.update(_text([key, row]))
     return hashed.hexdigest()
@@ -68,6 +70,8 @@ def _text(value: Any) -> bytes:
 
 def _plain(value: Any) -> Any:
     """A value by the names of its fields, and records instead of their bytes."""
+    if isinstance(value, Effect):
+        return ["Effect", {name: _plain(getattr(value, name)) for name in _EFFECT}]
     if isinstance(value, msgspec.Struct):
         return [type(value).__name__, {name: _plain(field) for name, field in _set_fields(value)}]
     if isinstance(value, bytes):

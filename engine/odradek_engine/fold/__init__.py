@@ -8,8 +8,8 @@ from . import events, keys, rows
 from .core import Folded, fold
 from .engine_records import VERSION, UnsupportedVersionError
 from .evolve import evolve
+from .rows import Effect
 from .state import MemoryStorage, State, Storage, load
-from .step import Effect
 
 __all__ = [
     "VERSION",

@@ -29,7 +29,7 @@ from .cancelling import end_cancelled
 from .closing import request_cancel, stop_activity
 from .limits import shorten
 from .rows import ActivityRow, RunRow, SessionRow
-from .step import Step
+from .step import MAX_EFFECT_BYTES, Step
 from .tasks import EARLY_MS, wake
 
 MAX_LOSSES = 5
@@ -81,9 +81,12 @@ def dispatch(
     To any partition of its queue, spread evenly: those of one run's open activities, and of one activity's attempts,
     go to different ones; where a run has one at a time, workflow IDs have spread them already.
     """
+    at_most = MAX_EFFECT_BYTES
     if input is None or headers is None:
         scheduled = _scheduled(step, row)
         input, headers = scheduled.input, scheduled.headers
+    elif not row.heartbeat_details:
+        at_most = len(step.source.value)  # the command came with this record
     partition = step.partition
     run = step.run(row.workflow_id)
     others = run.open_activities if run is not None else 0
@@ -116,7 +119,7 @@ def dispatch(
 
     build = deployments.build_of(step.state, run, row.task_queue)
     position = step.effect(
-        step.topics.activity_tasks(row.task_queue, build), target, row.workflow_id.encode(), make
+        step.topics.activity_tasks(row.task_queue, build), target, row.workflow_id.encode(), make, at_most
     )
     if position is None:
         failure = Failure(message="the activity's input is too large for a task record", type="PayloadTooLarge",

@@ -6,6 +6,7 @@ once and in order: the start of a child before its end.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -48,7 +49,12 @@ def send(step: Step, record: Any) -> Position | None:
 
 def is_from_a_workflow(record: Record) -> bool:
     """Whether only an engine may send this, on behalf of a workflow."""
-    return isinstance(record, _ANSWERS) or any(getattr(record, link, None) is not None for link in _LINKS)
+    return any(getattr(record, link) is not None for link in _links_of(type(record))) or isinstance(record, _ANSWERS)
+
+
+@cache
+def _links_of(kind: type[Record]) -> tuple[str, ...]:
+    return tuple(link for link in _LINKS if link in kind.__struct_fields__)
 
 
 def answer(step: Step, record: Record, done: Outcome) -> bool:

@@ -151,8 +151,7 @@ def _check_command(step: Step, run: RunRow, command: commands.Command, numbers: 
         return
     if command.seq < 1 or command.seq in numbers:
         raise ValueError(f"seq {command.seq}: numbers count from 1, each is used once")
-    seq = command.seq
-    if step.open_activity(run, seq) is not None or step.timer(run, seq) is not None or children.is_open(step, run, seq):
+    if _is_in_use(step, run, command.seq):
         raise ValueError(f"seq {command.seq} is in use")
     numbers.add(command.seq)
     if isinstance(command, commands.ScheduleActivity):
@@ -161,6 +160,16 @@ def _check_command(step: Step, run: RunRow, command: commands.Command, numbers: 
         check_id("activity_type", command.activity_type)
     elif isinstance(command, commands.StartTimer):
         check_durations(command, "duration_ms")
+
+
+def _is_in_use(step: Step, run: RunRow, seq: int) -> bool:
+    """Whether something open of the run has this number. `run` is as it is now: where nothing is open, nothing is
+    looked up."""
+    if run.open_activities and step.open_activity(run, seq) is not None:
+        return True
+    if run.open_timers and step.timer(run, seq) is not None:
+        return True
+    return bool(run.open_children or run.open_externals) and children.is_open(step, run, seq)
 
 
 def _finish(step: Step, row: ActivityRow, result: LocalResult, time_ms: int | None) -> int:

@@ -19,9 +19,9 @@ from odradek_schemas.tasks import VoidEffect
 from . import activities, callers, children, completions, deployments, engine_records, events, keys, requests, resetting
 from . import tasks as workflow_tasks
 from .engine_records import UnsupportedVersionError
-from .rows import INDEXES, LinkRow, RunRow
+from .rows import INDEXES, Effect, LinkRow, RunRow
 from .state import State
-from .step import Effect, Source, Step
+from .step import Source, Step
 
 TRUST_MS = 60_000
 """Timestamps up to this much above the leader's last known clock are believed; others wait (rule C1)."""

@@ -11,7 +11,7 @@ from odradek_schemas.common import Failure, Payload, RetryPolicy
 from odradek_schemas.history import Attributes
 from odradek_schemas.records import Mark, WorkerAlive
 
-from .rows import ResetRow, UpdateRow
+from .rows import Effect, ResetRow, UpdateRow
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -57,12 +57,7 @@ class RecordReleased(Event, frozen=True):
 
 
 class EffectStaged(Event, frozen=True):
-    topic: str
-    partition: int
-    offset: int
-    index: int
-    key: bytes
-    value: bytes
+    effect: Effect
 
 
 class EffectsLeft(Event, frozen=True):

@@ -12,10 +12,10 @@ from .rows import (
     BehindRow,
     CurrentBuildRow,
     LinkRow,
-    OutboxRow,
     RequestRow,
     SessionRow,
     WaitingRow,
+    outbox_row,
 )
 from .state import State
 
@@ -60,9 +60,9 @@ def _record_released(state: State, e: events.RecordReleased) -> None:
 
 
 def _effect_staged(state: State, e: events.EffectStaged) -> None:
-    row = OutboxRow(topic=e.topic, partition=e.partition, offset=e.offset, index=e.index, key=e.key, value=e.value)
-    state.put(keys.outbox(e.offset, e.index), row)
-    state.put(keys.tail(e.topic, e.partition), LinkRow(offset=e.offset, index=e.index))
+    effect = e.effect
+    state.put_new(keys.outbox(effect.offset, effect.index), effect)
+    state.put(keys.tail(effect.topic, effect.partition), LinkRow(offset=effect.offset, index=effect.index))
 
 
 def _effects_left(state: State, e: events.EffectsLeft) -> None:
@@ -81,7 +81,7 @@ def _effects_left(state: State, e: events.EffectsLeft) -> None:
 
 def _effect_replaced(state: State, e: events.EffectReplaced) -> None:
     key = keys.outbox(e.offset, e.index)
-    state.put(key, replace(state.get(key), value=e.value))
+    state.put(key, replace(outbox_row(state.get(key)), value=e.value))
 
 
 def _message_taken(state: State, e: events.MessageTaken) -> None:

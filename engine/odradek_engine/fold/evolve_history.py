@@ -17,15 +17,17 @@ from .state import State
 MAX_LOCAL_STEPS = 100
 """Of the local activities that outlast a task, so many are kept, for people to see."""
 
+_INPUTS = frozenset(history.INPUTS)
+
 
 def appended(state: State, e: events.Appended) -> None:
     """Store the event, count it, and apply what its kind means."""
     attributes = e.attributes
     if type(attributes) is history.WorkflowStarted:
         _started(state, e, attributes)
-    state.put(keys.event(e.workflow_id, e.run_id, e.event_id), e.encoded)
+    state.put_new(keys.event(e.workflow_id, e.run_id, e.event_id), e.encoded)
     run = run_of(state, e.workflow_id)
-    is_input = isinstance(attributes, history.INPUTS) and not e.local
+    is_input = type(attributes) in _INPUTS and not e.local
     counted = {
         "last_event_id": e.event_id,
         "last_event_ms": e.time_ms,

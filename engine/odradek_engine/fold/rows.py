@@ -7,7 +7,8 @@ keep them in step.
 from __future__ import annotations
 
 import msgspec
-from odradek_schemas.common import Caller, Failure, Payload, RetryPolicy
+from odradek_schemas import encode
+from odradek_schemas.common import Caller, Failure, Payload, Record, RetryPolicy
 
 from . import keys
 
@@ -156,7 +157,8 @@ class RunRow(Row, frozen=True):
             found.append(keys.out(self.task_since_ms, key))
             if self.task_timeout_ms:
                 found.append(keys.due(self.task_since_ms + self.task_timeout_ms, b"K", key))
-        found.extend(keys.needed(self.task_queue, build, key) for build in sorted(self._needed_builds()))
+        if self.versioning or self.task_build_id:
+            found.extend(keys.needed(self.task_queue, build, key) for build in sorted(self._needed_builds()))
         return tuple(found)
 
     def _needed_builds(self) -> set[str]:
@@ -398,8 +400,42 @@ class NeededRow(Row, frozen=True):
     count: int
 
 
+class Effect:
+    """What the engine does to the world: a record in a topic, made by the fold at (offset, index).
+
+    Its bytes are made when somebody wants them: who only folds, to rebuild or to catch up, finds most of them marked as
+    gone before the state is written. `size`: about how many these are, before they are made.
+    """
+
+    __slots__ = ("_content", "index", "key", "offset", "partition", "size", "topic")
+
+    def __init__(
+        self, topic: str, partition: int, offset: int, index: int, key: bytes, content: Record | bytes, size: int
+    ) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.offset = offset
+        self.index = index
+        self.key = key
+        self.size = size
+        self._content = content
+
+    @property
+    def value(self) -> bytes:
+        """The record's bytes."""
+        content = self._content
+        if not isinstance(content, bytes):
+            content = self._content = encode(content)
+            self.size = len(content)
+        return content
+
+    def __repr__(self) -> str:
+        place = f"{self.topic!r}, {self.partition}, {self.offset}, {self.index}"
+        return f"Effect({place}, {self.key!r}, {self.value!r})"
+
+
 class OutboxRow(Row, frozen=True):
-    """An effect that may not have left yet."""
+    """An effect that may not have left yet; until the state is written, the `Effect` itself stands in its place."""
 
     topic: str
     partition: int
@@ -407,6 +443,20 @@ class OutboxRow(Row, frozen=True):
     index: int
     key: bytes
     value: bytes
+
+
+def outbox_row(effect: Effect | OutboxRow) -> OutboxRow:
+    """An effect as it is stored."""
+    if isinstance(effect, OutboxRow):
+        return effect
+    return OutboxRow(
+        topic=effect.topic,
+        partition=effect.partition,
+        offset=effect.offset,
+        index=effect.index,
+        key=effect.key,
+        value=effect.value,
+    )
 
 
 class LinkRow(Row, frozen=True):

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from . import keys
-from .rows import INDEXES, TABLES, NeededRow, PartitionRow, Row
+from .rows import INDEXES, TABLES, Effect, NeededRow, PartitionRow, Row, outbox_row
 
 R = TypeVar("R", bound=Row)
 
@@ -66,8 +66,10 @@ class MemoryStorage:
                 self.entries[key] = value
 
 
-def _to_bytes(key: bytes, row: Any) -> bytes:
-    return row if type(row) is bytes else _encode(row)
+def _to_bytes(row: Any) -> bytes:
+    if type(row) is bytes:
+        return row
+    return _encode(outbox_row(row) if type(row) is Effect else row)
 
 
 def _from_bytes(key: bytes, value: bytes) -> Any:
@@ -85,6 +87,10 @@ class State:
         self._changed: dict[bytes, Any] = {}
         self._cache: OrderedDict[bytes, Any] = OrderedDict()
         self._cache_rows = cache_rows
+        self._absent: set[bytes] = set()
+        """Keys that the storage is known not to hold: not asked for again, and not deleted there."""
+        self._entries: dict[bytes, tuple[Row, tuple[bytes, ...]]] = {}
+        """Index entries of rows as they are now."""
         self._empty = PartitionRow(partition=partition)
         self._partition: PartitionRow | None = None
         self.knows = 0
@@ -107,8 +113,11 @@ class State:
         row = self._cache.get(key, _MISSING)
         if row is not _MISSING:
             return row
+        if key in self._absent:
+            return None
         value = self.storage.get(key)
         if value is None:
+            self._absent.add(key)
             return None
         row = _from_bytes(key, value)
         self._remember(key, row, len(value))
@@ -159,15 +168,24 @@ class State:
         if key == keys.PARTITION:
             self._partition = row
 
+    def put_new(self, key: bytes, row: Any) -> None:
+        """Set a row that is not there yet, and has no index entries."""
+        if key not in self._changed and key not in self._step:
+            self._absent.add(key)
+        self._step[key] = row
+
     def delete(self, key: bytes) -> None:
         if key[:1] in _INDEXED:
             self._index(key, None)
         self._step[key] = None
 
     def _index(self, key: bytes, row: Row | None) -> None:
-        old: Row | None = self.get(key)
-        before = old.indexes(key) if old is not None else ()
-        after = row.indexes(key) if row is not None else ()
+        before = self._entries_of(key)
+        after = () if row is None else row.indexes(key)
+        if row is None:
+            self._entries.pop(key, None)
+        else:
+            self._entries[key] = (row, after)
         if before == after:
             return
         for entry in before:
@@ -177,7 +195,7 @@ class State:
                     self._count(entry, -1)
         for entry in after:
             if entry not in before:
-                self._step[entry] = b""
+                self.put_new(entry, b"")
                 table = entry[:1]
                 if table == keys.DUE:
                     self.earliest_due_ms = min(self.earliest_due_ms, keys.number_in(entry))
@@ -185,6 +203,14 @@ class State:
                     self.earliest_expiry_ms = min(self.earliest_expiry_ms, keys.number_in(entry))
                 elif table == keys.NEEDED:
                     self._count(entry, 1)
+
+    def _entries_of(self, key: bytes) -> tuple[bytes, ...]:
+        """The index entries of the row at `key`, as it is until now."""
+        row: Row | None = self.get(key)
+        if row is None:
+            return ()
+        known = self._entries.get(key)
+        return known[1] if known is not None and known[0] is row else row.indexes(key)
 
     def _count(self, entry: bytes, change: int) -> None:
         """Keep the count of the runs that need a build in step with the index."""
@@ -211,15 +237,23 @@ class State:
         return len(self._changed)
 
     def flush(self) -> None:
-        """Write all changes to the storage, at once."""
+        """Write all changes to the storage, at once. What came and went since the last time is not written."""
         changed, self._changed = self._changed, {}
-        written = [(k, None if v is None else _to_bytes(k, v)) for k, v in changed.items()]
+        absent = self._absent
+        written = [
+            (k, None if v is None else _to_bytes(v)) for k, v in changed.items() if v is not None or k not in absent
+        ]
         self.storage.write(written)
         for key, value in written:
             if value is None:
                 self._cache.pop(key, None)
-            elif key[:1] in _CACHED:
+                continue
+            absent.discard(key)
+            if key[:1] in _CACHED:
                 self._remember(key, changed[key], len(value))
+        self._entries.clear()
+        if len(absent) > self._cache_rows:
+            absent.clear()
 
     def _remember(self, key: bytes, row: Any, size: int) -> None:
         if size > MAX_CACHED_ROW_BYTES:
@@ -234,7 +268,7 @@ class State:
 
     def dump(self) -> dict[bytes, bytes]:
         """All rows as bytes, in the order of their keys."""
-        return {k: _to_bytes(k, row) for k, row in self.scan(b"\x01", b"\x01", b"\xff")}
+        return {k: _to_bytes(row) for k, row in self.scan(b"\x01", b"\x01", b"\xff")}
 
 
 def load(dump: dict[bytes, bytes], partition: int = 0) -> State:

@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Callable
 from typing import NamedTuple
 
-import msgspec
 from odradek_schemas import Topics, encode, partition_of
 from odradek_schemas.common import Failure, Payload, Position, Record, Request
 from odradek_schemas.history import Attributes, HistoryEvent
@@ -19,11 +18,14 @@ from odradek_schemas.tasks import DeadLetter, HistoryBatch
 
 from . import events, keys
 from .evolve import evolve
-from .rows import ActivityRow, LinkRow, PartitionRow, RunRow, SessionRow, TimerRow
+from .rows import ActivityRow, Effect, LinkRow, PartitionRow, RunRow, SessionRow, TimerRow
 from .state import State
 
 MAX_EFFECT_BYTES = 1_000_000
 """Larger effects are not made: a broker with default settings would refuse them."""
+
+ROOM = 50_000
+"""More than the names and numbers of an effect take, all of which are checked or made here."""
 
 KEEP_REQUEST_MS = 24 * 3600 * 1000
 """How long a request without a deadline is remembered (rule Q1)."""
@@ -34,17 +36,6 @@ WORK = 200
 _BYTES_A_UNIT = 5_000
 
 _START = LinkRow(offset=-1, index=0)
-
-
-class Effect(msgspec.Struct, frozen=True):
-    """What the engine does to the world: a record in a topic, made by the fold at (offset, index)."""
-
-    topic: str
-    partition: int
-    offset: int
-    index: int
-    key: bytes
-    value: bytes
 
 
 class Source(NamedTuple):
@@ -155,9 +146,17 @@ class Step:
     # ------------------------------------------------------------ effects
 
     def effect(
-        self, topic: str, partition: int, key: bytes, make: Callable[[Position], Record]
+        self,
+        topic: str,
+        partition: int,
+        key: bytes,
+        make: Callable[[Position], Record],
+        at_most: int = MAX_EFFECT_BYTES,
     ) -> Position | None:
-        """Stage an effect as the next link of its chain (rules E1, E4). None: too large, nothing is staged."""
+        """Stage an effect as the next link of its chain (rules E1, E4). None: too large, nothing is staged.
+
+        `at_most`: what is known to bound its size without its bytes, apart from `ROOM` for names and numbers.
+        """
         last = self.state.row(keys.tail(topic, partition), LinkRow) or _START
         position = Position(
             partition=self.partition.partition,
@@ -166,12 +165,12 @@ class Step:
             previous_offset=last.offset,
             previous_index=last.index,
         )
-        value = encode(make(position))
-        if len(value) > MAX_EFFECT_BYTES:
+        effect = Effect(topic, partition, self.offset, self._index, key, make(position), at_most)
+        if at_most + ROOM > MAX_EFFECT_BYTES and len(effect.value) > MAX_EFFECT_BYTES:
             return None
         self._index += 1
-        self.apply(events.EffectStaged(topic, partition, position.offset, position.index, key, value))
-        self.effects.append(Effect(topic, partition, position.offset, position.index, key, value))
+        self.apply(events.EffectStaged(effect))
+        self.effects.append(effect)
         return position
 
     def can_reply(self, reply_partition: int) -> bool:
@@ -201,6 +200,7 @@ class Step:
         """Answer a request, if somebody waits for it. A result that is too large is a failure that says so."""
         if request is None or not self.can_reply(request.reply_partition):
             return
+        names = (request.client_id, request.request_id, run_id)
         made = self.effect(
             self.topics.replies,
             request.reply_partition,
@@ -215,6 +215,7 @@ class Step:
                 result=result,
                 failure=failure,
             ),
+            at_most=MAX_EFFECT_BYTES if result or failure else 4 * sum(map(len, (*names, message))),
         )
         if made is None:
             large = Failure(message="the answer is larger than a record may be; return a reference", type="TooLarge")
@@ -263,6 +264,7 @@ class Step:
                 task_queue=run.task_queue,
                 events=batch,
             ),
+            at_most=sum(len(event) + 5 for event in batch),
         )
         if made is None:
             self.dead_letter(f"a history event of {run.workflow_id!r} is too large to be published", batch[0])

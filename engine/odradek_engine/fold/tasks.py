@@ -12,7 +12,7 @@ from odradek_schemas.tasks import WorkflowTask
 from . import deployments, events, keys
 from .limits import shorten
 from .rows import ResetRow, RunRow
-from .step import Step
+from .step import MAX_EFFECT_BYTES, Step
 from .updates import pending_updates
 
 MAX_TASK_EVENT_BYTES = 256_000
@@ -49,6 +49,7 @@ def wake(step: Step, workflow_id: str) -> None:
             history_size=run.history_size,
             updates=updates,
         ),
+        at_most=MAX_EFFECT_BYTES if updates else sum(len(event) + 5 for event in new or ()),
     )
     if position is None:
         raise AssertionError("a workflow task cannot be larger than its limits")
