@@ -37,7 +37,7 @@ THIRD_PARTY = {
     "odradek_log": {"confluent_kafka"},
     "odradek_engine": {"msgspec", "rocksdict", "faust", "confluent_kafka", "obstore"},
     "odradek": {"msgspec", "aiohttp", "cronsim", "yarl", "typer", "click", "rich", "typing_extensions"}
-    | {"pydantic", "cryptography"}  # extras
+    | {"pydantic", "cryptography", "obstore"}  # extras
     | {"pytest", "pytest_asyncio"},  # its plugin, which only pytest loads
 }
 

@@ -166,8 +166,10 @@ async def test_values_that_cannot_be_written_or_are_too_large_are_refused(
 ) -> None:
     with pytest.raises(PayloadError, match="cannot be written as JSON"):
         await client.start("Order", object(), id="o")
-    with pytest.raises(RequestTooLargeError, match=r"StartWorkflow has 1,200,\d+ bytes.*up to 1,000,000.*by reference"):
+    with pytest.raises(RequestTooLargeError, match=r"a value has 1,200,002 bytes.*1,000,000.*a reference"):
         await client.start("Order", "x" * 1_200_000, id="o")
+    with pytest.raises(RequestTooLargeError, match=r"StartWorkflow has 1,200,\d+ bytes.*up to 1,000,000.*by reference"):
+        await client.start("Order", *["x" * 600_000] * 2, id="o")
     assert fake_engine.seen == []
 
 

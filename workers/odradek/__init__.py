@@ -18,6 +18,7 @@ from ._description import (
 )
 from ._handle import UpdateHandle, WorkflowHandle
 from ._listing import ListedWorkflow
+from ._payload_store import ObjectPayloadStore, PayloadStore
 from ._schedules.action import ScheduleActionStartWorkflow
 from ._schedules.handle import ScheduleHandle
 from ._schedules.schedule import (
@@ -45,6 +46,8 @@ from .errors import (
     OdradekError,
     OverloadedError,
     PayloadError,
+    PayloadStoreError,
+    PayloadTooLargeError,
     QueryFailedError,
     QueryRejectedError,
     RequestTimeoutError,
@@ -80,7 +83,11 @@ __all__ = [
     "OdradekError",
     "OverloadedError",
     "PayloadCodec",
+    "ObjectPayloadStore",
     "PayloadError",
+    "PayloadStore",
+    "PayloadStoreError",
+    "PayloadTooLargeError",
     "PendingActivity",
     "PendingChild",
     "PendingLocalActivity",

@@ -21,6 +21,7 @@ _ZLIB, _ENCRYPTED = b"binary/zlib", b"binary/encrypted"
 _CIPHER, _KEY_ID = "encryption-cipher", "encryption-key-id"
 _NONCE_BYTES = 12
 _MAX_INFLATED = 64 * 1024 * 1024
+_ROOM = 64 * 1024  # for metadata
 
 _writer = msgspec.msgpack.Encoder()
 _reader = msgspec.msgpack.Decoder(tuple[dict[str, bytes], bytes])
@@ -38,7 +39,7 @@ class PayloadCodec(Protocol):
 
 
 class ZlibCodec:
-    """Compresses payloads of at least `min_bytes` bytes (default 256), if they become smaller by it."""
+    """Compresses payloads of at least `min_bytes` bytes (default 256) and at most 64 MiB, if they become smaller."""
 
     def __init__(self, *, min_bytes: int = 256, level: int = 6) -> None:
         if not -1 <= level <= 9:
@@ -50,9 +51,9 @@ class ZlibCodec:
         return [self._compress(payload) for payload in payloads]
 
     def _compress(self, payload: Payload) -> Payload:
-        if len(payload.data) < self._min_bytes:
+        if not self._min_bytes <= len(payload.data) <= _MAX_INFLATED - _ROOM:
             return payload
-        data = zlib.compress(_packed(payload), self._level)
+        data = zlib.compress(packed(payload), self._level)
         return Payload(metadata={"encoding": _ZLIB}, data=data) if len(data) < len(payload.data) else payload
 
     def decode(self, payloads: Sequence[Payload], /) -> list[Payload]:
@@ -66,8 +67,8 @@ def _inflated(payload: Payload) -> Payload:
     except zlib.error as error:
         raise CodecError(f"a compressed payload is damaged: {error}") from error
     if inflater.unconsumed_tail:
-        raise CodecError(f"a compressed payload has more than {_MAX_INFLATED:,} bytes, which no record can hold")
-    return _unpacked(data)
+        raise CodecError(f"a compressed payload has more than {_MAX_INFLATED:,} bytes, which none has")
+    return unpacked(data)
 
 
 class AESGCMCodec:
@@ -96,7 +97,7 @@ class AESGCMCodec:
 
     def _encrypt(self, payload: Payload) -> Payload:
         nonce, key_id = os.urandom(_NONCE_BYTES), self._current.encode()
-        data: bytes = self._ciphers[self._current].encrypt(nonce, _packed(payload), key_id)
+        data: bytes = self._ciphers[self._current].encrypt(nonce, packed(payload), key_id)
         return Payload(
             metadata={"encoding": _ENCRYPTED, _CIPHER: b"AES-GCM", _KEY_ID: key_id}, data=nonce + data
         )
@@ -122,7 +123,7 @@ class AESGCMCodec:
                 f"a payload that is encrypted with key {name!r} cannot be opened: the key of that name is another one "
                 "here, or the payload was changed"
             ) from None
-        return _unpacked(data)
+        return unpacked(data)
 
 
 class ChainCodec:
@@ -165,11 +166,13 @@ def _call(step: Any, what: str, codec: PayloadCodec, payloads: Sequence[Payload]
     return result
 
 
-def _packed(payload: Payload) -> bytes:
+def packed(payload: Payload) -> bytes:
+    """A payload as bytes."""
     return _writer.encode((payload.metadata, payload.data))
 
 
-def _unpacked(data: bytes) -> Payload:
+def unpacked(data: bytes) -> Payload:
+    """The payload that `packed` made bytes of. Raises CodecError."""
     try:
         metadata, inner = _reader.decode(data)
     except msgspec.MsgspecError as error:

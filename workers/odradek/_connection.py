@@ -281,7 +281,8 @@ class Connection:
         if size > self.log.max_record_bytes:
             raise RequestTooLargeError(
                 f"{type(record).__name__} has {size:,} bytes, the log takes records of up to "
-                f"{self.log.max_record_bytes:,}: pass large values by reference, for instance as a key in a store"
+                f"{self.log.max_record_bytes:,}: give client and workers a place for large values, DataConverter(store="
+                "ObjectPayloadStore('s3://bucket/prefix')), or pass them by reference"
             )
 
     def _schedule(self, call: _Call) -> bool:

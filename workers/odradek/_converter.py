@@ -9,9 +9,15 @@ import msgspec
 from odradek_schemas.common import Failure, Payload
 
 from . import _codecs, _failures, _json
+from ._claims import OFFLOAD_ABOVE, Claims, described, is_reference
 from ._codecs import ChainCodec, PayloadCodec
-from .errors import CodecError, PayloadError
+from ._payload_store import PayloadStore
+from .errors import CodecError, PayloadError, PayloadTooLargeError
 
+MAX_PAYLOAD_BYTES = 1_000_000
+"""No engine sends a larger record."""
+
+MAX_OFFLOAD_ABOVE = 500_000
 _NULL = Payload(metadata={"encoding": b"binary/null"})
 _BINARY, _JSON = {"encoding": b"binary/plain"}, {"encoding": b"json/plain"}
 
@@ -25,10 +31,26 @@ class DataConverter:
 
     codec: changes all payloads, and messages and stack traces of failures, on their way to the log; several are used
     in order, for instance [ZlibCodec(), AESGCMCodec(keys)]. Search attributes stay plain: they are to be searched.
+    store: where payloads of more than `offload_above` bytes (default 100,000) go, once they are encoded, so that
+    records in the log carry only a reference. Without one, a value above 1,000,000 bytes raises PayloadTooLargeError.
     """
 
-    def __init__(self, *, codec: PayloadCodec | Sequence[PayloadCodec] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        codec: PayloadCodec | Sequence[PayloadCodec] | None = None,
+        store: PayloadStore | None = None,
+        offload_above: int = OFFLOAD_ABOVE,
+    ) -> None:
+        if not 0 < offload_above <= MAX_OFFLOAD_ABOVE:
+            raise ValueError(f"offload_above is 1 to {MAX_OFFLOAD_ABOVE:,} bytes, not {offload_above:,}")
         self._codec = ChainCodec(codec) if isinstance(codec, Sequence) else codec
+        self._claims = Claims(store, offload_above) if store is not None else None
+
+    @property
+    def claims(self) -> Claims | None:
+        """What puts large payloads into the store; None: there is none."""
+        return self._claims
 
     @property
     def has_codec(self) -> bool:
@@ -51,13 +73,19 @@ class DataConverter:
     def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
         """Each value as a payload."""
         payloads = [_numbered(index, len(values), _write, value) for index, value in enumerate(values)]
-        return payloads if self._codec is None or not payloads else _codecs.encoded(self._codec, payloads)
+        if self._codec is not None and payloads:
+            payloads = _codecs.encoded(self._codec, payloads)
+        if self._claims is None:
+            _check_sizes(payloads)
+        return payloads
 
     def from_payloads(
         self, payloads: Sequence[Payload], types: Sequence[Any], names: Sequence[str] = ()
     ) -> list[Any]:
         """The values of the payloads; those beyond the last of `types` are read as plain values. `names`: what errors
         call them, for instance the parameters' names."""
+        if self._claims is not None:  # for the most part they were fetched before, where nobody waits
+            payloads = [self._claims.fetch_payload(p) if is_reference(p) else p for p in payloads]
         if self._codec is not None and payloads:
             payloads = _codecs.decoded(self._codec, payloads)
         hints = [*types, *[Any] * (len(payloads) - len(types))]
@@ -78,6 +106,16 @@ class DataConverter:
     def open_failure(self, failure: Failure) -> Failure:
         """The failure with the messages and stack traces that a codec has hidden. Raises CodecError."""
         return _failures.opened(failure, self)
+
+
+def _check_sizes(payloads: Sequence[Payload]) -> None:
+    for payload in payloads:
+        if len(payload.data) > MAX_PAYLOAD_BYTES:
+            raise PayloadTooLargeError(
+                f"a value has {len(payload.data):,} bytes, more than the {MAX_PAYLOAD_BYTES:,} that a record of the "
+                "log takes: give client and workers a place for large values, DataConverter(store="
+                "ObjectPayloadStore('s3://bucket/prefix')), or hand over a reference"
+            )
 
 
 def _numbered(
@@ -112,6 +150,11 @@ def _read(payload: Payload, hint: Any) -> Any:
         return None if hint in _json.PLAIN_HINTS else _json.decode(b"null", hint)
     if encoding == b"binary/plain":
         return _read_bytes(payload.data, hint)
+    if is_reference(payload):
+        raise CodecError(
+            f"a payload is a reference, {described(payload)}, and this data converter has no payload store: give "
+            "client and workers the same DataConverter(store=...)"
+        )
     raise CodecError(
         f"a payload has the encoding {encoding.decode(errors='replace')!r}, which this data converter cannot read: "
         "give client and worker the same DataConverter, with the same codec"

@@ -9,6 +9,7 @@ import msgspec
 from odradek_schemas import history, replies
 from odradek_schemas.common import Failure, Payload, Record
 
+from ._claims import described, is_reference
 from ._converter import DataConverter
 from ._description import (
     HistoryEvent,
@@ -167,6 +168,8 @@ def readable(value: Any, converter: DataConverter) -> Any:
         try:
             return converter.from_payload(value)
         except PayloadError:
+            if is_reference(value):
+                return described(value)
             encoding = value.metadata.get("encoding", b"?").decode(errors="replace")
             return f"<{len(value.data)} bytes, encoding {encoding}>"
     if is_list(value):

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
+import msgspec
 from odradek_schemas import decode
 from odradek_schemas.common import Failure, Record, Request
 from odradek_schemas.ephemeral import AwaitResult, DescribeWorkflow, FetchHistory
@@ -30,6 +31,7 @@ from odradek_schemas.replies import (
 )
 
 from . import _read
+from ._claims import has_references
 from ._client_calls import ClientCalls
 from ._connection import Connection, MakeRecord, OnDone, unexpected
 from ._converter import DataConverter
@@ -61,6 +63,10 @@ from .errors import (
 )
 
 R = TypeVar("R", bound=Record)
+
+_NOBODY = Request(request_id="")
+_KEY_BYTES = 4_000
+"""For a workflow ID and a request, beside what a caller gives."""
 
 
 class _Inbox:
@@ -123,6 +129,7 @@ class WorkflowRequests:
         """A request through `events`; its outcome (never `expired` or `invalid`) and the offset of its record. `waits`:
         the answer may come much later."""
         timeout = self.timeout if target.timeout is None else target.timeout
+        make = await self._stored(make)
         answer = await self._answer(
             lambda on_done: self.connection.append(
                 target.workflow_id, make, on_done, timeout=timeout, request_id=target.request_id, waits=waits
@@ -178,6 +185,7 @@ class WorkflowRequests:
     async def ask(self, target: Target, make: MakeRecord, kind: type[R]) -> R:
         """A read through `ephemeral`."""
         timeout = self.timeout if target.timeout is None else target.timeout
+        make = await self._stored(make)
         answer = await self._answer(
             lambda on_done: self.connection.ask(target.workflow_id, make, on_done, timeout=timeout), timeout
         )
@@ -207,7 +215,21 @@ class WorkflowRequests:
             raise
         if isinstance(answer, OdradekError):
             raise answer
+        claims = self.converter.claims
+        if claims is not None and has_references(answer.reply):
+            return Answer(await asyncio.to_thread(claims.fetch, answer.reply), answer.offset)
         return answer
+
+    async def _stored(self, make: MakeRecord) -> MakeRecord:
+        """`make` for a record whose large payloads are in the payload store by now."""
+        claims = self.converter.claims
+        if claims is None:
+            return make
+        packed = claims.pack(make(_NOBODY), self.connection.log.max_record_bytes - _KEY_BYTES)
+        if not packed.blobs:
+            return make
+        await asyncio.to_thread(claims.put, packed.blobs)
+        return lambda request: msgspec.structs.replace(packed.record, request=request)
 
     # ------------------------------------------------------------ messages
 

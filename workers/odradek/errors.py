@@ -254,6 +254,15 @@ class CodecError(PayloadError):
     or an activity this is tried again."""
 
 
+class PayloadTooLargeError(RequestTooLargeError, PayloadError):
+    """A value is larger than a record of the log may be, and the data converter has no payload store to put it into."""
+
+
+class PayloadStoreError(CodecError):
+    """The payload store of the data converter cannot be read or written, or a payload in it is missing or damaged. In a
+    workflow or an activity this is tried again."""
+
+
 class NotInWorkflowError(OdradekError, RuntimeError):
     """A function of `workflow` was called outside of a running workflow."""
 

@@ -446,7 +446,7 @@ class Activities:
     def _too_large(self, attempt: Attempt, size: int) -> ActivityFailed:
         return ActivityFailed(**self._identity(attempt), failure=Failure(
             message=f"the result of activity {attempt.task.activity_type} makes a record of {size:,} bytes, more than "
-            "the log takes; store it elsewhere and return a reference to it",
+            "the log takes: give client and workers DataConverter(store=...), or return a reference to it",
             type="ResultTooLarge", non_retryable=True,
         ))
 

@@ -16,6 +16,7 @@ from odradek_schemas import Failure, Payload, idempotency_key, task_token
 from odradek_schemas.tasks import ActivityTask
 
 from .._activity import CompleteAsync, Info, activate
+from .._claims import has_references
 from .._converter import DataConverter
 from .._definitions import ActivityDefinition
 from .._interceptors import ActivityInterceptor, ExecuteActivityInput, Interceptor, around, read_headers
@@ -145,6 +146,7 @@ class ActivityRunner:
         with activate(_Running(self, attempt, definition)):
             outcome: Outcome
             try:
+                await self._fetch_payloads(attempt)
                 args, kwargs = self._arguments(attempt, definition)
                 if self._clock() > attempt.begin_before:
                     outcome = Late()
@@ -153,6 +155,12 @@ class ActivityRunner:
             except (Exception, asyncio.CancelledError, CompleteAsync, SystemExit) as error:
                 outcome = self._ended_by(attempt, error)
         self._on_ended(attempt, outcome)
+
+    async def _fetch_payloads(self, attempt: Attempt) -> None:
+        """What the input refers to; in a thread, so that the event loop does not wait for a store."""
+        claims = self.converter.claims
+        if claims is not None and has_references(attempt.task):
+            attempt.task = await self.in_thread(partial(claims.fetch, attempt.task))
 
     async def _intercepted(
         self, attempt: Attempt, definition: ActivityDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -24,6 +24,13 @@ class HeldBytes:
     def bytes(self) -> int:
         return self._bytes
 
+    def grow(self, holder: Holder, size: int) -> None:
+        """What the holder has is as large as that, unless it counts no more."""
+        with self._lock:
+            if 0 < holder.size < size:
+                self._bytes += size - holder.size
+                holder.size = size
+
     def free(self, holder: Holder) -> None:
         """What the holder has counts no more; said again, it changes nothing."""
         with self._lock:

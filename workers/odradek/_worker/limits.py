@@ -44,6 +44,6 @@ def _cut(text: str, limit: int) -> str:
 def too_large_failure(size: int) -> Failure:
     return Failure(
         message=f"what the workflow asks for in one step is {size:,} bytes, more than the log takes in one record; "
-        "pass references instead of large values, or schedule fewer activities at once",
+        "schedule fewer activities at once, and give client and workers DataConverter(store=...) for large values",
         type="CompletionTooLarge", kind="bug",
     )

@@ -34,6 +34,11 @@ class Ticket:
         if held is not None:
             held.add(size)
 
+    def grow(self, size: int) -> None:
+        """At least so many bytes count as held, unless it is finished."""
+        if self._held is not None:
+            self._held.grow(self, size)
+
     def finish(self) -> None:
         """What the record asked for is durable: its offset may be committed."""
         self.finished = True

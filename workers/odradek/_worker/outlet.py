@@ -7,9 +7,11 @@ import logging
 from odradek_log.protocol import LogError, OnDelivery, Producer
 from odradek_schemas import Topics, partition_of
 
+from .storing import StoringProducer
+
 logger = logging.getLogger("odradek.worker")
 
-_OVERHEAD = 256
+OVERHEAD_BYTES = 256
 """Bytes that a log may add to a record's key and value."""
 
 
@@ -20,11 +22,14 @@ class Outlet:
         self._producer = producer
         self._topics = topics
         self._partitions = partitions
-        self._limit = max_record_bytes - _OVERHEAD
+        self._limit = max_record_bytes - OVERHEAD_BYTES
 
     def fits(self, key: str, value: bytes) -> bool:
-        """Whether the log takes a record of this size."""
-        return len(value) + 4 * len(key) <= self._limit
+        """Whether the log takes the record; with a payload store, once its payloads are in there."""
+        limit = self._limit - 4 * len(key)
+        if len(value) <= limit:
+            return True
+        return isinstance(self._producer, StoringProducer) and self._producer.fits(value, limit)
 
     def partition(self, workflow_id: str) -> int:
         return partition_of(workflow_id.encode(), self._partitions)

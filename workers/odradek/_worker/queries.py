@@ -67,6 +67,10 @@ class Queries:
             self._history, task.workflow_id, task.run_id, task.offset, partial(self._fetched, task)
         ).start()
 
+    def cannot_read(self, task: QueryTask, error: Exception) -> None:
+        """What the query holds is not to be had."""
+        self._reject(task, self._failure_of(error))
+
     def _fetched(self, task: QueryTask, history: History | Exception | None) -> None:
         if isinstance(history, Exception):
             logger.warning("history of workflow %s for a query could not be fetched: %s", task.workflow_id, history)

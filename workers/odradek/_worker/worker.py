@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from odradek_log.protocol import LogError, TopicSpec
+from odradek_log.protocol import LogError, Producer, TopicSpec
 from odradek_log.renewing import RenewingProducer
 from odradek_schemas import check_name
 from odradek_schemas.common import Record
@@ -27,11 +27,12 @@ from .._types import Duration, TakesMany
 from .activity_worker import ActivityWorker
 from .cache import DEFAULT_CACHE_BYTES
 from .local_activities import LocalActivities
-from .outlet import Outlet
+from .outlet import OVERHEAD_BYTES, Outlet
 from .ports import WorkerConnection
 from .rates import ActivityRates
 from .registry import RegisteredWorkflows, activity_definitions, workflow_definitions
 from .session import WorkerSession
+from .storing import StoringProducer
 from .timers import TimerThread
 from .workflow_worker import WorkflowWorker
 
@@ -208,7 +209,10 @@ class _RunningWorker:
         build = worker.build_id
         self._workflow_topic = topics.workflow_tasks(queue, build)
         self._activity_topic = topics.activity_tasks(queue, build)
-        self._producer = RenewingProducer(log.producer)  # a worker's records may come twice (rules W6, T7)
+        self._producer: Producer = RenewingProducer(log.producer)  # a worker's records may come twice (rules W6, T7)
+        claims = connection.converter.claims
+        if claims is not None:
+            self._producer = StoringProducer(self._producer, claims, log.max_record_bytes - OVERHEAD_BYTES)
         self._timer = TimerThread("odradek-worker-timer")
         self._session = WorkerSession(
             self._producer, topics, connection.partitions, new_id=lambda: secrets.token_hex(10),

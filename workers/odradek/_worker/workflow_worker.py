@@ -15,14 +15,17 @@ from odradek_schemas import Payload
 from odradek_schemas.replies import HistoryPage
 from odradek_schemas.tasks import QueryTask, WorkflowTask
 
+from ..errors import PayloadError
 from .acceptance import Acceptance
 from .activities import Attempt
 from .cache import BoundedCache
 from .consumer import TaskConsumer
 from .eager import Eager, EagerRunner, LocalReady
 from .eager_results import EagerResults
+from .fetching import Fetching
 from .intake import Taken
 from .local_activities import LocalActivities
+from .offsets import Ticket
 from .outlet import Outlet
 from .ports import OnPage, WorkerConnection, Workflows
 from .queries import Queries
@@ -75,6 +78,7 @@ class WorkflowWorker:
         self._blocked_after = blocked_after
         self._on_error = on_error
         self._inbox: SimpleQueue[_Action | None] = SimpleQueue()
+        self._fetching = Fetching(connection.converter.claims)
         self._steps = Steps(time.monotonic)
         self._ended = threading.Event()
         self._cache: BoundedCache[CachedRun] = BoundedCache(cache_bytes)
@@ -146,14 +150,27 @@ class WorkflowWorker:
         task = taken.task
         taken.ticket.fresh = taken.fresh
         if isinstance(task, WorkflowTask):
-            self._inbox.put(partial(self._tasks.on_task, task, taken.ticket))
+            self._fetching.open(task, partial(self._take, taken.ticket), partial(self._cannot_take, taken.ticket, task))
             return
         taken.ticket.finish()
         if isinstance(task, QueryTask):
-            self._inbox.put(partial(self._queries.on_query, task))
+            self._fetching.open(
+                task,
+                lambda opened: self._inbox.put(partial(self._queries.on_query, opened)),
+                lambda error: self._inbox.put(partial(self._queries.cannot_read, task, error)),
+            )
+
+    def _take(self, ticket: Ticket, task: WorkflowTask) -> None:
+        ticket.grow(sum(map(len, task.events)))  # what was fetched counts, too
+        self._inbox.put(partial(self._tasks.on_task, task, ticket))
+
+    def _cannot_take(self, ticket: Ticket, task: WorkflowTask, error: PayloadError) -> None:
+        """What the task refers to is not to be had: it is answered with that, and comes again."""
+        failure = self._connection.converter.to_failure(error)
+        self._inbox.put(partial(self._tasks.fail, task, ticket, failure, "bug", raised=error))
 
     def _capacity(self) -> int:
-        return min(_MAX_QUEUED - self._inbox.qsize(), _MAX_WAITING - self._tasks.waiting)
+        return min(_MAX_QUEUED - self._inbox.qsize() - self._fetching.count, _MAX_WAITING - self._tasks.waiting)
 
     def _later(self, seconds: float, action: _Action) -> None:
         if not seconds:
@@ -179,8 +196,14 @@ class WorkflowWorker:
         return self._outlet.fits(workflow_id, value)
 
     def fetch(self, workflow_id: str, run_id: str, barrier: int, from_event_id: int, on_page: OnPage) -> None:
-        def answered(page: HistoryPage | Exception) -> None:
+        def taken(page: HistoryPage | Exception) -> None:
             self._inbox.put(partial(on_page, page))
+
+        def answered(page: HistoryPage | Exception) -> None:
+            if isinstance(page, HistoryPage):
+                self._fetching.open(page, taken, taken)
+            else:
+                taken(page)
 
         self._connection.fetch_history(workflow_id, run_id, barrier, from_event_id, answered)
 
