@@ -15,13 +15,17 @@ from typing import Any, Self
 
 from odradek_log import Committed, Consumer, Log, LogError, Producer, TopicPartition, TopicSpec, open_log
 from odradek_schemas import Topics, encode
+from odradek_schemas.ephemeral import EngineAlive
 
 from .checkpointing import Checkpointing, CheckpointSettings
 from .clock import Clock, Randomness, SystemClock, SystemRandomness
 from .fold import State, UnsupportedVersionError
+from .following import Following
+from .hearing import Hearing
 from .members import Members
 from .processor import Counters, Outlook, Processor, Settings, StaleStateError
 from .store import EngineStorage, RocksStorage, StoreError
+from .stores import Stores
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +34,9 @@ HOUR_MS = 3_600_000
 TASK_RETENTION_MS = 7 * 24 * HOUR_MS
 PERSIST_EVERY_S = 30.0
 BULK_LINGER_MS = 20.0
-READ_BACK_RECORDS = 1_000
-"""How many of the last reads a new leader looks at; older ones were asked again, or nobody waits."""
+FOLLOWED_AT_ONCE = 200
+"""Fewer than a leader takes: it has its turn in between."""
+FAREWELL_S = 1.0
 
 
 def topic_specs(topics: Topics, partitions: int) -> list[TopicSpec]:
@@ -58,11 +63,12 @@ class Engine:
     `target`: the log's address; or `log`: one that is open already (it stays open). `data_dir`: where the state is
     kept, for as long as it likes; deleted, it is rebuilt from the log. `partitions`: of a namespace that is new.
     `on_topic`: called, from a thread of the engine, with each topic that it sends to for the first time.
-    `checkpoints`: where copies of the state are kept, from which another machine begins.
+    `standbys`: how many other engines keep up with each partition, ready to lead it at once; those that are started
+    with it share this. `checkpoints`: where copies of the state are kept, from which another machine begins.
 
         async with Engine("kafka://localhost:9092", namespace="default", data_dir="./state"): ...
 
-    Raises LogError if the log cannot be reached.
+    Raises LogError if the log cannot be reached, ValueError for options that make no sense.
     """
 
     def __init__(
@@ -74,6 +80,7 @@ class Engine:
         data_dir: str | Path = "./odradek-state",
         partitions: int = DEFAULT_PARTITIONS,
         settings: Settings | None = None,
+        standbys: int = 0,
         checkpoints: CheckpointSettings | None = None,
         log_settings: Mapping[str, Any] | None = None,
         clock: Clock | None = None,
@@ -83,20 +90,20 @@ class Engine:
     ) -> None:
         if (target is None) == (log is None):
             raise ValueError("give the engine either the address of a log, or an open log")
+        if standbys < 0:
+            raise ValueError(f"standbys is a number of engines, not {standbys}")
         self.topics = Topics(namespace)
         self._target = target
         self._given_log = log
         self._log_settings = dict(log_settings or {})
-        self._folder = Path(data_dir) / namespace
-        self._open_storage = open_storage
-        self._stored: dict[int, EngineStorage] = {}
         self._new_partitions = partitions
         self._settings = settings or Settings()
         self._clock = clock or SystemClock()
         self._randomness = randomness or SystemRandomness()
         self.member = self._randomness.token()
         version, interval = self._settings.fold_version, self._settings.announce_interval
-        self._members = Members(self.member, version, self._clock, interval)
+        self._members = Members(self.member, version, self._clock, interval, standbys)
+        self._standbys = standbys
         self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._processors: dict[int, Processor] = {}
@@ -105,19 +112,29 @@ class Engine:
         self._on_topic = on_topic
         self._tick_all_at = 0.0
         self._failure: BaseException | None = None
-        self._reads_wanted: list[int] = []
-        self._reads_changed = False
         self._failed = threading.Event()
+        self._folder = folder = Path(data_dir) / namespace
         self._checkpointing = (
-            Checkpointing(checkpoints, namespace, self._folder / "checkpoints", self._clock) if checkpoints else None
+            Checkpointing(checkpoints, namespace, folder / "checkpoints", self._clock) if checkpoints else None
         )
+        self._stores = Stores(folder, self.topics.events, open_storage, self._checkpointing, self._offsets)
+        self._hearing = Hearing(self._lock, self._processors, self._members, self._clock, self._offsets)
+        self._following = Following(
+            self._lock, self._processors, self._members, lambda partition: self._open(partition)[0], self._release,
+            self._assign_reads,
+        )  # fmt: skip
 
     # ------------------------------------------------------------ life
 
     def start(self) -> None:
         """Begin to process. Returns at once; partitions come from the group a moment later."""
         self.connect()
-        for name, run in (("odradek-fold", self._fold_forever), ("odradek-reads", self._read_forever)):
+        loops: list[tuple[str, Callable[[], None]]] = [
+            ("odradek-fold", self._fold_forever), ("odradek-reads", self._read_forever),
+        ]  # fmt: skip
+        if self._standbys:
+            loops.append(("odradek-follow", self._follow_forever))
+        for name, run in loops:
             thread = threading.Thread(target=self._guard, args=(run,), name=name, daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -129,10 +146,11 @@ class Engine:
         self._producer = self._log.producer()
         self._bulk_producer = self._log.producer(linger_ms=BULK_LINGER_MS)
         self._consumer = self._log.consumer()
-        self._reader = self._log.consumer()
-        self._read_positions: dict[TopicPartition, int] = {}
-        self._reads_began: dict[TopicPartition, int] = {}
+        self._hearing.connect(self._log, self.topics.ephemeral)
+        if self._standbys:
+            self._following.connect(self._log, self.topics.events, self._partitions)
         self._persist_at = self._clock.monotonic() + PERSIST_EVERY_S
+        self._assign_reads()
         self._consumer.subscribe(
             f"{self.topics.prefix}engine", [self.topics.events], self._on_assigned, self._on_revoked
         )
@@ -141,7 +159,9 @@ class Engine:
         """Hand the partitions over, put the state on disk, and stop."""
         self._stopping.set()
         self._consumer.wake()
-        self._reader.wake()
+        self._hearing.consumer.wake()
+        if self._standbys:
+            self._following.consumer.wake()
         for thread in self._threads:
             thread.join()
         if self._checkpointing is not None:
@@ -185,6 +205,12 @@ class Engine:
         due = [one.next_due_ms for one in of_each if one.next_due_ms is not None]
         return Outlook(any(one.busy for one in of_each), min(due, default=None))
 
+    @property
+    def following(self) -> list[int]:
+        """The partitions that this engine keeps up with while others lead them."""
+        with self._lock:
+            return sorted(p for p in self._following.partitions if not self._processors[p].leadership.leading)
+
     def look_again(self) -> None:
         """Look at the clock now: it was moved."""
         self._tick_all_at = 0.0
@@ -210,12 +236,18 @@ class Engine:
             self.hand_over()
 
     def hand_over(self) -> None:
-        """Leave the group, and put the state on disk: what the folding thread does at its end."""
+        """Stop leading, tell it to who stands by, leave the group, and put the state on disk: what the folding thread
+        does at its end."""
+        with self._lock:
+            for processor in self._processors.values():
+                processor.release()
+            self._announce(self._members.farewell(), range(self._partitions))
+        self._producer.flush(FAREWELL_S)
         self._consumer.close()
         with self._lock:
+            self._following.end()
             self._release(list(self._processors))
-            for partition in list(self._stored):
-                self._stored.pop(partition).close()  # of one whose partition could not be opened
+            self._stores.close_all()
 
     def step(self, timeout: float) -> None:
         """One turn of the folding thread: fold what comes within `timeout` seconds, then do what time asks for."""
@@ -225,12 +257,11 @@ class Engine:
         self._mind_others()
         if self._clock.monotonic() >= self._persist_at:
             self._persist_at = self._clock.monotonic() + PERSIST_EVERY_S
-            for storage in list(self._stored.values()):
-                storage.persist()
+            self._stores.persist()
         if self._checkpointing is not None:
             with self._lock:
                 self._checkpointing.make(
-                    (partition, processor.state, self._stored[partition])
+                    (partition, processor.state, self._stores[partition])
                     for partition, processor in self._processors.items()
                     if processor.leadership.leading
                 )
@@ -241,23 +272,36 @@ class Engine:
         A group gives away no single partition, so only who leaves it declines one. Where nobody could take over, the
         partitions that we do understand go on here.
         """
-        announcement = self._members.announcement()
-        if announcement is not None:
-            key, value = self.member.encode(), encode(announcement)
-            for partition in range(self._partitions):
-                self._producer.send(self.topics.ephemeral, partition, key, value)
-        declined = max((processor.declined for processor in self._processors.values()), default=0)
+        with self._lock:
+            held = self._processors.keys() - self._following.partitions
+            led = [p for p, processor in self._processors.items() if processor.leadership.leading]
+            announcement = self._members.announcement(held.union(led))
+            if announcement is not None:
+                self._announce(announcement, range(self._partitions))
+            beat = self._members.beat()
+            if beat is not None:
+                self._announce(beat, led)
+            if self._standbys:
+                self._following.choose(self._clock.monotonic())
+            declined = max((self._processors[p].declined for p in held), default=0)
         if declined and self._members.another_knows(declined):
             raise UnsupportedVersionError(declined, self._settings.fold_version)
 
-    def _fold_some(self, consumer: Consumer, timeout: float) -> None:
-        records = consumer.poll(timeout)
+    def _announce(self, record: EngineAlive, partitions: Iterable[int]) -> None:
+        key, value = self.member.encode(), encode(record)
+        for partition in partitions:
+            self._producer.send(self.topics.ephemeral, partition, key, value)
+
+    def _fold_some(self, consumer: Consumer, timeout: float, at_most: int = 500) -> None:
+        records = consumer.poll(timeout, at_most)
         with self._lock:
             touched: dict[int, Processor] = {}
             rebuilding: set[int] = set()
             for record in records:
                 processor = self._processors.get(record.partition)
                 if processor is None or processor.declined or record.partition in rebuilding:
+                    continue
+                if (record.partition in self._following.partitions) != (consumer is not self._consumer):
                     continue
                 touched[record.partition] = processor
                 try:
@@ -305,60 +349,46 @@ class Engine:
     def _on_assigned(self, gained: dict[TopicPartition, Committed | None]) -> dict[TopicPartition, int]:
         with self._lock:
             starts = {}
+            ends = {}
             for tp in gained:
-                processor = self._open(tp.partition)
-                self._processors[tp.partition] = processor
-                starts[tp] = processor.start_offset
+                if not self._following.give(tp.partition):
+                    self._processors[tp.partition], ends[tp] = self._open(tp.partition)
+                starts[tp] = self._processors[tp.partition].start_offset
             self._assign_reads()
             for tp in gained:
-                self._processors[tp.partition].gain()
+                self._processors[tp.partition].assigned(ends.get(tp))
             self._tick_all_at = 0.0
             logger.info("partitions gained: %s", sorted(tp.partition for tp in gained))
             return starts
 
     def _on_revoked(self, lost: list[TopicPartition]) -> None:
+        """Where there are standbys, we go on leading until whoever gets a partition is ready to."""
         with self._lock:
-            self._release([tp.partition for tp in lost])
+            partitions = [tp.partition for tp in lost]
+            if self._standbys and not self._stopping.is_set():
+                led = [p for p in partitions if p in self._processors and self._processors[p].leadership.leading]
+                for partition in led:
+                    self._following.keep(partition)
+                partitions = [p for p in partitions if p not in led]
+            self._release(partitions)
             self._assign_reads()
             logger.info("partitions handed over: %s", sorted(tp.partition for tp in lost))
 
     def _release(self, partitions: list[int]) -> None:
         for partition in partitions:
             processor = self._processors.pop(partition, None)
+            self._following.dropped(partition)
             if processor is not None:
                 processor.release()
                 processor.state.flush()
-                self._stored.pop(partition).close()
+                self._stores.close(partition)
 
-    def _open(self, partition: int) -> Processor:
-        """A processor on the stored state; on an empty one where the stored state cannot be of this log (L3)."""
-        folder = self._folder / str(partition)
-        rebuilds = 0
-        state = self._stored_state(partition)
-        first, end = self._offsets(TopicPartition(self.topics.events, partition))
-        if state.partition.position > end:
-            logger.error(
-                "ALARM: the state of partition %d is at offset %d, the log ends at %d: it is discarded and rebuilt",
-                partition,
-                state.partition.position,
-                end,
-            )
-            state = self._empty(partition)
-            rebuilds = 1
-        if self._checkpointing is not None:
-            restored = self._checkpointing.newer(partition, state.partition.position, first, end)
-            if restored is not None:
-                self._stored.pop(partition).destroy()
-                restored.rename(folder)
-                state = self._stored_state(partition)
-        if first > state.partition.position:
-            raise StoreError(
-                f"partition {partition} of {self.topics.events} begins at offset {first}, the state in {folder} "
-                f"ends at {state.partition.position}: records in between are gone. Put back a newer copy of the state"
-            )
-        processor = self._processor(partition, state)
-        processor.counters.rebuilds = rebuilds
-        return processor
+    def _open(self, partition: int) -> tuple[Processor, int]:
+        """A processor on the stored state, and the end of the log."""
+        opened = self._stores.open(partition)
+        processor = self._processor(partition, opened.state)
+        processor.counters.rebuilds = opened.rebuilds
+        return processor, opened.end
 
     def _offsets(self, tp: TopicPartition) -> tuple[int, int]:
         """The log's own offsets; where no broker answers, we wait for one."""
@@ -370,15 +400,6 @@ class Engine:
                     raise
                 logger.warning("waiting for the log: %s", error)
                 self._stopping.wait(1.0)
-
-    def _stored_state(self, partition: int) -> State:
-        storage = self._stored[partition] = self._open_storage(self._folder / str(partition))
-        return State(storage, partition)
-
-    def _empty(self, partition: int) -> State:
-        """The stored state is discarded."""
-        self._stored.pop(partition).destroy()
-        return self._stored_state(partition)
 
     def _processor(self, partition: int, state: State) -> Processor:
         return Processor(
@@ -402,12 +423,13 @@ class Engine:
         logger.error("ALARM: %s. The state is discarded and rebuilt", error)
         old = self._processors[partition]
         old.release()
-        processor = self._processor(partition, self._empty(partition))
+        processor = self._processor(partition, self._stores.empty(partition))
         processor.counters = old.counters
         processor.counters.rebuilds += 1
         self._processors[partition] = processor
         consumer.seek(TopicPartition(self.topics.events, partition), 0)
-        processor.gain()
+        if partition not in self._following.partitions:
+            processor.assigned(None)
 
     def _prepare(self, topic: str) -> None:
         """Make a topic on first use."""
@@ -426,50 +448,37 @@ class Engine:
 
         self._log.end_offsets([tp], answer)
 
+    # ------------------------------------------------------------ standing by
+
+    def _follow_forever(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self.follow_step(1.0)
+        finally:
+            self._following.consumer.close()
+
+    def follow_step(self, timeout: float) -> None:
+        """One turn of the following thread: fold what others lead, as it comes within `timeout` seconds."""
+        self._following.prepare()
+        self._fold_some(self._following.consumer, timeout, FOLLOWED_AT_ONCE)
+
     # ------------------------------------------------------------ reads and heartbeats
 
     def _assign_reads(self) -> None:
-        """Read `ephemeral` of the partitions that we hold, from a little before its end."""
-        self._reads_wanted = sorted(self._processors)
-        self._reads_changed = True
-        self._reader.wake()
+        nothing = [0] if self._standbys else []  # to hear of the other engines
+        self._hearing.want(self._processors.keys() or nothing)
 
     def _read_forever(self) -> None:
         try:
             while not self._stopping.is_set():
                 self.read_step(1.0)
         finally:
-            self._reader.close()
+            self._hearing.consumer.close()
 
     def read_step(self, timeout: float) -> None:
         """One turn of the reading thread: take in the reads and heartbeats that come within `timeout` seconds."""
-        if self._reads_changed:
-            self._read_positions = self._reassign(self._read_positions)
-        records = self._reader.poll(timeout)
-        if not records:
-            return
-        with self._lock:
-            for record in records:
-                tp = TopicPartition(record.topic, record.partition)
-                self._read_positions[tp] = record.offset + 1
-                processor = self._processors.get(record.partition)
-                if processor is not None:
-                    processor.handle_ephemeral(record.value, past=record.offset < self._reads_began.get(tp, 0))
-
-    def _reassign(self, positions: dict[TopicPartition, int]) -> dict[TopicPartition, int]:
-        with self._lock:
-            self._reads_changed = False
-            wanted = [TopicPartition(self.topics.ephemeral, p) for p in self._reads_wanted]
-        starts = {}
-        for tp in wanted:
-            if tp not in positions:
-                first, end = self._offsets(tp)
-                starts[tp] = max(first, end - READ_BACK_RECORDS)
-                self._reads_began[tp] = end
-            else:
-                starts[tp] = positions[tp]
-        self._reader.assign(starts)
-        return starts
+        if self._hearing.step(timeout, self._following.partitions):
+            self.look_again()
 
 
 __all__ = ["Engine", "Producer", "ensure_topics", "topic_specs"]

@@ -40,6 +40,7 @@ class Leadership:
         self.member = member
         self.role = Role.NONE
         self.holding = False
+        """Whether the group gave us the partition: then we stand again when another deposes us."""
         self._make = make
         self._append = append
         self._clock = clock
@@ -51,15 +52,14 @@ class Leadership:
     def leading(self) -> bool:
         return self.role is Role.LEADING
 
-    def gain(self) -> None:
-        """The group gives us the partition: stand for election."""
-        self.holding = True
+    def stand(self) -> None:
+        """Stand for election: as one to whom the group gave the partition (`holding`), or in place of such a one."""
         self._nonce = self._randomness.token()
         self.role = Role.ELECTING
         self._stand()
 
     def resign(self) -> None:
-        """The partition is no longer ours."""
+        """The partition is no longer ours, nor do we lead it."""
         self.holding = False
         self.role = Role.NONE
         self._again_at = None

@@ -7,60 +7,103 @@ too old, V1 keeps it from folding.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from odradek_schemas.ephemeral import EngineAlive
 
 from .clock import Clock
+from .standbys import BEAT_S, chosen
 
 MISSED = 3.5
 """After so many announcements that did not come, an engine is gone."""
+
+LISTEN_S = 2.0
+"""How long to hear who else is there before choosing what to follow."""
 
 
 @dataclass(slots=True)
 class _Member:
     heard_at: float
     version: int
+    holds: frozenset[int]
+    standbys: int
 
 
 class Members:
     """What engine `member`, which knows fold versions up to `version`, has heard of others. Safe from any thread that
-    holds the engine's lock. `interval`: of the announcements, in seconds."""
+    holds the engine's lock. `interval`: of the announcements, in seconds. `standbys`: how many engines shall stand by
+    for each partition."""
 
-    def __init__(self, member: str, version: int, clock: Clock, interval: float) -> None:
+    def __init__(self, member: str, version: int, clock: Clock, interval: float, standbys: int = 0) -> None:
         self.member = member
         self.version = version
         self._clock = clock
         self._interval = interval
         self._since = clock.monotonic()
         self._announce_at = self._since
+        self._beat_at = self._since
+        self._standbys = standbys
+        self._holds: frozenset[int] = frozenset()
         self._others: dict[str, _Member] = {}
 
-    def announcement(self) -> EngineAlive | None:
-        """What to tell the others now; None: not yet."""
+    def announcement(self, holds: Collection[int] = ()) -> EngineAlive | None:
+        """What to tell the others now; None: not yet. `holds`: the partitions that are ours to lead."""
         now = self._clock.monotonic()
-        if now < self._announce_at:
+        if now < self._announce_at and (not self._standbys or self._holds == frozenset(holds)):
             return None
         self._announce_at = now + self._interval
-        return EngineAlive(member=self.member, version=self.version)
+        self._holds = frozenset(holds)
+        return self._alive_record()
+
+    def beat(self) -> EngineAlive | None:
+        """What to tell those who follow the partitions that we lead; None: not yet, or nobody does."""
+        now = self._clock.monotonic()
+        if now < self._beat_at or not any(one.standbys for one in self._alive().values()):
+            return None
+        self._beat_at = now + BEAT_S
+        return self._alive_record()
+
+    def farewell(self) -> EngineAlive:
+        """What to tell the others in the end. It might be back soon, so its version counts for a while longer (V2)."""
+        return EngineAlive(member=self.member, version=self.version, leaving=True)
+
+    def _alive_record(self) -> EngineAlive:
+        return EngineAlive(
+            member=self.member, version=self.version, holds=sorted(self._holds), standbys=self._standbys
+        )
 
     def heard(self, record: EngineAlive) -> None:
         """Another engine lives, or this one."""
-        if record.member != self.member:
-            self._others[record.member] = _Member(self._clock.monotonic(), record.version)
+        if record.member == self.member:
+            return
+        if record.member not in self._others and not record.leaving:
+            self._announce_at = self._beat_at = self._clock.monotonic()  # it has not heard of us yet
+        holds = frozenset(record.holds)
+        self._others[record.member] = _Member(self._clock.monotonic(), record.version, holds, record.standbys)
+
+    def stands_by(self, partition: int) -> bool:
+        """Whether we are to follow a partition that we do not hold, by what is known of the others."""
+        if self._clock.monotonic() - self._since < LISTEN_S:
+            return False
+        others = [name for name, one in self._alive().items() if one.standbys and partition not in one.holds]
+        return self.member in chosen(partition, [self.member, *others], self._standbys)
 
     def all_know(self, version: int) -> bool:
         """Whether every engine knows a fold version: all have had the time to say so, and none is older (V2)."""
         silent_for = self._clock.monotonic() - self._since
-        return silent_for > MISSED * self._interval and min([self.version, *self._alive()]) >= version
+        return silent_for > MISSED * self._interval and min([self.version, *self._versions()]) >= version
 
     def another_knows(self, version: int) -> bool:
         """Whether another engine could go on where this one must stop (V1)."""
-        return max(self._alive(), default=0) >= version
+        return max(self._versions(), default=0) >= version
 
-    def _alive(self) -> list[int]:
+    def _versions(self) -> list[int]:
+        return [one.version for one in self._alive().values()]
+
+    def _alive(self) -> dict[str, _Member]:
         now = self._clock.monotonic()
         self._others = {
             name: one for name, one in self._others.items() if now - one.heard_at <= MISSED * self._interval
         }
-        return [one.version for one in self._others.values()]
+        return self._others

@@ -21,11 +21,12 @@ from odradek_schemas.records import ClockRead, EffectFailed, LeaderElected
 from odradek_schemas.tasks import QueryTask
 
 from . import handover
+from .candidacy import Candidacy
 from .clock import Clock, Randomness
 from .due import DueRecords
 from .emission import Emitter, Output, Place
 from .fold import VERSION, Effect, Folded, State, UnsupportedVersionError, events, fold, keys
-from .leadership import Leadership
+from .leadership import Leadership, Role
 from .members import Members
 from .reads import Read, Reads
 from .sessions import Sessions
@@ -44,10 +45,11 @@ class Settings:
     mark_interval: how often `EffectsEmitted` is appended at most. reissue_after: when a task that nobody answered
     is emitted again. lost_after: for workers not heard of yet. closed_retention: how long closed workflows stay
     readable. clock_tolerance: how far records' timestamps may be from the leader's clock without an alarm.
-    announce_interval: how often engines tell each other that they live. fold_version: up to which this one goes; the
-    log is switched to it once every engine knows it (V2). max_in_flight, max_in_flight_bytes: effects of a partition
-    without acknowledgement, above which no more is folded. flush_rows, flush_bytes: changed rows, and bytes of the
-    records and effects that changed them, above which they go to the store at once.
+    announce_interval: how often engines tell each other that they live. leader_lost_after: when who stands by takes a
+    silent leader for gone, and leads in its place. fold_version: up to which this one goes; the log is switched to it
+    once every engine knows it (V2). max_in_flight, max_in_flight_bytes: effects of a partition without acknowledgement,
+    above which no more is folded. flush_rows, flush_bytes: changed rows, and bytes of the records and effects that
+    changed them, above which they go to the store at once.
     """
 
     mark_interval: float = 0.5
@@ -56,6 +58,7 @@ class Settings:
     closed_retention: float = 30 * 24 * 3600
     clock_tolerance: float = 5.0
     announce_interval: float = 10.0
+    leader_lost_after: float = 4.0
     fold_version: int = VERSION
     max_in_flight: int = 20_000
     max_in_flight_bytes: int = 64 * 1024 * 1024
@@ -130,6 +133,9 @@ class Processor:
         self._failures: deque[Callable[[], None]] = deque()
         self._append_failed_for_good = False
         self.leadership = Leadership(member, self._election, self._append_election, clock, randomness)
+        self.candidacy = Candidacy(
+            lambda: self.state.partition.position, self._find_own_end, clock, settings.leader_lost_after
+        )
         self._check_at = state.partition.position - 1
         self._mark_at = 0.0
         self._flush_at: float | None = None
@@ -160,15 +166,39 @@ class Processor:
     @property
     def start_offset(self) -> int:
         """Where to read from: the last folded record, to see that it is still what was folded, then what follows."""
-        return max(0, self._check_at) if self._check_at >= 0 else self.state.partition.position
+        self._check_at = self.state.partition.position - 1
+        return max(0, self._check_at)
 
     def gain(self) -> None:
-        """The partition is ours to lead, if its state is not of newer code than ours."""
+        """The partition is ours to lead, from now on."""
+        self.leadership.holding = True
+        self._stand()
+
+    def assigned(self, end: int | None) -> None:
+        """The partition is ours to lead once we have folded the log up to its end: until then, another may.
+
+        `end`: where it was a moment ago; None: it is asked for.
+        """
+        self.leadership.holding = True
+        if self.leadership.role is Role.NONE:
+            self.candidacy.begin(end)
+            self._stand_when_ready()
+
+    def unassigned(self) -> None:
+        """The partition is another's to lead; we go on until that one does."""
+        self.leadership.holding = False
+
+    def _stand(self) -> None:
+        """Stand for election, if the state is not of newer code than ours (V1)."""
         if self.state.partition.version > self._settings.fold_version:
             self.decline(UnsupportedVersionError(self.state.partition.version, self._settings.fold_version))
             return
-        self.leadership.gain()
+        self.leadership.stand()
         self.counters.elections += 1
+
+    def _stand_when_ready(self) -> None:
+        if self.leadership.role is Role.NONE and not self.declined and self.candidacy.ready(self.leadership.holding):
+            self._stand()
 
     def decline(self, error: UnsupportedVersionError) -> None:
         """The next record is for newer code: stop before it, and lead no more (V1)."""
@@ -193,8 +223,8 @@ class Processor:
         """Go on with new producers, in a new term: what the old ones had out may have landed or not."""
         self._producer, self._bulk_producer = producer, bulk_producer
         self._append_failed_for_good = self.emitter.producer_failed = False
-        if self.leadership.holding:
-            self.gain()
+        if self.leadership.holding or self.leadership.role is not Role.NONE:
+            self._stand()
 
     # ------------------------------------------------------------ folding
 
@@ -231,6 +261,7 @@ class Processor:
     def _observe(self, elected: LeaderElected) -> bool:
         """Follow an election; return whether we lead from here on, and have emitted all that had not left (E3)."""
         now = self.state.partition
+        self.candidacy.watch.forget()
         accepted = (now.member, now.nonce) == (elected.member, elected.nonce)
         was_leading = self.leadership.leading
         if self.leadership.observe(elected, accepted):
@@ -324,6 +355,7 @@ class Processor:
         while self._failures:
             self._failures.popleft()()
         self.leadership.tick()
+        self._stand_when_ready()
         now = self._clock.monotonic()
         self._flush_later(now)
         if not self.leadership.leading:
@@ -349,7 +381,7 @@ class Processor:
                 self._append(stray)
             self.emitter.retry_topics()
             if self._next_version() > self.state.partition.version:
-                self.gain()
+                self._stand()
             self.reads.expire()
             if self.state.partition.waiting:
                 self._ask_clock()
@@ -393,7 +425,7 @@ class Processor:
             return
         if isinstance(record, ephemeral.EngineAlive):
             if not past:
-                self.members.heard(record)
+                self._engine_heard(record)
             return
         if not self.leadership.leading:
             return
@@ -406,6 +438,15 @@ class Processor:
             self._ask(record)
         else:
             logger.warning("%s is no record of %s", type(record).__name__, self._topics.ephemeral)
+
+    def _engine_heard(self, record: ephemeral.EngineAlive) -> None:
+        """An engine lives, or leaves; for those who follow, it matters whether it is the leader here."""
+        self.members.heard(record)
+        if record.member == self.state.partition.member and record.member != self.members.member:
+            if record.leaving:
+                self.candidacy.watch.left()
+            else:
+                self.candidacy.watch.heard()
 
     def _ask(self, read: Read) -> None:
         """A read whose answer nobody can get is not looked at: a worker would not know where to send it, either."""

@@ -82,10 +82,17 @@ class WorkerHeartbeat(Record, frozen=True):
 
 
 class EngineAlive(Record, frozen=True):
-    """An engine lives, and knows fold versions up to this one; with or without partitions to lead."""
+    """An engine lives, and knows fold versions up to this one; with or without partitions to lead.
+
+    `holds`: those that it leads, or is to lead; `standbys`: how many engines shall stand by for each, as it was told;
+    `leaving`: it leads none any more, and stops.
+    """
 
     member: str
     version: int = 1
+    holds: list[int] = []
+    standbys: int = 0
+    leaving: bool = False
 
 
 class ActivityHeartbeat(Record, frozen=True):

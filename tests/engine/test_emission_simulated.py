@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from odradek_engine.emission import Emitter
 from odradek_engine.fold import step
-from odradek_engine.leadership import Leadership, Role
+from odradek_engine.leadership import Leadership
 from odradek_engine.processor import Processor
 from odradek_log import ProducerFailedError
 from odradek_schemas.common import Position
@@ -92,7 +92,7 @@ def _never_stand_again(monkeypatch: pytest.MonkeyPatch) -> None:
         leading = self.leading
         led = observe(self, *args)
         if leading and not self.leading:
-            self.role = Role.NONE
+            self.resign()
         return led
 
     monkeypatch.setattr(Leadership, "observe", planted)

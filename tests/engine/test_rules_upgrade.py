@@ -71,7 +71,7 @@ class Fleet:
             assert engine._producer.flush(5.0) == 0
         for engine in self.engines.values():
             engine.read_step(0.0)
-            while not all(self.end(*tp) == at for tp, at in engine._read_positions.items()):
+            while not all(self.end(*tp) == at for tp, at in engine._hearing.positions.items()):
                 engine.read_step(0.01)
 
     def led(self) -> bool:
@@ -95,15 +95,18 @@ class Fleet:
 
     def versions(self, partition: int) -> list[int]:
         """The fold versions of all elections, in order."""
+        return [elected.version for elected in self.elections(partition)]
+
+    def elections(self, partition: int) -> list[records.LeaderElected]:
         consumer = self.log.consumer()
         consumer.assign({TopicPartition(TOPICS.events, partition): 0})
-        found: list[int] = []
+        found: list[records.LeaderElected] = []
         seen = 0
         while seen < self.end(TOPICS.events, partition):
             for record in consumer.poll(1.0):
                 seen += 1
                 elected = decode(record.value)
-                found += [elected.version] if isinstance(elected, records.LeaderElected) else []
+                found += [elected] if isinstance(elected, records.LeaderElected) else []
         consumer.close()
         return found
 

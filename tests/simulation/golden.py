@@ -45,6 +45,10 @@ class Entry(NamedTuple):
     timestamp_ms: int
 
 
+_NO_CHANGE = (events.RecordFolded, events.RecordHeld, events.RowExpired)
+"""What comes of a record that is not taken, or not yet."""
+
+
 @dataclass
 class Run:
     """The history of a run as the auditors have it. `bases`: of its completions, by base."""
@@ -121,7 +125,7 @@ class Golden:
 
     def _check_record(self, folded: Folded, epoch: int, results: set[int]) -> None:
         body: Any = folded.record
-        changes = [e for e in folded.events if not isinstance(e, (events.RecordFolded, events.RowExpired))]
+        changes = [e for e in folded.events if not isinstance(e, _NO_CHANGE)]
         if getattr(body, "epoch", epoch) != epoch and changes:
             self._wrong.append(f"{body} was taken, although it is of an older leader than {epoch}")
         if self.state.partition.time_ms < self._time_ms:

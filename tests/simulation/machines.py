@@ -112,8 +112,11 @@ class Machine:
 
 
 class EngineMachine(Machine):
-    def __init__(self, hub: Hub, log: ClusterLog, name: str, partitions: int, settings: Settings) -> None:
+    def __init__(
+        self, hub: Hub, log: ClusterLog, name: str, partitions: int, settings: Settings, standbys: int
+    ) -> None:
         self.disk = Disk(hub.rng)
+        self._standbys = standbys
         self._partitions = partitions
         self._settings = settings
         super().__init__(hub, log, name)
@@ -129,12 +132,13 @@ class EngineMachine(Machine):
             data_dir="disk",
             partitions=self._partitions,
             settings=self._settings,
+            standbys=self._standbys,
             open_storage=self.disk.opener(self.process),
         )
         engine.start()
         failure = engine.wait_failed()
         if failure is not None:
-            expected = isinstance(failure, StoreError) and self.disk.full
+            expected = isinstance(failure, StoreError) and "no space left" in str(failure)
             if not expected:
                 self.hub.errors.append(f"{self.process.name} failed: {type(failure).__name__}: {failure}")
             self.exited()

@@ -7,7 +7,7 @@ planted bug is caught in, and what ordinary seeds are now and then, so that the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -29,7 +29,7 @@ WORKERS: Mapping[str, tuple[Any, ...]] = {
 class Scenario:
     """orders, tasks, plays: how many food orders, scripted workflows, and other programs there are. workers: what
     their options are drawn from, where not the usual. reissues: how often an engine emits unanswered tasks again (0 to
-    1). quiet: if nothing comes into the log of events for so many seconds, nothing more will."""
+    1). quiet: if nothing comes into the log of events for so many seconds, nothing more will. standbys: of engines."""
 
     name: str
     engines: int = 2
@@ -44,6 +44,7 @@ class Scenario:
     workers: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     reissues: float = 0.5
     quiet: float = float("inf")
+    standbys: int = 0
 
 
 ANYTHING = Scenario(name="anything")
@@ -65,4 +66,6 @@ def special(**fields: Any) -> Scenario:
 def drawn(seed: int) -> Scenario:
     """What kind of world an ordinary seed has."""
     rng = Random(f"scenario-{seed}")
-    return rng.choice(SPECIAL) if SPECIAL and rng.random() < 0.3 else EVERYTHING
+    if SPECIAL and rng.random() < 0.3:
+        return rng.choice(SPECIAL)
+    return replace(EVERYTHING, engines=rng.choice((2, 2, 3)), standbys=rng.choice((0, 1, 1)))

@@ -119,7 +119,10 @@ class World:
         }
         self.auditors = Auditors(self.log, self.topics, self.partitions, self.journal, code)
         settings = Settings(reissue_after=60.0 if self.reissues else 1e9)
-        self.engines = [EngineMachine(self.hub, self.log, name, self.partitions, settings) for name in self._engines]
+        self.engines = [
+            EngineMachine(self.hub, self.log, name, self.partitions, settings, self.scenario.standbys)
+            for name in self._engines
+        ]
         self.workers = [AsyncMachine(self.hub, self.log, name, self._worker_main()) for name in self._workers]
         self.clients = [
             AsyncMachine(self.hub, self.log, "client1", self._order),

@@ -14,7 +14,7 @@ from odradek._worker.session import WorkerSession
 from odradek_engine import sessions
 from odradek_engine.emission import Emitter
 from odradek_engine.fold import completions, continuing, core, engine_records, events, keys, step
-from odradek_engine.leadership import Leadership, Role
+from odradek_engine.leadership import Leadership
 from odradek_engine.processor import Processor
 from odradek_log import Committed, ProducerFailedError
 from odradek_schemas import records
@@ -106,7 +106,7 @@ def a_deposed_holder_never_stands_again(patch: Patch) -> None:
         leading = self.leading
         led = observe(self, *args)
         if leading and not self.leading:
-            self.role = Role.NONE
+            self.resign()
         return led
 
     patch(Leadership, "observe", once)

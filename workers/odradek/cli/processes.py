@@ -33,6 +33,9 @@ def engine(
     partitions: Annotated[
         int, typer.Option("--partitions", min=1, max=1024, help="Of a namespace that is new.")
     ] = 16,
+    standbys: Annotated[
+        int, typer.Option(min=0, help="How many other engines keep up with each partition, to lead it at once.")
+    ] = 0,
     checkpoints: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Where copies of the state are kept: a folder, s3://bucket/prefix.")
     ] = "",
@@ -46,11 +49,17 @@ def engine(
         set_up(log_level, log_format)
         _check(log, "engine")
         kept = (checkpoints, checkpoint_every) if checkpoints else None
-        asyncio.run(_run_engine(log, namespace, data, partitions, kafka_option, kept))
+        asyncio.run(_run_engine(log, namespace, data, partitions, standbys, kafka_option, kept))
 
 
 async def _run_engine(
-    log: str, namespace: str, data: Path, partitions: int, options: list[str], kept: tuple[str, float] | None
+    log: str,
+    namespace: str,
+    data: Path,
+    partitions: int,
+    standbys: int,
+    options: list[str],
+    kept: tuple[str, float] | None,
 ) -> None:
     from odradek_engine import CheckpointError, CheckpointSettings, Engine  # the other commands need not wait for it
 
@@ -65,7 +74,7 @@ async def _run_engine(
                 schedules = SchedulesOnDemand(opened, namespace)
                 running = Engine(
                     log=opened, namespace=namespace, data_dir=data, partitions=partitions, on_topic=schedules.noticed,
-                    checkpoints=CheckpointSettings(*kept) if kept else None,
+                    standbys=standbys, checkpoints=CheckpointSettings(*kept) if kept else None,
                 )
                 await stack.enter_async_context(running)
                 await stack.enter_async_context(schedules)

@@ -1,0 +1,105 @@
+"""The stored states of an engine's partitions: opened, held against the log, replaced by a checkpoint or discarded."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from odradek_log import TopicPartition
+
+from .checkpointing import Checkpointing
+from .fold import State
+from .store import EngineStorage, StoreError
+
+logger = logging.getLogger(__name__)
+
+
+class Opened(NamedTuple):
+    """`end`: of the partition in the log. `rebuilds`: how many states were discarded on the way (L3)."""
+
+    state: State
+    end: int
+    rebuilds: int
+
+
+class Stores:
+    """Safe from any thread, except that one partition is opened by one at a time. `offsets` asks the log for the first
+    offset of a partition of `topic`, and its end."""
+
+    def __init__(
+        self,
+        folder: Path,
+        topic: str,
+        open_storage: Callable[[Path], EngineStorage],
+        checkpointing: Checkpointing | None,
+        offsets: Callable[[TopicPartition], tuple[int, int]],
+    ) -> None:
+        self._folder = folder
+        self._topic = topic
+        self._open_storage = open_storage
+        self._checkpointing = checkpointing
+        self._offsets = offsets
+        self._storages: dict[int, EngineStorage] = {}
+        self._lock = threading.RLock()  # a storage is not closed while it is put on disk
+
+    def __getitem__(self, partition: int) -> EngineStorage:
+        return self._storages[partition]
+
+    def open(self, partition: int) -> Opened:
+        """The stored state; an empty one where the stored state cannot be of this log (L3)."""
+        rebuilds = 0
+        state = self._stored_state(partition)
+        first, end = self._offsets(TopicPartition(self._topic, partition))
+        if state.partition.position > end:
+            logger.error(
+                "ALARM: the state of partition %d is at offset %d, the log ends at %d: it is discarded and rebuilt",
+                partition,
+                state.partition.position,
+                end,
+            )
+            state = self.empty(partition)
+            rebuilds = 1
+        if self._checkpointing is not None:
+            restored = self._checkpointing.newer(partition, state.partition.position, first, end)
+            if restored is not None:
+                with self._lock:
+                    self._storages.pop(partition).destroy()
+                    restored.rename(self._folder / str(partition))
+                state = self._stored_state(partition)
+        if first > state.partition.position:
+            raise StoreError(
+                f"partition {partition} of {self._topic} begins at offset {first}, the state in "
+                f"{self._folder / str(partition)} ends at {state.partition.position}: records in between are gone. "
+                "Put back a newer copy of the state"
+            )
+        return Opened(state, end, rebuilds)
+
+    def empty(self, partition: int) -> State:
+        """The stored state is discarded."""
+        with self._lock:
+            self._storages.pop(partition).destroy()
+        return self._stored_state(partition)
+
+    def _stored_state(self, partition: int) -> State:
+        storage = self._storages[partition] = self._open_storage(self._folder / str(partition))
+        return State(storage, partition)
+
+    def persist(self) -> None:
+        """Make what was written survive a crash."""
+        for partition in list(self._storages):
+            with self._lock:
+                storage = self._storages.get(partition)
+                if storage is not None:
+                    storage.persist()
+
+    def close(self, partition: int) -> None:
+        with self._lock:
+            self._storages.pop(partition).close()
+
+    def close_all(self) -> None:
+        """Also those of partitions that could not be opened."""
+        for partition in list(self._storages):
+            self.close(partition)
