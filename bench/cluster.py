@@ -10,7 +10,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from odradek_schemas import Topics
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests" / "kafka"))
 sys.path.insert(0, str(HERE))
+
+LOGS = ("embedded", "embedded-nosync", "kafka")
 
 
 @dataclass
@@ -103,6 +105,18 @@ async def embedded(partitions: int, fsync: bool) -> AsyncIterator[Cluster]:
         )
         await stack.enter_async_context(worker)
         yield Cluster(client, log, processes={"all in one": psutil.Process()})
+
+
+def cluster_for(name: str, partitions: int) -> AbstractAsyncContextManager[Cluster]:
+    """The cluster on one of LOGS."""
+    if name == "kafka":
+        return kafka(partitions)
+    return embedded(partitions, fsync=name == "embedded")
+
+
+def percentile(values: list[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
 def events_appended(cluster: Cluster) -> int:

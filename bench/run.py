@@ -16,20 +16,12 @@ import platform
 import statistics
 import threading
 import time
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
-from cluster import Cluster, embedded, events_appended, kafka
+from cluster import LOGS, Cluster, cluster_for, events_appended, percentile
 from odradek_log import Log, TopicPartition, TopicSpec
 from workloads import TASK_QUEUE, Steps
-
-LOGS = ("embedded", "embedded-nosync", "kafka")
-
-
-def percentile(values: list[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
 async def throughput(cluster: Cluster, workflows: int, in_flight: int) -> dict[str, Any]:
@@ -103,12 +95,6 @@ def log_alone(log: Log, rounds: int = 200) -> dict[str, Any]:
         "delivered p50 ms": statistics.median(delivered) * 1000,
         "read p50 ms": statistics.median(read) * 1000,
     }
-
-
-def cluster_for(name: str, partitions: int) -> AbstractAsyncContextManager[Cluster]:
-    if name == "kafka":
-        return kafka(partitions)
-    return embedded(partitions, fsync=name == "embedded")
 
 
 async def measure(name: str, partitions: int, quick: bool) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""The workflows that the benchmarks run: no-op activities, one after another."""
+"""The workflows that the benchmarks run: no-op activities, one after another; and one that counts signals."""
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from odradek import activity, workflow
 
@@ -29,5 +30,32 @@ class Steps:
         return count
 
 
-WORKFLOWS = [Steps]
+@workflow.define
+class Counted:
+    """Hears the numbers from 0 on, each once and in order, and continues as new after `every` of them.
+
+    Returns how many it heard, how many runs that took, and what was out of order: (expected, heard).
+    """
+
+    def __init__(self) -> None:
+        self.heard = self.here = 0
+        self.wrong: list[tuple[int, int]] = []
+
+    async def run(self, heard: int, runs: int, wrong: list[tuple[int, int]], total: int, every: int) -> list[Any]:
+        self.heard += heard
+        self.wrong = wrong + self.wrong
+        await workflow.wait_condition(lambda: self.here >= every or self.heard >= total)
+        if self.heard < total:
+            workflow.continue_as_new(Counted, self.heard, runs + 1, self.wrong, total, every)
+        return [self.heard, runs + 1, self.wrong]
+
+    @workflow.signal
+    def number(self, number: int) -> None:
+        if number != self.heard:
+            self.wrong.append((self.heard, number))
+        self.heard += 1
+        self.here += 1
+
+
+WORKFLOWS = [Steps, Counted]
 ACTIVITIES = [step]
