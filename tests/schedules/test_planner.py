@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from odradek._schedules.planner import MAX_BUFFER, Planner
-from odradek._schedules.spec import ScheduleIntervalSpec, ScheduleSpec
-from odradek._schedules.state import Action, Ended, Plan, SetPaused, Standing
+from odradek._schedules.spec import ScheduleCalendarSpec, ScheduleIntervalSpec, ScheduleSpec
+from odradek._schedules.state import Action, Change, Ended, Plan, SetPaused, SetPlan, Standing
+from odradek._schedules.times import Times
 
+T = TypeVar("T")
 MINUTE = 60_000
 POLICIES = ["skip", "buffer_one", "buffer_all", "cancel_other", "terminate_other", "allow_all"]
+
+
+async def at_once(look: Callable[[], Any]) -> Any:
+    """In place of what the workflow records."""
+    return look()
+
+
+def done(asked: Coroutine[Any, Any, T]) -> T:
+    """The result of what never waits."""
+    try:
+        asked.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    raise AssertionError("it waits for something")
 
 
 class World:
     """Runs a planner's decisions: actions end after their lengths, those asked to end do at once."""
 
-    def __init__(self, overlap: Any, lengths: list[int], **plan: Any) -> None:
-        spec = ScheduleSpec(intervals=[ScheduleIntervalSpec(every=60)])
+    def __init__(self, overlap: Any, lengths: list[int], jitter: float = 0, **plan: Any) -> None:
+        spec = ScheduleSpec(intervals=[ScheduleIntervalSpec(every=60)], jitter=jitter)
         action = Action(workflow_type="W", workflow_id="w")
-        self.planner = Planner(Standing(schedule_id="s", plan=Plan(action=action, spec=spec, overlap=overlap, **plan)))
+        standing = Standing(schedule_id="s", plan=Plan(action=action, spec=spec, overlap=overlap, **plan))
+        self.planner = Planner(standing, at_once)
         self.lengths = lengths
         self.now = 0
         self.begun: list[tuple[int, int]] = []  # nominal time and when
@@ -31,8 +51,8 @@ class World:
         """Somebody is there at `now`, and does all that there is to do."""
         self.now = now
         while True:
-            more = self.planner.advance(now, now)
-            decisions = self.planner.decide(now)
+            more = done(self.planner.advance(now, now))
+            decisions = done(self.planner.decide(now))
             for taken in decisions.begin:
                 self.ends[taken.workflow_id] = now + self.lengths[len(self.begun) % len(self.lengths)]
                 self.begun.append((taken.nominal_ms, now))
@@ -50,7 +70,7 @@ class World:
     def pass_time(self, until: int) -> None:
         """Somebody is there all the time: each time and each end is seen at its moment."""
         while True:
-            due = self.planner.next_due()
+            due = done(self.planner.next_due())
             moments = [*self.ends.values(), *([] if due is None else [due])]
             if min(moments, default=until + 1) > until:
                 self.now = until
@@ -139,5 +159,42 @@ def test_no_time_within_a_pause_is_acted_on(stretches: list[int]) -> None:
         if not paused:
             expected += range(begin // MINUTE * MINUTE + MINUTE, world.now + 1, MINUTE)
         paused = not paused
-        world.planner.change(SetPaused(paused=paused), world.now)
+        done(world.planner.change(SetPaused(paused=paused), world.now))
     assert [nominal for nominal, _ in world.begun] == expected
+
+
+CHANGES = st.tuples(st.sampled_from(["pause", "spec", "same"]), st.integers(1, 5 * MINUTE))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(CHANGES, min_size=1, max_size=10), st.integers(0, 300))
+def test_a_time_whose_jitter_ends_after_a_change_is_not_lost(stretches: list[tuple[str, int]], jitter: int) -> None:
+    """What counts is when a time is due: not within a pause, and of the spec that is in force then."""
+    world = World("allow_all", [1], jitter=jitter)
+    standing = world.planner.standing
+    acted: set[int] = set()
+    for what, length in stretches:
+        begin, paused, spec = world.now, standing.plan.paused, standing.plan.spec
+        times = Times(spec, "s")
+        world.pass_time(begin + length)
+        if not paused:
+            acted |= {n for n in times.upcoming(0, 60) if begin < times.due(n) <= world.now}
+        if what == "pause":
+            change: Change = SetPaused(paused=not paused)
+        else:
+            skip = spec.skip if what == "same" else [ScheduleCalendarSpec(year=[2000 + len(acted)])]
+            other = ScheduleSpec(intervals=spec.intervals, jitter=spec.jitter, skip=skip)  # has the same times
+            change = SetPlan(plan=msgspec.structs.replace(standing.plan, spec=other))
+        done(world.planner.change(change, world.now))
+    assert [nominal for nominal, _ in world.begun] == sorted(acted)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 400_000_000), st.integers(0, 3_000), st.sampled_from([1, 7, 60, 3600]))
+def test_what_is_passed_is_what_was_due(now: int, jitter: int, every: int) -> None:
+    times = Times(ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)], jitter=jitter), "s")
+    passed = times.passed(now)
+    assert times.due(times.upcoming(passed, 1)[0]) > now
+    before = (passed // (every * 1000)) * every * 1000
+    assert passed <= now
+    assert before <= 0 or times.due(before) <= now

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from odradek import (
@@ -27,8 +28,10 @@ from odradek import (
     ScheduleState,
     workflow,
 )
+from odradek._schedules.state import ID_PREFIX, TASK_QUEUE
+from odradek._schedules.system import ScheduleWorkflow
 from odradek.errors import DefinitionError
-from odradek.testing import Environment
+from odradek.testing import Environment, replay
 from odradek_engine import Engine
 from odradek_log import TopicPartition
 
@@ -99,6 +102,28 @@ async def test_a_month_of_nightly_runs_across_a_change_of_clocks() -> None:
     }  # fmt: skip
     assert [taken.status for taken in description.recent_actions] == ["completed"] * 10
     assert description.next_action_times[0] == datetime(2026, 4, 2, 0, 30, tzinfo=UTC)
+
+
+async def test_new_rules_of_a_time_zone_change_what_comes_and_not_what_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The schedule goes on where its history, replayed under the new rules, would ask for other times."""
+    monkeypatch.setattr("odradek._schedules.times.zone", lambda name: ZoneInfo("Europe/Athens"))
+    async with environment() as env:
+        spec = ScheduleSpec(calendars=[ScheduleCalendarSpec(hour=[2], minute=[30])], time_zone_name="Africa/Cairo")
+        schedule = Schedule(action=ScheduleActionStartWorkflow(Job, id="job"), spec=spec)
+        handle = await env.client.create_schedule("nightly", schedule)
+        await env.sleep(3 * DAY)
+        before = await env.client.get(f"{ID_PREFIX}nightly").export()
+        monkeypatch.setattr("odradek._schedules.times.zone", lambda name: ZoneInfo("Europe/Berlin"))
+        replay(before, workflows=[ScheduleWorkflow])
+        await env._workers[TASK_QUEUE].__aexit__(None, None, None)
+        await env._serve(TASK_QUEUE)  # a worker that knows nothing replays
+        await env.sleep(3 * DAY)
+        description = await handle.describe()
+        replay(await env.client.get(f"{ID_PREFIX}nightly").export(), workflows=[ScheduleWorkflow])
+    assert [text[8:16] for text in times()] == [
+        "02T00:30", "03T00:30", "04T00:30", "04T01:30", "05T01:30", "06T01:30", "07T01:30",
+    ], "the last one before was at another time by the new rules, and is made up for"
+    assert description.next_action_times[0] == datetime(2026, 3, 8, 1, 30, tzinfo=UTC)
 
 
 # ---------------------------------------------------------------- overlap

@@ -81,6 +81,21 @@ async def test_time_stands_while_nobody_waits() -> None:
         assert env.now() - start < MONTH
 
 
+@workflow.define
+async def looks_at_the_clock() -> list[str]:
+    looked = [workflow.now().isoformat()]
+    await workflow.side_effect(lambda: 1)
+    looked.append(workflow.now().isoformat())
+    await workflow.execute_local_activity(compose, "Hello", "you")
+    return [*looked, workflow.now().isoformat()]
+
+
+async def test_local_steps_leave_the_skipped_time_as_it_is() -> None:
+    start = datetime(2030, 1, 1, tzinfo=UTC)
+    async with Environment(workflows=[looks_at_the_clock], activities=[compose], start_time=start) as env:
+        assert {at[:13] for at in await env.client.execute(looks_at_the_clock, id="l")} == {"2030-01-01T00"}
+
+
 async def test_sleep_lets_what_is_due_happen_in_its_order() -> None:
     async with Environment(workflows=[Sleeper], activities=[compose]) as env:
         handle = await env.client.start(Sleeper, 10, id="s")

@@ -2,12 +2,18 @@
 
 Nominal times are taken in order, each once (`handled_ms`). What is to begin passes the buffer, where the overlap policy
 decides; an action counts as running from there until its end is told.
+
+Which times there are depends on the rules of time zones, which change: so what was found once is recorded, and found
+again on replay (`record`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice, takewhile
+from typing import Any, TypeAlias
 
 from .state import (
     AddBackfills,
@@ -35,6 +41,10 @@ _FAILURES = ("failed", "timed_out")
 _ENDINGS = {"cancel_other": "cancel", "terminate_other": "terminate"}
 
 
+Record: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Calls a plain function, and returns what it returned, as JSON; on replay, what it returned then."""
+
+
 class ChangeRefusedError(Exception):
     """A change that cannot be made; the message says why."""
 
@@ -52,35 +62,70 @@ class Decisions:
 class Planner:
     """Keeps `standing` up to date. Moments are ms, and never go back from call to call."""
 
-    def __init__(self, standing: Standing) -> None:
+    def __init__(self, standing: Standing, record: Record) -> None:
         self.standing = standing
+        self._record = record
         self._times = Times(standing.plan.spec, standing.schedule_id)
+        self._next: tuple[int, int | None] | None = None  # after that nominal time, the next one is due then
 
     # ------------------------------------------------------------ time
 
-    def advance(self, until_ms: int, now_ms: int) -> bool:
+    async def advance(self, until_ms: int, now_ms: int) -> bool:
         """Take in the times due up to `until_ms`, as seen at `now_ms`; whether there are more than one go takes."""
         standing = self.standing
-        for _ in range(_TIMES_AT_ONCE if self._acts else 0):
-            nominal = self._times.next(standing.handled_ms)
-            if nominal is None or (due := self._times.due(nominal)) > until_ms:
-                return False
+        due = await self.next_due()
+        if due is None or due > until_ms:
+            return False
+        found = await self._look(until_ms)
+        for nominal, due in found:
+            if due > until_ms:
+                break
             standing.handled_ms = nominal
             if now_ms - due > standing.plan.catchup_window_ms:
                 standing.counts.missed += 1
             else:
                 self._buffer(Start(nominal_ms=nominal, overlap=standing.plan.overlap))
-        return self._acts
+        else:
+            if len(found) == _TIMES_AT_ONCE:
+                return True
+            due = None
+        self._next = standing.handled_ms, due
+        return False
 
-    def next_due(self) -> int | None:
+    async def next_due(self) -> int | None:
         """When the next time is due; None: there is none, or none that counts."""
-        nominal = self._times.next(self.standing.handled_ms) if self._acts else None
-        return None if nominal is None else self._times.due(nominal)
+        if not self._acts:
+            return None
+        handled = self.standing.handled_ms
+        if self._next is None or self._next[0] != handled:
+            found = await self._look(handled)
+            self._next = handled, found[0][1] if found else None
+        return self._next[1]
+
+    async def _look(self, until_ms: int) -> list[tuple[int, int]]:
+        """The next nominal times, and when they are due: all that are up to `until_ms`, and the one after them."""
+        handled = self.standing.handled_ms
+
+        def look() -> list[tuple[int, int]]:
+            found: list[tuple[int, int]] = []
+            for nominal in self._times.after(handled):
+                due = self._times.due(nominal)
+                found.append((nominal, due))
+                if due > until_ms or len(found) == _TIMES_AT_ONCE:
+                    break
+            return found
+
+        return [(nominal, due) for nominal, due in await self._record(look)]
+
+    async def _pass_by(self, now_ms: int) -> None:
+        """Nothing that was due by now is acted on any more; what is, with its jitter, due later, still is."""
+        passed: int = await self._record(lambda: self._times.passed(now_ms))
+        self.standing.handled_ms = max(self.standing.handled_ms, passed)
 
     def upcoming(self, now_ms: int, count: int) -> list[int]:
         """When the next times are due, whether paused or not."""
         handled = self.standing.handled_ms
-        after = handled if self._acts else max(handled, now_ms)
+        after = handled if self._acts else max(handled, self._times.passed(now_ms))
         remaining = self.standing.plan.remaining_actions
         count = count if remaining is None else min(count, remaining)
         return [self._times.due(nominal) for nominal in self._times.upcoming(after, count)]
@@ -98,10 +143,10 @@ class Planner:
 
     # ------------------------------------------------------------ what to do
 
-    def decide(self, now_ms: int) -> Decisions:
+    async def decide(self, now_ms: int) -> Decisions:
         """What is to be begun and ended now. What is begun counts as running from here on."""
         standing, decisions = self.standing, Decisions()
-        self._fill_from_backfills()
+        await self._fill_from_backfills()
         waiting, standing.buffer = standing.buffer, []
         last_ending = max((n for n, start in enumerate(waiting) if start.overlap in _ENDINGS), default=-1)
         for number, start in enumerate(waiting):
@@ -155,18 +200,26 @@ class Planner:
                 taken.asked = how
                 asked.append(taken.workflow_id)
 
-    def _fill_from_backfills(self) -> None:
+    async def _fill_from_backfills(self) -> None:
         standing = self.standing
-        for _ in range(_TIMES_AT_ONCE):
-            if not standing.backfills or len(standing.buffer) >= MAX_BUFFER:
-                return
+        left = _TIMES_AT_ONCE
+        while standing.backfills and (room := min(left, MAX_BUFFER - len(standing.buffer))) > 0:
             backfill = standing.backfills[0]
-            nominal = self._times.next(backfill.after_ms)
-            if nominal is None or nominal > backfill.end_ms:
+            found = await self._times_of(backfill, room)
+            for nominal in found:
+                standing.buffer.append(Start(nominal_ms=nominal, overlap=backfill.overlap, manual=True))
+            left -= len(found)
+            if len(found) < room:
                 standing.backfills.pop(0)
-                continue
-            backfill.after_ms = nominal
-            standing.buffer.append(Start(nominal_ms=nominal, overlap=backfill.overlap, manual=True))
+            else:
+                backfill.after_ms = found[-1]
+
+    async def _times_of(self, backfill: Backfill, count: int) -> list[int]:
+        after, end = backfill.after_ms, backfill.end_ms
+        times: list[int] = await self._record(
+            lambda: list(takewhile(lambda nominal: nominal <= end, islice(self._times.after(after), count)))
+        )
+        return times
 
     # ------------------------------------------------------------ what came of it
 
@@ -203,14 +256,14 @@ class Planner:
 
     # ------------------------------------------------------------ changes
 
-    def change(self, change: Change, now_ms: int) -> None:
+    async def change(self, change: Change, now_ms: int) -> None:
         """Make a change, when the times before it are taken in. Raises ChangeRefusedError."""
         standing = self.standing
         if isinstance(change, SetPlan):
-            self._set_plan(change, now_ms)
+            await self._set_plan(change, now_ms)
         elif isinstance(change, SetPaused):
             if standing.plan.paused and not change.paused:
-                standing.handled_ms = max(standing.handled_ms, now_ms)  # what came meanwhile is not made up for
+                await self._pass_by(now_ms)  # what came meanwhile is not made up for
             standing.plan.paused, standing.plan.note = change.paused, change.note
             standing.version += 1
         elif isinstance(change, Trigger):
@@ -218,16 +271,18 @@ class Planner:
         else:
             self.add_backfills(change)
 
-    def _set_plan(self, change: SetPlan, now_ms: int) -> None:
+    async def _set_plan(self, change: SetPlan, now_ms: int) -> None:
         standing = self.standing
         if change.version not in (0, standing.version):
             raise ChangeRefusedError("the schedule was changed by somebody else meanwhile: look at it, and try again")
-        if change.plan.spec != standing.plan.spec or not self._acts:
-            standing.handled_ms = max(standing.handled_ms, now_ms)  # its times are those from now on
+        new = change.plan.spec != standing.plan.spec or not self._acts
         standing.plan = change.plan
         standing.version += 1
         standing.updated_ms = now_ms
         self._times = Times(change.plan.spec, standing.schedule_id)
+        self._next = None
+        if new:
+            await self._pass_by(now_ms)  # its times are those from now on
 
     def trigger(self, overlap: OverlapPolicy | None, now_ms: int) -> None:
         """Act now, also while paused; under a time of its own, so that no two are of one."""

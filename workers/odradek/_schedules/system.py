@@ -43,17 +43,17 @@ class ScheduleWorkflow:
         self._inbox: deque[_Item] = deque()
 
     async def run(self, standing: Standing) -> None:
-        planner = self._planner = Planner(standing)
+        planner = self._planner = Planner(standing, workflow.side_effect)
         if not standing.created_ms:
             standing.created_ms = standing.handled_ms = _now()
             if standing.trigger:
                 planner.trigger(None, _now())
         while True:
             item = self._inbox[0] if self._inbox else None
-            more = planner.advance(item.at if item else _now(), _now())
+            more = await planner.advance(item.at if item else _now(), _now())
             more = await self._act(planner) or more
             if item is not None and not more:
-                self._take(planner, item)
+                await self._take(planner, item)
             elif more:
                 await asyncio.sleep(_SOON_SECONDS)  # another task: one is not to take too long
             elif not self._inbox:
@@ -66,27 +66,27 @@ class ScheduleWorkflow:
             if not self._inbox:
                 workflow.continue_as_new(ScheduleWorkflow, planner.standing)
             return
-        due = planner.next_due()
+        due = await planner.next_due()
         try:
             left = None if due is None else max(0, due - _now()) / 1000
             await workflow.wait_condition(lambda: bool(self._inbox), timeout=left)
         except TimeoutError:
             return
 
-    def _take(self, planner: Planner, item: _Item) -> None:
+    async def _take(self, planner: Planner, item: _Item) -> None:
         self._inbox.popleft()
         try:
             if isinstance(item.what, Ended):
                 planner.ended(item.what)
             else:
-                planner.change(item.what, item.at)
+                await planner.change(item.what, item.at)
         except ChangeRefusedError as error:
             item.refusal = str(error)
         item.done = True
 
     async def _act(self, planner: Planner) -> bool:
         """Do what is decided; whether there is more."""
-        decisions = planner.decide(_now())
+        decisions = await planner.decide(_now())
         action = planner.standing.plan.action
         await asyncio.gather(*(_begin(planner, action, taken) for taken in decisions.begin))
         for workflow_id in decisions.cancel:

@@ -61,6 +61,27 @@ class Times:
         digest = hashlib.sha256(f"{self._seed}\0{nominal_ms}".encode()).digest()
         return nominal_ms + int.from_bytes(digest[:8]) % (room + 1)
 
+    def passed(self, now_ms: int) -> int:
+        """A moment up to which all nominal times are due by now, and after which none is."""
+        at = self._shortly_before(now_ms)
+        for nominal in self.after(at):
+            if nominal > now_ms:
+                return now_ms
+            if self.due(nominal) > now_ms:
+                return at
+            at = nominal
+        return now_ms
+
+    def _shortly_before(self, now_ms: int) -> int:
+        """Up to here all nominal times are due by now; few are between."""
+        back = 1_000
+        while back <= self._jitter:
+            following = self.next(now_ms - back)
+            if following is not None and following <= now_ms:
+                break
+            back *= 2
+        return now_ms - min(back, self._jitter) - 1
+
     def after(self, after_ms: int) -> Iterator[int]:
         """All nominal times later than `after_ms`, in order."""
         at = self.next(after_ms)

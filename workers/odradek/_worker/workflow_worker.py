@@ -42,10 +42,6 @@ _MAX_QUEUED, _MAX_WAITING = 1_000, 200
 """Things to do, and workflows that wait for their history, above which no more tasks are read."""
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 class WorkflowWorker:
     """Runs workflow tasks and queries of one task queue.
 
@@ -87,14 +83,15 @@ class WorkflowWorker:
         eager = self._read_back = None
         if runner is not None:
             acceptance = Acceptance(time.monotonic, overdue_after=stale_after)
-            eager = Eager(acceptance, runner, session, task_queue, _now_ms)
+            eager = Eager(acceptance, runner, session, task_queue, connection.now_ms)
             self._read_back = ReadBack(
                 connection.log, connection.topics.events, acceptance, on_settled=eager.on_settled, on_error=on_error
             )
         failure_of = connection.converter.to_failure
         self._tasks = WorkflowTasks(
             workflows=workflows, session=session, appender=self, history=self, cache=self._cache, steps=self._steps,
-            later=self._later, failure_of=failure_of, eager=eager, local_activities=local_activities, now_ms=_now_ms,
+            later=self._later, failure_of=failure_of, eager=eager, local_activities=local_activities,
+            now_ms=connection.now_ms,
         )
         self._eager_results = EagerResults(self._tasks, eager) if eager is not None else None
         self._queries = Queries(
