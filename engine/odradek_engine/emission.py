@@ -246,6 +246,10 @@ class Emitter:
         if session.failed is not None and session.outstanding == 0:
             self._recover(output, session)
 
+    def oldest(self) -> dict[Output, Place]:
+        """The first effect that is not acknowledged, of each output that has one out."""
+        return {output: session.in_flight[0][0] for output, session in self._sessions.items() if session.in_flight}
+
     def marks(self) -> EffectsEmitted | None:
         """What left since the last call; None if nothing did."""
         marks = []

@@ -68,7 +68,8 @@ class Engine:
 
         async with Engine("kafka://localhost:9092", namespace="default", data_dir="./state"): ...
 
-    Raises LogError if the log cannot be reached, ValueError for options that make no sense.
+    Raises LogError if the log cannot be reached, StoreError if nothing can be written to `data_dir`, ValueError for
+    options that make no sense.
     """
 
     def __init__(
@@ -140,7 +141,11 @@ class Engine:
             thread.start()
 
     def connect(self) -> None:
-        """What `start` does before its threads: reach the log, and join the group of engines."""
+        """What `start` does before its threads: look at the disk, reach the log, and join the group of engines.
+
+        With a full disk it would take partitions from the others, and drop them, each time it is started.
+        """
+        self._stores.check_room()
         self._log = self._given_log or open_log(self._target or "", **self._log_settings)
         self._partitions = ensure_topics(self._log, self.topics, self._new_partitions)
         self._producer = self._log.producer()

@@ -30,6 +30,7 @@ from .leadership import Leadership, Role
 from .members import Members
 from .reads import Read, Reads
 from .sessions import Sessions
+from .silence import Silence
 from .strays import Strays
 
 logger = logging.getLogger(__name__)
@@ -132,6 +133,7 @@ class Processor:
         self._here = TopicPartition(topics.events, partition)
         self._failures: deque[Callable[[], None]] = deque()
         self._append_failed_for_good = False
+        self._silence = Silence(self._here, clock)
         self.leadership = Leadership(member, self._election, self._append_election, clock, randomness)
         self.candidacy = Candidacy(
             lambda: self.state.partition.position, self._find_own_end, clock, settings.leader_lost_after
@@ -358,6 +360,7 @@ class Processor:
         self._stand_when_ready()
         now = self._clock.monotonic()
         self._flush_later(now)
+        self._silence.look(self.emitter)
         if not self.leadership.leading:
             return
         self.emitter.drain()
@@ -483,6 +486,7 @@ class Processor:
         self.counters.appended[name] = self.counters.appended.get(name, 0) + 1
 
         def delivered(offset: int, error: LogError | None) -> None:
+            self._silence.reported += 1
             if error is not None:
                 logger.warning("could not append %s to partition %d: %s", name, self.partition, error)
                 if isinstance(error, ProducerFailedError):
@@ -490,6 +494,7 @@ class Processor:
                 if failed is not None:
                     self._failures.append(failed)
 
+        self._silence.sent += 1
         self._producer.send(self._here.topic, self.partition, b"", encode(record), delivered)
 
     def _election(self, nonce: str) -> LeaderElected:

@@ -5,6 +5,7 @@ Writes are batches without a write-ahead log: what a crash takes is folded again
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,10 +16,29 @@ from rocksdict import AccessType, Checkpoint, Options, Rdict, WriteBatch, WriteO
 from .fold import Storage
 
 WRITE_BUFFER_BYTES = 16 * 1024 * 1024
+ROOM_BYTES = 1024 * 1024
+"""What has to be free on the disk of an engine that begins."""
 
 
 class StoreError(Exception):
     """The store cannot be read or written; the message says which folder, and what to do."""
+
+
+def check_room(folder: Path) -> None:
+    """Raise StoreError if nothing can be written into a folder: one who cannot keep a state should lead nothing."""
+    probe = folder / "room"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(probe, "wb") as file:
+            file.write(bytes(ROOM_BYTES))
+    except OSError as error:
+        raise StoreError(
+            f"cannot write to {folder}, where the state is to be kept: {error}. Is the disk full? Make room, or give "
+            "the engine another data directory; it leads nothing until then"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
 
 
 class EngineStorage(Storage, Protocol):

@@ -12,7 +12,7 @@ from odradek_log import TopicPartition
 
 from .checkpointing import Checkpointing
 from .fold import State
-from .store import EngineStorage, StoreError
+from .store import EngineStorage, RocksStorage, StoreError, check_room
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,11 @@ class Stores:
         self._offsets = offsets
         self._storages: dict[int, EngineStorage] = {}
         self._lock = threading.RLock()  # a storage is not closed while it is put on disk
+
+    def check_room(self) -> None:
+        """Raise StoreError if no state could be kept here."""
+        if self._open_storage is RocksStorage:
+            check_room(self._folder)
 
     def __getitem__(self, partition: int) -> EngineStorage:
         return self._storages[partition]

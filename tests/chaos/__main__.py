@@ -14,11 +14,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from ..kafka.cluster import Cluster, broker_name
 from .disks import can_be_full
 from .faults import Lengths, kinds, plan
 from .network import Network
-from .suite import Report, Suite
+from .suite import Report, Suite, running
 
 
 def show(report: Report) -> None:
@@ -71,17 +70,12 @@ def main() -> None:
         if given.only:
             of = given.only.split(",")
         network = Network()
-        cluster = Cluster(heap="256m", publish=network.publish, size=given.brokers)
         try:
-            cluster.spawn()
-            for number, broker in enumerate(cluster.brokers, 1):
-                network.know(broker_name(number), broker.process_id)
-            cluster.wait()
-            suite = Suite(cluster, network, folder, in_flight=given.in_flight)
-            rounds = plan(given.seed, given.faults, of, given.brokers, Lengths())
-            report = asyncio.run(suite.run(rounds))
+            with running(network, given.brokers) as cluster:
+                suite = Suite(cluster, network, folder, in_flight=given.in_flight)
+                rounds = plan(given.seed, given.faults, of, given.brokers, Lengths())
+                report = asyncio.run(suite.run(rounds))
         finally:
-            cluster.stop()
             network.close()
     show(report)
     sys.exit(1 if report.problems else 0)

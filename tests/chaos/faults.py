@@ -37,12 +37,14 @@ class Fault:
 
 @dataclass(frozen=True)
 class Lengths:
-    """From and to how many seconds faults last. `two_at_once`: the share of rounds with a second fault."""
+    """From and to how many seconds faults last. `after`: within how many seconds of the round they begin.
+    `two_at_once`: the share of rounds with a second fault."""
 
     restart: tuple[float, float] = (0.0, 4.0)
     stop: tuple[float, float] = (4.0, 20.0)
     stop_broker: tuple[float, float] = (3.0, 15.0)
     cut: tuple[float, float] = (4.0, 20.0)
+    after: float = 4.0
     two_at_once: float = 0.3
 
 
@@ -97,4 +99,4 @@ def draw(rng: random.Random, kind: str, brokers: int, lengths: Lengths) -> Fault
     span = lengths.restart if how == "kill" else lengths.cut if others else lengths.stop
     if kind == "stop broker":
         span = lengths.stop_broker
-    return Fault(kind, victim, others, rng.uniform(*span), rng.random() < 0.5, rng.uniform(0.0, 5.0))
+    return Fault(kind, victim, others, rng.uniform(*span), rng.random() < 0.5, rng.uniform(0.0, lengths.after))

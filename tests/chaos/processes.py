@@ -57,7 +57,7 @@ class Role:
         with self._append() as output:
             self._process = await asyncio.create_subprocess_exec(
                 *self.command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
-                env={**os.environ, **self.environment}, preexec_fn=die_with_parent,
+                env={**os.environ, "PYTHONFAULTHANDLER": "1", **self.environment}, preexec_fn=die_with_parent,
             )
         self.lives += 1
         self.born(self.name, self._process.pid)
@@ -93,6 +93,8 @@ class Role:
             await asyncio.wait_for(self._finished.wait(), patience)
         except TimeoutError:
             self._last = True
+            self.signal(signal.SIGABRT)  # it writes down what its threads do
+            await asyncio.sleep(1.0)
             self.signal(signal.SIGKILL)
             return False
         return True

@@ -11,11 +11,12 @@ import sys
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..kafka.cluster import Cluster, broker_name
+from ..kafka.cluster import Cluster, ClusterElsewhere, broker_name
 from .audit import Outcome, audit
 from .disks import Disk
 from .faults import CLIENT, CONTROLLER, DISK_FULL, ENGINES, WORKERS, Fault
@@ -57,12 +58,32 @@ class Report:
         return self.stalls + self.outcome.problems
 
 
+@contextmanager
+def running(network: Network, brokers: int) -> Iterator[Cluster]:
+    """A cluster whose brokers reach each other, and are reached, through the network. Raises BrokerError."""
+    cluster = Cluster(heap="256m", publish=network.publish, size=brokers)
+    try:
+        cluster.spawn()
+        for number, broker in enumerate(cluster.brokers, 1):
+            network.know(broker_name(number), broker.process_id)
+        cluster.wait()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
 class Suite:
     """`cluster`: brokers that run, whose ports were published in `network`. `session_s`: after so long a member of a
     group that is gone loses its partitions (default: Odradek's own)."""
 
     def __init__(
-        self, cluster: Cluster, network: Network, folder: Path, *, in_flight: int = 20, session_s: float | None = None
+        self,
+        cluster: Cluster | ClusterElsewhere,
+        network: Network,
+        folder: Path,
+        *,
+        in_flight: int = 20,
+        session_s: float | None = None,
     ) -> None:
         self.cluster = cluster
         self.network = network
@@ -102,7 +123,8 @@ class Suite:
             await self._end()
         finally:
             for role in self.roles.values():
-                await role.stop(0.0)
+                role.kill()
+                await role.stop(5.0)
             await asyncio.gather(*keepers)
             await asyncio.to_thread(watch.close)
         self._measure(watch)
@@ -153,6 +175,7 @@ class Suite:
             self.roles[fault.victim].signal(signal.SIGCONT)
 
     async def _strike_broker(self, fault: Fault, how: str) -> None:
+        assert isinstance(self.cluster, Cluster)
         number = self.cluster.controller() if fault.victim == CONTROLLER else int(fault.victim.rpartition("-")[2])
         broker = self.cluster.brokers[number - 1]
         broker.kill() if how == "kill" else broker.pause()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import resource
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from odradek_engine.engine import ensure_topics
 from odradek_engine.fold import MemoryStorage, State, fold, keys
 from odradek_engine.fold import state as state_module
 from odradek_engine.fold.invariants import problems
-from odradek_engine.store import RocksStorage, StoreError
+from odradek_engine.store import ROOM_BYTES, RocksStorage, StoreError, check_room
 from odradek_log import Record, TopicPartition
 from odradek_log.embedded import EmbeddedLog
 from odradek_schemas import Topics, decode, encode, partition_of, records
@@ -277,9 +278,21 @@ def test_a_poison_record_becomes_a_dead_letter_and_the_partition_goes_on(place: 
 def test_a_state_folder_that_cannot_be_made_is_a_clear_error(place: Place) -> None:
     """Breaks when the engine dies of a bare OSError, or goes on without a place for its state."""
     place.data.write_text("in the way")
-    place.boot()
     with pytest.raises(StoreError, match="state"):
-        place.until(lambda: False)
+        place.boot()
+    place.engine = None  # it has not begun
+
+
+def test_an_engine_without_room_for_a_state_joins_nothing(tmp_path: Path) -> None:
+    """Breaks when an engine whose disk is full takes partitions from others and drops them, whenever it is started."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM_BYTES - 1, before[1]))
+    try:
+        with pytest.raises(StoreError, match="disk full"):
+            check_room(tmp_path / "state")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list((tmp_path / "state").iterdir()) == []
 
 
 def test_a_full_disk_is_a_clear_error(place: Place) -> None:

@@ -55,7 +55,8 @@ class Cluster:
                              f"CONTROLLER://127.0.0.1:{broker.controller_port}",
                 "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port},DIRECT://{direct_address},"
                                         f"CONTROLLER://127.0.0.1:{controller_port}",
-                "broker.session.timeout.ms": "6000", "broker.heartbeat.interval.ms": "1000",
+                "broker.session.timeout.ms": "9000", "broker.heartbeat.interval.ms": "2000",  # Kafka's own
+                "controller.quorum.fetch.timeout.ms": "4000",  # a busy machine
                 "inter.broker.listener.name": "PLAINTEXT", "num.network.threads": "2", "num.io.threads": "4",
             })  # fmt: skip
         self.bootstrap = ",".join(f"127.0.0.1:{port}" for port, _ in ports)
@@ -125,3 +126,14 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+class ClusterElsewhere:
+    """Brokers that others run: nothing can be done to them."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self.brokers: list[Broker] = []
+        self.bootstrap = self.direct = bootstrap
+
+    def wait_in_sync(self) -> None:
+        pass

@@ -61,7 +61,12 @@ async def _run_engine(
     options: list[str],
     kept: tuple[str, float] | None,
 ) -> None:
-    from odradek_engine import CheckpointError, CheckpointSettings, Engine  # the other commands need not wait for it
+    from odradek_engine import (  # the other commands need not wait for it
+        CheckpointError,
+        CheckpointSettings,
+        Engine,
+        StoreError,
+    )
 
     from .._schedules.worker import SchedulesOnDemand
 
@@ -78,7 +83,7 @@ async def _run_engine(
                 )
                 await stack.enter_async_context(running)
                 await stack.enter_async_context(schedules)
-            except CheckpointError as error:
+            except (CheckpointError, StoreError) as error:
                 raise CommandError(ExitCode.UNAVAILABLE, str(error)) from error
             except (LogError, ValueError) as error:
                 raise _unreachable(log, error) from error
