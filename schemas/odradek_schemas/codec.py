@@ -129,7 +129,7 @@ class _Format:
         self.schema = fastavro.parse_schema(self.raw)
         self.fingerprint = fingerprint_of(self.raw)
         self.header = MARKER + self.fingerprint
-        self.named = cls in (history.HistoryEvent, records.WorkflowTaskCompleted)
+        self.unions = [name for name, hint in typing.get_type_hints(cls).items() if _is_union_of_records(hint)]
         self.wrap = _wrapper(cls) or (lambda value: value)
         msgspec.json.Decoder(cls)  # gathers what msgspec knows of the class, which two threads must not do at once
 
@@ -141,26 +141,63 @@ class _Format:
     def read(self, buffer: BytesIO, older: Any) -> Record:
         """Read what was written by the schema `older`; None: by today's."""
         writer, reader = (self.reader, None) if older is None else (older, self.reader)
-        value = fastavro.schemaless_reader(
-            buffer, writer, reader, return_record_name=self.named, return_record_name_override=self.named
+        named = bool(self.unions)
+        value: Any = fastavro.schemaless_reader(
+            buffer, writer, reader, return_record_name=named, return_record_name_override=named
         )
-        if self.named:
-            value = _with_tags(value)
+        for name in self.unions:
+            found = value[name]
+            value[name] = [_tagged(one) for one in found] if isinstance(found, list) else _tagged(found)
         return msgspec.convert(value, self.cls)
 
+    def write(self, buffer: BytesIO, record: Any) -> None:
+        """Write a record of the class, without the header."""
+        fastavro.schemaless_writer(buffer, self.schema, self.wrap(_to_builtins(record, builtin_types=(bytes,))))
 
-def _with_tags(value: Any) -> Any:
-    """Turn Avro's (name, record) pairs into what msgspec reads as a tagged union."""
-    if isinstance(value, tuple):
-        name, fields = value
-        fields = {k: _with_tags(v) if isinstance(v, (list, dict, tuple)) else v for k, v in fields.items()}
-        fields[_TAG] = name
-        return fields
-    if isinstance(value, list):
-        return [_with_tags(v) if isinstance(v, (list, dict, tuple)) else v for v in value]
-    if isinstance(value, dict):
-        return {k: _with_tags(v) if isinstance(v, (list, dict, tuple)) else v for k, v in value.items()}
-    return value
+
+class _EventFormat(_Format):
+    """How history events are written: most of what the fold writes.
+
+    A union is the number of its branch and then the record, and a record in a record is its fields in their order. So
+    the bytes are those of a flat record for each kind of event, which fastavro writes in two thirds of the time.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(history.HistoryEvent)
+        self._flat: dict[type[Record], tuple[Any, int, _Wrapper]] = {}
+
+    def write(self, buffer: BytesIO, record: Any) -> None:
+        attributes = record.attributes
+        kind = type(attributes)
+        flat = self._flat.get(kind)
+        if flat is None:
+            flat = self._flat[kind] = _flat_event(kind)
+        schema, branch, wrap = flat
+        value = wrap(_to_builtins(attributes, builtin_types=(bytes,)))
+        value["_event_id"], value["_time_ms"], value["_branch"] = record.event_id, record.time_ms, branch
+        fastavro.schemaless_writer(buffer, schema, value)
+
+
+def _flat_event(kind: type[Record]) -> tuple[Any, int, _Wrapper]:
+    """The schema of a kind's flat record, the number of its branch, and its wrapper."""
+    branch = typing.get_args(history.Attributes).index(kind)
+    own = [{"name": name, "type": "long"} for name in ("_event_id", "_time_ms", "_branch")]
+    raw = {"type": "record", "name": f"Flat{kind.__name__}", "fields": [*own, *schema_of(kind)["fields"]]}
+    return fastavro.parse_schema(raw), branch, _wrapper(kind) or (lambda value: value)
+
+
+def _is_union_of_records(hint: Any) -> bool:
+    """Whether values are of one of several record classes, or lists of such; Avro gives them as (name, record)."""
+    if typing.get_origin(hint) is list:
+        (hint,) = typing.get_args(hint)
+    return sum(isinstance(a, type) and issubclass(a, Record) for a in typing.get_args(hint)) > 1
+
+
+def _tagged(pair: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+    """What msgspec reads as a tagged union."""
+    name, fields = pair
+    fields[_TAG] = name
+    return fields
 
 
 _gathering = threading.Lock()
@@ -169,7 +206,7 @@ _gathering = threading.Lock()
 @cache
 def _formats() -> dict[type[Record], _Format]:
     with _gathering:
-        return {cls: _Format(cls) for cls in record_classes()}
+        return {cls: _EventFormat() if cls is history.HistoryEvent else _Format(cls) for cls in record_classes()}
 
 
 @cache
@@ -196,7 +233,7 @@ def encode(record: Record) -> bytes:
     f = _formats()[type(record)]
     buffer = BytesIO()
     buffer.write(f.header)
-    fastavro.schemaless_writer(buffer, f.schema, f.wrap(_to_builtins(record, builtin_types=(bytes,))))
+    f.write(buffer, record)
     return buffer.getvalue()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from odradek_schemas.avro import full_name
 from odradek_schemas.codec import record_classes
 from odradek_schemas.common import Failure, Payload, Record
 from odradek_schemas.generate import schema_files
+from odradek_schemas.history import Attributes, HistoryEvent
 from odradek_schemas.records import FailActivity, StartWorkflow
 
 from .strategies import records
@@ -67,6 +69,23 @@ def test_a_reader_with_only_the_avsc_reads_every_field(cls: type[Record], data: 
     value = fastavro.schemaless_reader(buffer, fastavro.parse_schema(schema), None)
     assert buffer.read() == b""
     assert value == _plain(msgspec.to_builtins(record, builtin_types=(bytes,)))
+
+
+@given(data=st.data())
+@settings(few, max_examples=5)
+def test_each_kind_of_event_reads_with_only_the_avsc(data: st.DataObject) -> None:
+    """They are written by flat schemas of their own: breaks when those give other bytes than the known schema."""
+    schema = fastavro.parse_schema(json.loads((AVSC / f"{full_name(HistoryEvent)}.avsc").read_text()))
+    for kind in typing.get_args(Attributes):
+        event = HistoryEvent(event_id=7, time_ms=1_700_000_000_000, attributes=data.draw(records(kind)))
+        buffer = io.BytesIO(encode(event)[10:])
+        value: Any = fastavro.schemaless_reader(
+            buffer, schema, None, return_record_name=True, return_record_name_override=True
+        )
+        assert buffer.read() == b""
+        name, fields = value["attributes"]
+        assert (value["event_id"], value["time_ms"], name) == (7, 1_700_000_000_000, full_name(kind))
+        assert fields == _plain(msgspec.to_builtins(event.attributes, builtin_types=(bytes,)))
 
 
 def _plain(value: Any) -> Any:
