@@ -9,6 +9,7 @@ from functools import partial
 from typing import NamedTuple
 
 from . import refusals
+from .delivering import report
 from .protocol import LogError, OnDelivery, Producer, ProducerFailedError
 
 logger = logging.getLogger("odradek.log")
@@ -51,7 +52,7 @@ class RenewingProducer:
         if isinstance(error, ProducerFailedError):
             self._again.append(send)
         else:
-            _report(send, offset, error)
+            report(send.on_delivery, offset, error)
         with self._changed:
             self._out -= 1
             if not self._out and self._again:
@@ -67,7 +68,7 @@ class RenewingProducer:
             self._current = self._make()
         except LogError as error:
             for send in again:
-                _report(send, -1, error)
+                report(send.on_delivery, -1, error)
             return
         logger.warning("a producer failed for good; a new one appends the %d records it had", len(again))
         self._out = len(again)
@@ -84,12 +85,3 @@ class RenewingProducer:
         with self._changed:
             self._closed = True
         self._current.close()
-
-
-def _report(send: _Send, offset: int, error: LogError | None) -> None:
-    if send.on_delivery is None:
-        return
-    try:
-        send.on_delivery(offset, error)
-    except Exception:
-        logger.exception("a delivery callback failed")

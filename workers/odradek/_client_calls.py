@@ -130,20 +130,16 @@ class ClientCalls(ClientInterceptor):
         await self._requests.change(_target(input), make)
 
     async def cancel_workflow(self, input: CancelWorkflowInput) -> None:
-        def make(request: Request) -> Record:
-            return CancelWorkflow(
-                workflow_id=input.id,
-                run_id=input.run_id or "",
-                reason=input.reason,
-                request=request,
-                identity=self._requests.identity,
-            )
-
-        await self._requests.change(_target(input), make)
+        await self._end(input, CancelWorkflow)
 
     async def terminate_workflow(self, input: TerminateWorkflowInput) -> None:
+        await self._end(input, TerminateWorkflow)
+
+    async def _end(
+        self, input: CancelWorkflowInput | TerminateWorkflowInput, kind: type[CancelWorkflow] | type[TerminateWorkflow]
+    ) -> None:
         def make(request: Request) -> Record:
-            return TerminateWorkflow(
+            return kind(
                 workflow_id=input.id,
                 run_id=input.run_id or "",
                 reason=input.reason,

@@ -174,20 +174,19 @@ class WorkflowRequests:
 
     async def ask_partition(self, partition: int, about: str, make: MakeRecord, kind: type[R]) -> R:
         """A read of one partition."""
-        answer = await self._answer(
-            lambda on_done: self.connection.ask(about, make, on_done, timeout=self.timeout, partition=partition),
-            self.timeout,
-        )
-        if not isinstance(answer.reply, kind):
-            raise unexpected(answer.reply)
-        return answer.reply
+        return await self._ask(about, make, kind, self.timeout, partition)
 
     async def ask(self, target: Target, make: MakeRecord, kind: type[R]) -> R:
         """A read through `ephemeral`."""
         timeout = self.timeout if target.timeout is None else target.timeout
         make = await self._stored(make)
+        return await self._ask(target.workflow_id, make, kind, timeout)
+
+    async def _ask(
+        self, about: str, make: MakeRecord, kind: type[R], timeout: float, partition: int | None = None
+    ) -> R:
         answer = await self._answer(
-            lambda on_done: self.connection.ask(target.workflow_id, make, on_done, timeout=timeout), timeout
+            lambda on_done: self.connection.ask(about, make, on_done, timeout=timeout, partition=partition), timeout
         )
         if not isinstance(answer.reply, kind):
             raise unexpected(answer.reply)

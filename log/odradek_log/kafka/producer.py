@@ -13,10 +13,9 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from .. import refusals
+from ..delivering import report
 from ..protocol import LogError, OnDelivery, TopicPartition
 from .errors import kafka_error, translate, wrong_setting
-
-_log = logging.getLogger("odradek.log")
 
 _POLL = 0.19  # under 200 ms confluent-kafka waits in one piece
 _TOGETHER, _MANY = 0.002, 8  # where many sends are out, one wake-up of the thread serves several deliveries
@@ -144,7 +143,7 @@ class KafkaProducer:
     def _serve_refused(self) -> None:
         while self._refused:
             on_delivery, error = self._refused.popleft()
-            self._report(on_delivery, -1, error)
+            report(on_delivery, -1, error)
             self._done(1)
 
     def _delivered(self, send: _Send, error: KafkaError | None, message: Message) -> None:
@@ -152,27 +151,19 @@ class KafkaProducer:
             self._serve_refused()
         where = send.where
         if error is None:
-            self._report(send.on_delivery, message.offset() or 0, None)
+            report(send.on_delivery, message.offset() or 0, None)
         else:
             what = f"append to {where.topic}/{where.partition}"
-            self._report(send.on_delivery, -1, translate(error, what, self._servers))
+            report(send.on_delivery, -1, translate(error, what, self._servers))
         with self._changed:
             if self._last.get(where) is send:
                 del self._last[where]
             after = send.after or ()
         for on_delivery, refusal in after:
-            self._report(on_delivery, -1, refusal)
+            report(on_delivery, -1, refusal)
         self._done(1 + len(after))
 
     def _done(self, count: int) -> None:
         with self._changed:
             self._out -= count
             self._changed.notify_all()
-
-    def _report(self, on_delivery: OnDelivery | None, offset: int, error: LogError | None) -> None:
-        if on_delivery is None:
-            return
-        try:
-            on_delivery(offset, error)
-        except Exception:
-            _log.exception("a delivery callback failed")

@@ -9,8 +9,6 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from rich.text import Text
 
 from .._batch import ChosenRun, ResetPoint, ResetResult, in_parallel
@@ -19,8 +17,8 @@ from .._listing import ListedWorkflow, Selection
 from .asking import ANSWER_SECONDS, do
 from .failures import CommandError, ExitCode, told
 from .operations import Reapply
-from .options import Address, AnswerTimeout, AsJson, Namespace, Reason
-from .output import date_and_time, print_json, stderr, stdout
+from .options import Address, AnswerTimeout, AsJson, Namespace, Reason, read_fields
+from .output import date_and_time, plain_table, print_json, stderr, stdout
 
 _SHOWN = 1_000
 _CONCURRENCY = 10
@@ -76,9 +74,7 @@ def list_workflows(
     if as_json:
         print_json({"workflows": msgspec.to_builtins(found), "more": more})
         return
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for name in ("Workflow", "Type", "Status", "Started", "Events", "What holds it up"):
-        table.add_column(name, overflow="fold")
+    table = plain_table("Workflow", "Type", "Status", "Started", "Events", "What holds it up")
     for workflow in found:
         started = date_and_time(workflow.start_time.isoformat()) if workflow.start_time else ""
         why = "paused" if workflow.paused else workflow.task_failure.partition("\n")[0]
@@ -123,10 +119,7 @@ def reset_batch(
         }  # fmt: skip
         ResetPoint(**point)  # type: ignore[arg-type]  # each as it is declared
         options = {"request_id": request_id, "reason": reason, "reapply": reapply, "dry_run": dry_run}
-        try:
-            request = msgspec.convert({**point, **options}, ResetBeforeRequest)
-        except msgspec.ValidationError as error:
-            raise CommandError(ExitCode.USAGE, str(error)) from None
+        request = read_fields({**point, **options}, ResetBeforeRequest)
 
     async def run(service: WorkflowService) -> dict[str, int]:
         async def chosen() -> AsyncIterator[ChosenRun]:

@@ -7,15 +7,13 @@ import time
 from typing import Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from rich.text import Text
 
 from .._gateway import WorkflowService
 from .asking import do
 from .failures import EXIT_CODES, CommandError, ExitCode
 from .options import Address, AnswerTimeout, AsJson, Namespace, TaskQueue
-from .output import compact, print_json, stdout
+from .output import compact, plain_table, print_json, stdout
 
 app = typer.Typer(
     no_args_is_help=True, epilog=EXIT_CODES, help="Old and new builds of workers side by side: see and change them."
@@ -41,9 +39,7 @@ def list_builds(
     if as_json:
         print_json(found)
         return
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for name in ("Build", "Current", "Workers", "Open workflows that need it"):
-        table.add_column(name)
+    table = plain_table("Build", "Current", "Workers", "Open workflows that need it")
     for build in found["builds"]:
         current = "current" if build["current"] else ""
         table.add_row(Text(build["build_id"] or _NONE), current, str(build["workers"]), _needed(build))

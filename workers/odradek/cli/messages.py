@@ -12,7 +12,18 @@ from .. import errors
 from .._gateway import UpdateAnswer, UpdateRequest, WorkflowKey, WorkflowService
 from .asking import ANSWER_SECONDS, do
 from .failures import CommandError, ExitCode, told
-from .options import Address, AnswerTimeout, AsJson, Inputs, Namespace, RequestId, RunId, WorkflowId, read_inputs
+from .options import (
+    Address,
+    AnswerTimeout,
+    AsJson,
+    Inputs,
+    Namespace,
+    RequestId,
+    RunId,
+    WorkflowId,
+    read_fields,
+    read_inputs,
+)
 from .output import print_json, stdout
 
 NO_INPUT: list[str] = []
@@ -25,10 +36,7 @@ def _update_request(inputs: list[str], wait: str, request_id: str, timeout: floa
     fields: dict[str, Any] = {
         "input": read_inputs(inputs), "wait_for": wait, "request_id": request_id, "timeout": timeout,
     }  # fmt: skip
-    try:
-        return msgspec.convert(fields, UpdateRequest)
-    except msgspec.ValidationError as error:
-        raise CommandError(ExitCode.USAGE, str(error), "--wait is accepted or completed.") from None
+    return read_fields(fields, UpdateRequest, "--wait is accepted or completed.")
 
 
 def update(

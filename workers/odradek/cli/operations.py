@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
 from .._gateway import ResetRequest, WorkflowKey
 from .asking import ANSWER_SECONDS, do, print_done
-from .failures import CommandError, ExitCode, told
-from .options import Address, AnswerTimeout, AsJson, Namespace, Reason, RequestId, RunId, WorkflowId
+from .failures import told
+from .options import Address, AnswerTimeout, AsJson, Namespace, Reason, RequestId, RunId, WorkflowId, read_fields
 
 EventId = Annotated[
     int,
@@ -31,10 +30,7 @@ def _reset_request(event_id: int, reason: str, reapply: str, request_id: str, bu
         "event_id": event_id, "reason": reason, "reapply": reapply, "request_id": request_id or None,
         "build_id": build_id or None,
     }  # fmt: skip
-    try:
-        return msgspec.convert(fields, ResetRequest)
-    except msgspec.ValidationError as error:
-        raise CommandError(ExitCode.USAGE, str(error), "--reapply is signals or none.") from None
+    return read_fields(fields, ResetRequest, "--reapply is signals or none.")
 
 
 def reset(

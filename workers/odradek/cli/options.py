@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
+import msgspec
 import typer
 
 from .failures import CommandError, ExitCode
+
+T = TypeVar("T")
 
 Address = Annotated[
     str,
@@ -73,6 +76,14 @@ def read_json(option: str, text: str) -> Any:
         hint = f"A text needs JSON's quotes inside the shell's: {option} '\"{text.strip()}\"'" if bare else ""
         hint = hint or f"An object looks like this: {option} '{{\"id\": 1}}'; from a file: {option} @order.json"
         raise CommandError(ExitCode.USAGE, f"{source} is not JSON: {shown} ({error})", hint) from None
+
+
+def read_fields(fields: dict[str, Any], kind: type[T], hint: str = "") -> T:
+    """What the options of a command ask for. Raises CommandError, with `hint`, for what `kind` does not take."""
+    try:
+        return msgspec.convert(fields, kind)
+    except msgspec.ValidationError as error:
+        raise CommandError(ExitCode.USAGE, str(error), hint) from None
 
 
 def kafka_settings(target: str, options: list[str]) -> dict[str, Any]:

@@ -9,7 +9,9 @@ import sys
 from datetime import datetime
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.table import Table
 
 _WIDE = 200
 
@@ -25,6 +27,14 @@ def _console(stderr: bool = False) -> Console:
 
 stdout = _console()
 stderr = _console(stderr=True)
+
+
+def plain_table(*columns: str) -> Table:
+    """A table without a frame; long cells go on in the next line."""
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
 
 
 def print_json(value: Any) -> None:

@@ -8,15 +8,13 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from rich.text import Text
 
 from .._gateway.schedules import ActionBody, BackfillBody, NewSchedule, ScheduleChange, TriggerBody
 from .asking import ANSWER_SECONDS, do, print_done
 from .failures import EXIT_CODES, CommandError, ExitCode, told
-from .options import Address, AnswerTimeout, AsJson, Inputs, Namespace, TaskQueue, read_inputs, read_json
-from .output import compact, cut, date_and_time, print_json, stdout
+from .options import Address, AnswerTimeout, AsJson, Inputs, Namespace, TaskQueue, read_fields, read_inputs, read_json
+from .output import compact, cut, date_and_time, plain_table, print_json, stdout
 
 app = typer.Typer(no_args_is_help=True, epilog=EXIT_CODES, help="Start workflows at certain times.")
 
@@ -88,7 +86,7 @@ def create(
 ) -> None:
     """Make a schedule. It acts at all of its times, until it is deleted."""
     with told(as_json):
-        body = _convert(
+        body = read_fields(
             {
                 "schedule_id": schedule_id,
                 "action": _action(workflow_type, workflow_id, task_queue, input),
@@ -151,7 +149,7 @@ def update(
             change["remaining_actions"] = None if remaining_actions < 0 else remaining_actions
         if not change:
             raise CommandError(ExitCode.USAGE, "what is to be changed?", "Give at least one option, such as --cron.")
-        body = _convert(change, ScheduleChange)
+        body = read_fields(change, ScheduleChange)
     do(address, namespace, as_json, lambda service: service.schedules.update(schedule_id, body), timeout)
     print_done(as_json, f"Updated schedule {schedule_id}", schedule_id=schedule_id)
 
@@ -185,9 +183,7 @@ def list_schedules(
     if as_json:
         print_json({"schedules": found})
         return
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for name in ("Schedule", "Starts", "Next", "Running", "Note"):
-        table.add_column(name)
+    table = plain_table("Schedule", "Starts", "Next", "Running", "Note")
     for one in found:
         following = "paused" if one["paused"] else date_and_time(next(iter(one["next_action_times"]), None)) or "none"
         running = str(len(one["running_actions"]))
@@ -235,7 +231,7 @@ def trigger(
 ) -> None:
     """Let it act now, also while it is paused."""
     with told(as_json):
-        body = _convert({"overlap": overlap or None}, TriggerBody)
+        body = read_fields({"overlap": overlap or None}, TriggerBody)
     do(address, namespace, as_json, lambda service: service.schedules.trigger(schedule_id, body), timeout)
     print_done(as_json, f"Triggered schedule {schedule_id}", schedule_id=schedule_id)
 
@@ -254,7 +250,7 @@ def backfill(
     """Let it act at times gone by, but for those that it has acted on."""
     with told(as_json):
         times = {"start_at": _time("--start-at", start_at), "end_at": _time("--end-at", end_at)}
-        body = _convert({**times, "overlap": overlap or None}, BackfillBody)
+        body = read_fields({**times, "overlap": overlap or None}, BackfillBody)
     do(address, namespace, as_json, lambda service: service.schedules.backfill(schedule_id, body), timeout)
     print_done(as_json, f"Backfilling schedule {schedule_id}", schedule_id=schedule_id)
 
@@ -330,13 +326,6 @@ def _time(option: str, text: str) -> str:
     return at.isoformat()
 
 
-def _convert(given: dict[str, Any], kind: Any) -> Any:
-    try:
-        return msgspec.convert(given, kind)
-    except msgspec.ValidationError as error:
-        raise CommandError(ExitCode.USAGE, str(error)) from None
-
-
 # ---------------------------------------------------------------- what is shown
 
 
@@ -360,7 +349,7 @@ def _print(found: dict[str, Any]) -> None:
         stdout.print(Text.assemble((f"{name:<10}", "dim"), value), soft_wrap=True)
     if not found["recent_actions"]:
         return
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table = plain_table()
     ids = max(len(taken["workflow_id"]) for taken in found["recent_actions"])
     for name in ("Time", "Started", "Workflow", "Status"):
         table.add_column(name, min_width=ids if name == "Workflow" else None)  # whole, to be copied

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from rich.text import Text
 
 from .connect import running_process_told
@@ -15,7 +13,7 @@ from .failures import CommandError, ExitCode, told
 from .log import Target, log_address
 from .logs import set_up
 from .options import AsJson, KafkaOptions, LogFormat, LogLevel, Namespace, kafka_settings
-from .output import print_json, stderr, stdout
+from .output import plain_table, print_json, stderr, stdout
 
 if TYPE_CHECKING:  # imported where it is used: the other commands need not wait for it
     from odradek_engine.stats import Stats
@@ -71,7 +69,7 @@ def _json(found: Stats) -> dict[str, Any]:
 
 
 def _print(found: Stats) -> None:
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table = plain_table()
     table.add_column("Workflow type")
     for column in _COLUMNS:
         table.add_column(column.replace("_", " ").capitalize(), justify="right")

@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from .output import cause_lines, clock, compact, cut, date_and_time, duration, failure_line, moment, stdout
+from .output import cause_lines, clock, compact, cut, date_and_time, duration, failure_line, moment, plain_table, stdout
 
 _VALUE_LIMIT = 80
 _STATUS_STYLES = {
@@ -180,7 +180,7 @@ def _print_task_failure(failure: Mapping[str, Any] | None) -> None:
 def print_history(workflow_id: str, events: list[dict[str, Any]], full: bool) -> None:
     """The events of a run as a table. Details are shortened unless `full`."""
     first = moment(events[0]["time"]) if events else None
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table = plain_table()
     table.add_column("ID", justify="right", no_wrap=True)
     table.add_column("Time", no_wrap=True)
     table.add_column("Event", no_wrap=True)

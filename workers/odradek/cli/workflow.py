@@ -23,6 +23,7 @@ from .options import (
     RunId,
     TaskQueue,
     WorkflowId,
+    read_fields,
     read_inputs,
     read_json,
 )
@@ -86,11 +87,8 @@ def _start_request(
         "request_id": request_id or None,
         "build_id": build_id or None,
     }
-    try:
-        return msgspec.convert(fields, StartRequest)
-    except msgspec.ValidationError as error:
-        policies = "fail, use_existing, terminate_existing; --id-reuse-policy: allow, allow_if_failed, reject"
-        raise CommandError(ExitCode.USAGE, str(error), f"--id-conflict-policy is one of {policies}.") from None
+    policies = "fail, use_existing, terminate_existing; --id-reuse-policy: allow, allow_if_failed, reject"
+    return read_fields(fields, StartRequest, f"--id-conflict-policy is one of {policies}.")
 
 
 @app.command()
