@@ -10,6 +10,7 @@ import signal
 import sys
 
 from odradek import Client, Worker
+from odradek.cli.long_running import collect_seldom
 from odradek_engine import Engine
 from workloads import ACTIVITIES, TASK_QUEUE, WORKFLOWS, eager
 
@@ -17,6 +18,7 @@ from workloads import ACTIVITIES, TASK_QUEUE, WORKFLOWS, eager
 async def until_terminated() -> None:
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    collect_seldom()  # as the command line does
     print("ready", flush=True)
     await stopped.wait()
 

@@ -45,7 +45,9 @@ class World:
         return self.connection
 
     def worker(self, **options: Any) -> Worker:
+        """Its activities are tasks, unless a test says otherwise: most look at what is done with tasks."""
         client: Any = self
+        options.setdefault("eager_activities", False)
         return Worker(client, task_queue="q", **options)
 
     # ------------------------------------------------------------ asking

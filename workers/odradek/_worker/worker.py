@@ -63,6 +63,7 @@ class Worker:
     shutdown_timeout: seconds that running activities get to finish; after that they are cancelled and handed to
     others. identity: shown in descriptions (default: process ID and host). eager_activities: run at once
     what its own workflows schedule, without a task, where a slot is free; of a fan-out three, the rest is shared.
+    False: each is a task, which any worker of the queue may take.
     local_activities: only for `workflow.execute_local_activity`, which can call `activities` as well; they take no
     tasks from the queue.
     interceptors: used behind those of the client.
@@ -95,7 +96,7 @@ class Worker:
         identity: str | None = None,
         build_id: str | None = None,
         versioning: Literal["pinned", "auto_upgrade"] = "pinned",
-        eager_activities: bool = False,
+        eager_activities: bool = True,
         interceptors: Sequence[Interceptor] = (),
     ) -> None:
         check_name("task queue", task_queue)

@@ -22,6 +22,7 @@ from .._schedules.worker import SchedulesOnDemand
 from .connect import DEFAULT_PORT, HOST, SERVER_FILE, running_process_told
 from .failures import CommandError, ExitCode
 from .loading import Definitions, example_input
+from .long_running import collect_seldom
 from .output import compact, stderr, stdout
 from .serving import QueueWorkers, WatchedLog
 from .stopping import stop_on_signals
@@ -60,6 +61,7 @@ async def run(files: list[str], definitions: Definitions, settings: DevSettings)
             await stack.enter_async_context(serve(ClientService(client), listener))
             stack.enter_context(_server_file(settings, url))
             announced.all(files, definitions, settings, url)
+            collect_seldom()
             await stop.wait()
     stderr.print("Stopped. The same command goes on from here.")
 

@@ -14,6 +14,7 @@ from .. import Client, Worker
 from .failures import CommandError, ExitCode, told
 from .loading import Definitions, load
 from .logs import set_up
+from .long_running import collect_seldom
 from .options import KafkaOptions, LogFormat, LogLevel, Namespace, TaskQueue, kafka_settings
 from .output import stderr
 from .stopping import stop_on_signals
@@ -89,6 +90,7 @@ async def _run_engine(
                 raise _unreachable(log, error) from error
             stop.watch_engine(running.wait_failed)
             stderr.print(f"Engine running on {log}, namespace {namespace}, state in {data}/", soft_wrap=True)
+            collect_seldom()
             await stop.wait()
 
 
@@ -150,6 +152,7 @@ async def _run_worker(
             names = ", ".join([*sorted(definitions.workflows), *sorted(definitions.activities)])
             on = f"task queue {task_queue}{f', build {running.build_id}' * bool(running.build_id)}"
             stderr.print(f"Worker running on {log}, {on}: {names}", soft_wrap=True)
+            collect_seldom()
             try:
                 await stop.wait()
             finally:
