@@ -70,7 +70,7 @@ async def kafka(partitions: int) -> AsyncIterator[Cluster]:
 
     async with AsyncExitStack() as stack:
         given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
-        broker = None if given else Broker()
+        broker = None if given else Broker(java=())
         if broker is not None:
             stack.callback(broker.stop)
             await asyncio.to_thread(broker.start)
