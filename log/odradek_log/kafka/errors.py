@@ -57,6 +57,11 @@ def kafka_error(error: KafkaException) -> KafkaError:
     return inner
 
 
+def is_refusal(error: KafkaError) -> bool:
+    """Whether the cluster is there, and does not let us in; or we do not trust it."""
+    return error.code() in _FORBIDDEN
+
+
 def translate(error: KafkaError, what: str, servers: str) -> LogError:
     """The log's error for `error`, met while doing `what` on the cluster at `servers`."""
     code, said = error.code(), error.str()

@@ -21,7 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from ..protocol import LogError, TopicPartition, TopicSpec
 from .config import COMMON, CONSUMER, PRODUCER, from_environment, parse_address, replication
 from .consumer import KafkaConsumer
-from .errors import kafka_error, translate, unavailable, wrong_setting
+from .errors import is_refusal, kafka_error, translate, unavailable, wrong_setting
 from .offsets import OffsetListing, OnOffsets
 from .producer import KafkaProducer
 
@@ -75,10 +75,10 @@ class KafkaLog:
             "heartbeat.interval.ms": min(1_000, round(session_timeout * 1000 / 4)),  # members learn of a change by it
             "max.poll.interval.ms": round(max(max_poll_interval, session_timeout) * 1000),
         }
+        self._refusal: KafkaError | None = None
         try:
-            self._admin: AdminClient | None = AdminClient(
-                {**COMMON, **given}, logger=logging.getLogger("odradek.log.kafka")
-            )
+            settings: dict[str, Any] = {**COMMON, **given, "error_cb": self._noticed}
+            self._admin: AdminClient | None = AdminClient(settings, logger=logging.getLogger("odradek.log.kafka"))
         except KafkaException as e:
             raise wrong_setting(e) from e
         self._producers: WeakSet[KafkaProducer] = WeakSet()
@@ -143,11 +143,18 @@ class KafkaLog:
     def topics(self, prefix: str) -> list[str]:
         return sorted(name for name in self._metadata("list topics").topics if name.startswith(prefix))
 
+    def _noticed(self, error: KafkaError) -> None:
+        """What a connection met: a broker that does not let us in looks to a request like one that does not answer."""
+        if is_refusal(error):
+            self._refusal = error
+
     def _metadata(self, what: str) -> ClusterMetadata:
+        self._refusal = None
         try:
             return self._client().list_topics(timeout=self._request_timeout)
         except KafkaException as e:
-            raise translate(kafka_error(e), what, self._servers) from e
+            self._client().poll(0)  # calls `_noticed` for all that was met meanwhile
+            raise translate(self._refusal or kafka_error(e), what, self._servers) from e
 
     # ------------------------------------------------------------ offsets
 
