@@ -27,7 +27,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 LIBS = HERE / "libs"
 START_TIMEOUT = 180.0  # 4 s are enough on a machine that does nothing else
-SHORT_LIFE = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+SHORT_LIFE = ("-XX:TieredStopAtLevel=1", "-XX:CICompilerCount=1", "-XX:+UseSerialGC")
 """For a broker that lives for minutes: it starts with half of the processor time, and its first thousands of requests
 take a third. After some 20,000 requests, what Java does without these is faster."""
 _PR_SET_PDEATHSIG = 1
@@ -166,7 +166,7 @@ class Broker:
         self._formatted = True
 
     def _java(self, *arguments: str) -> list[str]:
-        return ["java", *self._java_options, "-cp", f"{LIBS}/*", *arguments]
+        return ["java", *self._java_options, "-Dorg.apache.logging.log4j.level=WARN", "-cp", f"{LIBS}/*", *arguments]
 
     def wait(self) -> None:
         """Wait until it answers. Raises BrokerError, and ends it, if it does not."""

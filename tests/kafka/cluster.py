@@ -12,9 +12,6 @@ from .broker import Broker, BrokerError, free_port
 
 SIZE = 3
 IN_SYNC_TIMEOUT = 120.0
-LIGHT = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:CICompilerCount=1")
-"""Options of virtual machines that are many on a small machine, start quickly, and need not be fast."""
-
 Publish: TypeAlias = Callable[[str, int], int]
 """(the name of a broker, a port that it listens at) -> the port at which others are to reach it."""
 
@@ -32,7 +29,7 @@ class Cluster:
 
     def __init__(self, heap: str = "384m", publish: Publish | None = None, size: int = SIZE) -> None:
         publish = publish or (lambda name, port: port)
-        self.brokers = [Broker(heap=heap, java=LIGHT) for _ in range(size)]
+        self.brokers = [Broker(heap=heap) for _ in range(size)]
         copies, enough = str(size), str(size // 2 + 1)
         ports, self._direct, voters = [], [], []
         for number, broker in enumerate(self.brokers, 1):
