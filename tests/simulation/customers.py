@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from odradek import Client, RetryPolicy, UpdateRejectedError, WorkflowFailedError, WorkflowHandle, WorkflowNotFoundError
+from odradek import (
+    Client,
+    RetryPolicy,
+    UpdateRejectedError,
+    WorkflowFailedError,
+    WorkflowHandle,
+    WorkflowNotFoundError,
+)
+from odradek.errors import InvalidRequestError
 
 from .journal import Acknowledged, Journal
 from .programs import QUEUE, insist
@@ -22,19 +30,21 @@ MEDDLING = {"none": 4.0, "pause": 1, "reset": 1, "cancel": 1, "terminate": 1, "t
 @dataclass(frozen=True, kw_only=True)
 class Habits:
     """What clients like to do: weights of meddling, how many messages they send to a workflow, how long they wait
-    between them (s), and after how many seconds they meddle."""
+    between them and before they meddle (s), how long starts are delayed (s), where resets go to (0: the beginning)."""
 
     meddling: Mapping[str, float] = field(default_factory=lambda: MEDDLING)
     messages: tuple[int, int] = (0, 5)
     pauses: tuple[float, ...] = (0.0, 0.1, 2.0, 8.0)
     delays: tuple[float, ...] = (0.0, 0.0, 3.0)
+    depths: tuple[float, ...] = (0.0, 0.3, 0.6, 1.0)
 
 
 @dataclass
 class Task:
     """One workflow from its start to its end. `messages`: what it is sent (signal, slow, update, refused), and a token.
 
-    `done`: how many of the messages were acknowledged; a client that begins again goes on there.
+    `done`: how many of the messages were acknowledged; a client that begins again goes on there. `depth`: where a reset
+    goes to (0: the beginning, 1: the end).
     """
 
     workflow_id: str
@@ -45,6 +55,7 @@ class Task:
     attempts: int
     with_start: bool
     pauses: list[float] = field(default_factory=list)
+    depth: float = 0.0
     started: bool = False
     meddled: bool = False
     done: int = 0
@@ -77,6 +88,7 @@ def _task(rng: Random, workflow_id: str, ids: list[str], mix: Mix, habits: Habit
     return Task(
         workflow_id, script, messages, meddling, rng.choice(habits.delays), attempts,
         rng.random() < 0.2 and kinds[:1] == ["signal"], [rng.choice(habits.pauses) for _ in range(8)],
+        rng.choice(habits.depths) if meddling == "reset" else 0.0,
     )  # fmt: skip
 
 
@@ -166,7 +178,7 @@ async def _meddle(handle: WorkflowHandle[Scripted, Any], journal: Journal, task:
             again = handle.with_options(request_id=f"unpause-{task.workflow_id}")
             await insist(lambda: again.unpause())
         elif task.meddling == "reset":
-            await insist(lambda: mine.reset(1))
+            await _reset(handle, mine, task.depth)
         elif task.meddling == "cancel":
             await insist(lambda: mine.cancel("enough"))
         else:
@@ -174,6 +186,16 @@ async def _meddle(handle: WorkflowHandle[Scripted, Any], journal: Journal, task:
     except WorkflowNotFoundError:
         pass  # it has ended before
     task.meddled = True
+
+
+async def _reset(handle: WorkflowHandle[Scripted, Any], mine: WorkflowHandle[Scripted, Any], depth: float) -> None:
+    """Undo a part of the run; all of it, if it has gone on as another meanwhile."""
+    try:
+        events = await insist(handle.history)
+        await insist(lambda: mine.reset(max(1, round(depth * len(events)))))
+    except InvalidRequestError:
+        again = mine.with_options(request_id=f"reset-to-1-{handle.id}")
+        await insist(lambda: again.reset(1))
 
 
 async def _end(handle: WorkflowHandle[Scripted, Any], journal: Journal, task: Task) -> None:

@@ -93,6 +93,21 @@ def _rebalance(world: World, machine: Machine, size: float) -> None:
         world.log.rebalance(world.hub.rng.choice(groups))
 
 
+def _move(world: World, machine: Machine, size: float) -> None:
+    """A partition of tasks goes to another worker."""
+    groups = sorted(name for name in world.log._groups if "-tasks." in name)
+    if groups:
+        world.log.rebalance(world.hub.rng.choice(groups))
+
+
+def _deaf(world: World, machine: Machine, size: float) -> None:
+    """The brokers of its groups do not reach it: it is taken for dead, and hears neither of that nor of anything else
+    that groups read; the rest of it goes on."""
+    if machine.up:
+        machine.log.deaf_until = world.hub.now + size
+        machine.log.expel()
+
+
 def _clock_jump(world: World, machine: Machine, size: float) -> None:
     """The wall clock of a machine is off for some time."""
     process = machine.process
@@ -147,6 +162,13 @@ def _skip(world: World, machine: Machine, size: float) -> None:
     for where in sorted(world.log.records):
         if "-tasks." in where.topic and machine.up:
             machine.log.skip(where)
+
+
+def _expire(world: World, machine: Machine, size: float) -> None:
+    """Retention: all tasks that are there are gone, read or not."""
+    for where in sorted(world.log.records):
+        if "-tasks." in where.topic:
+            world.log.expire(where, len(world.log.records[where]))
 
 
 def _forget_commits(world: World, machine: Machine, size: float) -> None:
@@ -205,6 +227,9 @@ _KINDS: dict[str, tuple[float, Callable[[World, Machine, float], None], str]] = 
     "poison": (2, _poison, "engine"),
     "stranger": (2, _strangers, "engine"),
     "skip": (1, _skip, "worker"),
+    "move": (0, _move, "worker"),
+    "deaf": (0, _deaf, "engine worker"),
+    "expire": (0, _expire, "worker"),
     "forget commits": (0.5, _forget_commits, "worker"),
     "lose disk": (1, _lose_disk, "engine"),
     "old disk": (1, _old_disk, "engine"),

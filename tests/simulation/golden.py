@@ -13,6 +13,7 @@ from odradek_schemas import Topics, history, idempotency_key, records
 from odradek_schemas.common import Position
 
 from .disk import SortedStorage
+from .identity import changed, void
 from .stdlib import decoded
 
 EARLY_MS = 1_000
@@ -88,10 +89,12 @@ class Golden:
         """Fold up to an offset."""
         while self.state.partition.position < end:
             record = self._log[self.state.partition.position]
-            before = self._before(record)
+            before, reason = self._before(record), self._void(record)
             folded = fold(self.state, self._topics, record.offset, record.timestamp_ms, record.key, record.value)
             self.records[type(folded.record).__name__] += 1
             self._check_record(folded, *before)
+            if reason and changed(folded):
+                self._wrong.append(f"{folded.record} changed something, although {reason}")
             for event in folded.events:
                 if type(event) is events.Appended:
                     self._appended(event, record.offset, record.timestamp_ms)
@@ -122,6 +125,15 @@ class Golden:
             return epoch, set()
         rows = [(r, self.state.get(keys.activity(body.workflow_id, body.run_id, r.seq))) for r in results if r.seq >= 0]
         return epoch, {r.seq for r, row in rows if row is not None and row.scheduled_by == r.scheduled_by}
+
+    def _void(self, record: Record) -> str:
+        """Why a record must not change anything; empty if it may."""
+        if self.state.partition.waiting:
+            return ""
+        try:
+            return void(self.state, decoded(record.value))
+        except ValueError:
+            return ""
 
     def _check_record(self, folded: Folded, epoch: int, results: set[int]) -> None:
         body: Any = folded.record

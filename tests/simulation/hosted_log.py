@@ -45,6 +45,8 @@ class HostedProcess(SimulatedProcess):
         super().__init__(log, process.name)
         self.cluster = log
         self.host = process
+        self.deaf_until = 0.0
+        """Until then, its members of groups hear nothing."""
 
     def producer(self, linger_ms: float = 0.0) -> HostedProducer:
         producer = HostedProducer(self)
@@ -113,6 +115,7 @@ class HostedConsumer(SimulatedConsumer):
 
     def __init__(self, process: HostedProcess) -> None:
         super().__init__(process)
+        self._hosted = process
         self._host = process.host
         self._cluster = process.cluster
         self._thread: SimThread | None = None
@@ -134,16 +137,17 @@ class HostedConsumer(SimulatedConsumer):
         self._host.touch("poll")
         until = hub.now + timeout
         while True:
-            records = super().poll(0.0, max_records)
+            deaf = self._member is not None and hub.now < self._hosted.deaf_until
+            records = [] if deaf else super().poll(0.0, max_records)
             if records or self._wanted or hub.now >= until:
                 self._wanted = False
                 return records
-            if self._available():
+            if self._available() and not deaf:
                 hub.give_way()  # it is there, but has not come over the network yet
                 continue
             self._thread = hub.current
             self._cluster.polling.append(self)
-            hub.block(until - hub.now)
+            hub.block((min(until, self._hosted.deaf_until) if deaf else until) - hub.now)
             self._cluster.polling.remove(self)
             self._thread = None
 

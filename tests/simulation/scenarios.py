@@ -1,14 +1,9 @@
-"""Kinds of worlds: who is there, what work they have, what befalls them. Everything else is drawn from the seed.
-
-Random worlds seldom get into the races that rules of the protocol are about. A scenario leads there: it is what a
-planted bug is caught in, and what ordinary seeds are now and then, so that the real code meets the same races.
-"""
+"""Kinds of worlds: who is there, what work they have, what befalls them. Everything else is drawn from the seed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from random import Random
+from dataclasses import dataclass, field
 from typing import Any
 
 from .customers import Habits
@@ -28,8 +23,9 @@ WORKERS: Mapping[str, tuple[Any, ...]] = {
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
     """orders, tasks, plays: how many food orders, scripted workflows, and other programs there are. workers: what
-    their options are drawn from, where not the usual. reissues: how often an engine emits unanswered tasks again (0 to
-    1). quiet: if nothing comes into the log of events for so many seconds, nothing more will. standbys: of engines."""
+    their options are drawn from, where not the usual. reissues: how often engines emit tasks again that were not
+    answered within `reissue_after` s (0 to 1). quiet: if nothing comes into the log of events for so many seconds,
+    nothing more will. standbys: of engines."""
 
     name: str
     engines: int = 2
@@ -43,6 +39,7 @@ class Scenario:
     weather: Weather = field(default_factory=Weather)
     workers: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     reissues: float = 0.5
+    reissue_after: float = 60.0
     quiet: float = float("inf")
     standbys: int = 0
 
@@ -51,21 +48,3 @@ ANYTHING = Scenario(name="anything")
 
 EVERYTHING = Scenario(name="everything", orders=(0, 2), tasks=(0, 6), plays=(0, 3))
 """All that there is: work and faults that `ANYTHING` does not have, so that its seeds mean what they meant."""
-
-SPECIAL: list[Scenario] = []
-"""Those that lead to one race each."""
-
-
-def special(**fields: Any) -> Scenario:
-    """One for rare races: small, so that the race is most of what happens, and hopeless soon."""
-    scenario = Scenario(**{"orders": (0, 0), "reissues": 0.0, "quiet": 45.0, **fields})
-    SPECIAL.append(scenario)
-    return scenario
-
-
-def drawn(seed: int) -> Scenario:
-    """What kind of world an ordinary seed has."""
-    rng = Random(f"scenario-{seed}")
-    if SPECIAL and rng.random() < 0.3:
-        return rng.choice(SPECIAL)
-    return replace(EVERYTHING, engines=rng.choice((2, 2, 3)), standbys=rng.choice((0, 1, 1)))

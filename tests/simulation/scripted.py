@@ -91,7 +91,17 @@ async def local(token: str, failures: int) -> str:
     return token
 
 
-ACTIVITIES = [local, quick, plain, slow, stuck, beating, hopeless, once]
+@activity.define(retry_policy=QUICK, start_to_close_timeout=30)
+async def brief(token: str, failures: int) -> str:
+    """Takes a moment, and only then fails."""
+    info = executed()
+    await asyncio.sleep(0.7)
+    if info.attempt <= failures:
+        raise ValueError(f"{token} fails")
+    return token
+
+
+ACTIVITIES = [local, quick, plain, slow, stuck, beating, hopeless, once, brief]
 KINDS = {one.name: one for one in ACTIVITIES[1:]}
 
 

@@ -25,11 +25,14 @@ ACTIVITIES = {"quick": 6.0, "plain": 3, "slow": 3, "stuck": 1, "beating": 1, "ho
 
 @dataclass(frozen=True, kw_only=True)
 class Mix:
-    """What scripts are made of: weights of steps and activities; how many steps they have; how often they continue as
-    new, and wait for some of their messages on the way (0 to 1)."""
+    """What scripts are made of: weights of steps, of those inside others (as all, if not given), and of activities; how
+    often activities fail; how many steps there are; how often runs continue as new, and wait for some of their messages
+    on the way (0 to 1)."""
 
     steps: Mapping[str, float] = field(default_factory=lambda: STEPS)
+    inner: Mapping[str, float] = field(default_factory=dict)
     activities: Mapping[str, float] = field(default_factory=lambda: ACTIVITIES)
+    failures: tuple[int, ...] = (0, 0, 0, 1, 2)
     length: tuple[int, int] = (1, 6)
     again: float = 0.4
     wait: float = 0.2
@@ -60,15 +63,16 @@ class Writer:
         return f"{self.workflow_id}#{self._count}"
 
     def _step(self, depth: int) -> Step:
-        kinds = [kind for kind in self.mix.steps if depth < MAX_DEPTH or kind not in NESTED]
-        kind = self.rng.choices(kinds, [self.mix.steps[k] for k in kinds])[0]
+        steps = self.mix.inner if depth and self.mix.inner else self.mix.steps
+        kinds = [kind for kind in steps if depth < MAX_DEPTH or kind not in NESTED]
+        kind = self.rng.choices(kinds, [steps[k] for k in kinds])[0]
         make: Any = getattr(self, f"_{kind}")
         step: Step = make(depth)
         return step
 
     def _act(self, depth: int) -> Step:
         kind = self.rng.choices(list(self.mix.activities), list(self.mix.activities.values()))[0]
-        failures = 1 if kind in ("stuck", "beating") else self.rng.choice((0, 0, 0, 1, 2))
+        failures = 1 if kind in ("stuck", "beating") else self.rng.choice(self.mix.failures)
         return ["act", kind, self._token(), failures]
 
     def _local(self, depth: int) -> Step:

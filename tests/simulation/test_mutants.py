@@ -20,7 +20,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 def test_planted_bugs_are_caught(one: Mutant) -> None:
     """On the pinned seed; after a change of what a seed means, on one of the next ones that have what it needs."""
     assert bugs
-    seeds = [one.seed, *candidates(one, 6, one.seed + 1)]
+    seeds = [one.seed, *candidates(one, 9, one.seed + 1)]
     assert any(run(one, seed).wrong for seed in seeds), f"nobody notices on the seeds {seeds}: {one.what}"
 
 

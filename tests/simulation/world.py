@@ -28,7 +28,8 @@ from .hub import Hub
 from .journal import Journal
 from .machines import NAMESPACE, AsyncMachine, EngineMachine, Job, Machine, worker_main
 from .plays import REPERTOIRE, staged
-from .scenarios import WORKERS, Scenario, drawn
+from .races import drawn
+from .scenarios import WORKERS, Scenario
 from .scripted import ACTIVITIES, Scripted
 from .stage import Play, Stage
 from .stdlib import installed
@@ -79,7 +80,8 @@ class World:
         self.orders = [self.rng.choice((0, 0, 0, 1, 2, 3)) for _ in range(self.rng.randint(*scenario.orders))]
         self.partitions = scenario.partitions
         self.strangers = 0
-        self.reissues = any(fault.kind == "skip" for fault in everything) or self.rng.random() < scenario.reissues
+        gone = any(fault.kind in ("skip", "expire") for fault in everything)
+        self.reissues = gone or self.rng.random() < scenario.reissues
         self.log.faults.refuse = self.rng.choice(scenario.weather.refuse)
         self.log.faults.repeat = self.rng.choice(scenario.weather.repeat)
         self.tasks = customers.tasks(self.rng, self.rng.randint(*scenario.tasks), scenario.mix, scenario.habits)
@@ -118,7 +120,7 @@ class World:
             for play, _ in self.stages
         }
         self.auditors = Auditors(self.log, self.topics, self.partitions, self.journal, code)
-        settings = Settings(reissue_after=60.0 if self.reissues else 1e9)
+        settings = Settings(reissue_after=self.scenario.reissue_after if self.reissues else 1e9)
         self.engines = [
             EngineMachine(self.hub, self.log, name, self.partitions, settings, self.scenario.standbys)
             for name in self._engines

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from ..scenarios import ANYTHING, Scenario
 from ..world import Outcome, World, simulate
 
@@ -94,3 +96,13 @@ def run(one: Mutant, seed: int | None = None) -> Outcome:
     """Run a seed with the bug in."""
     with planted(one):
         return simulate(one.seed if seed is None else seed, one.scenario)
+
+
+def faults(world: World, kind: str, target: str = "", size: float = 0.0) -> int:
+    """How many faults of a kind a world has in its plan, of at least a size."""
+    return sum(f.kind == kind and f.target.startswith(target) and f.size >= size for f in world.plan)
+
+
+def replaced(struct: Any, **fields: Any) -> Any:
+    """A copy with other fields."""
+    return msgspec.structs.replace(struct, **fields)

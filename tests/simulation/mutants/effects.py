@@ -1,0 +1,144 @@
+"""Planted bugs in emission and leadership (rules E, L, N)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from odradek_engine.emission import Emitter
+from odradek_engine.fold import core, keys, step
+from odradek_engine.leadership import Leadership
+from odradek_engine.processor import Processor
+from odradek_log import ProducerFailedError
+from odradek_schemas.common import Position
+from odradek_schemas.records import EffectsEmitted, Mark
+
+from .. import races
+from ..world import World
+from .planting import Patch, faults, mutant
+
+# ---------------------------------------------------------------- emitting and receiving effects
+
+
+@mutant("E1", seed=1002)
+def links_that_name_no_predecessor(patch: Patch) -> None:
+    """Receivers take what leaves a gap."""
+
+    def position(**fields: Any) -> Position:
+        return Position(**{**fields, "previous_offset": -1, "previous_index": 0})
+
+    patch(step, "Position", position)
+
+
+@mutant("E2", seed=1002)
+def an_error_counts_as_delivered(patch: Patch) -> None:
+    """An effect that failed is not sent again."""
+
+    def fail(self: Emitter, output: Any, session: Any, place: Any, error: Any) -> None:
+        session.acknowledged = place
+        self.producer_failed = isinstance(error, ProducerFailedError)
+
+    patch(Emitter, "_fail", fail)
+
+
+@mutant("E3", seed=1000, slow=True)
+def a_new_leader_skips_the_outbox(patch: Patch) -> None:
+    """It takes what is there for delivered."""
+    observe = Leadership.observe
+
+    def skipping(self: Leadership, *args: Any) -> bool:
+        observe(self, *args)
+        return False
+
+    patch(Leadership, "observe", skipping)
+
+
+@mutant("E4", seed=1000, slow=True)
+def one_chain_for_all_partitions(patch: Patch) -> None:
+    """The predecessor is that of another output partition, so that receivers wait for what never comes."""
+    tail = keys.tail
+    patch(keys, "tail", lambda topic, partition: tail(topic, 0))
+
+
+@mutant("E5", seed=1, scenario=races.EMISSION)
+def what_was_sent_counts_as_gone(patch: Patch) -> None:
+    """Effects leave the outbox that are not acknowledged, and are lost if their append fails."""
+    marks = Emitter.marks
+
+    def early(self: Emitter) -> EffectsEmitted | None:
+        for session in self._sessions.values():
+            if session.in_flight:
+                session.acknowledged = session.in_flight[-1][0]
+        return marks(self)
+
+    patch(Emitter, "marks", early)
+
+
+@mutant("E5", seed=1, scenario=races.EMISSION)
+def one_mark_for_all_outputs(patch: Patch) -> None:
+    """What one output has acknowledged counts for all of them."""
+    marks = Emitter.marks
+
+    def together(self: Emitter) -> EffectsEmitted | None:
+        made = marks(self)
+        if made is None:
+            return None
+        last = max((m.offset, m.index) for m in made.marks)
+        return EffectsEmitted(marks=[Mark(*output, *last) for output in self._sessions])
+
+    patch(Emitter, "marks", together)
+
+
+# ---------------------------------------------------------------- leading
+
+
+def _ends_with_an_election(world: World) -> bool:
+    """The last thing that befalls its engines: later ones would begin new elections."""
+    engines = [f for f in world.plan if f.kind == "rebalance" or f.target.startswith("engine")]
+    moves = ("late election", "rebalance", "crash", "stop", "expel", "zombie", "pause")
+    return [f for f in engines if f.kind in moves][-1].kind == "late election"
+
+
+@mutant(
+    "L1",
+    seed=5097,
+    slow=True,
+    needs=lambda w: faults(w, "late election") > 0 and len(w.plan) <= 20 and _ends_with_an_election(w),
+)
+def a_deposed_holder_never_stands_again(patch: Patch) -> None:
+    """A partition that it holds has no leader."""
+    observe = Leadership.observe
+
+    def once(self: Leadership, *args: Any) -> bool:
+        leading = self.leading
+        led = observe(self, *args)
+        if leading and not self.leading:
+            self.resign()
+        return led
+
+    patch(Leadership, "observe", once)
+
+
+@mutant("L2", seed=5058, slow=True, needs=lambda w: faults(w, "zombie", "engine") >= 6)
+def records_of_former_leaders_are_taken(patch: Patch) -> None:
+    """A zombie says that workers are lost."""
+    dispatch = core._dispatch
+
+    def unfenced(step: Any, record: Any) -> None:
+        if getattr(record, "epoch", None) is not None:
+            core._DECIDE[type(record)](step, record)
+        else:
+            dispatch(step, record)
+
+    patch(core, "_dispatch", unfenced)
+
+
+@mutant("L3", seed=5000, needs=lambda w: faults(w, "other disk") >= 2)
+def any_state_is_trusted(patch: Patch) -> None:
+    """A state that is not of this log is gone on with."""
+    patch(Processor, "_check", lambda self, record: None)
+
+
+@mutant("N1", seed=5013, needs=lambda w: faults(w, "stranger") >= 2 and len(w.plan) <= 20)
+def records_in_the_wrong_partition_stay_there(patch: Patch) -> None:
+    """A workflow runs where nobody looks for it."""
+    patch(core, "_forward", lambda step, home: None)

@@ -1,0 +1,53 @@
+"""Planted bugs in runs, requests and time (rules R, Q, C)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from odradek_engine import due
+from odradek_engine.fold import core, engine_records, events, step
+
+from .. import races
+from .planting import Patch, faults, mutant
+
+
+@mutant("R1", seed=1, scenario=races.RESETS)
+def records_of_any_run_are_taken(patch: Patch) -> None:
+    """A timer of the run that was reset fires in the one that follows it."""
+
+    def newest(self: step.Step, workflow_id: str, run_id: str) -> Any:
+        run = self.run(workflow_id)
+        return run if run is not None and run.is_open else None
+
+    patch(step.Step, "open_run", newest)
+
+
+@mutant("R2", seed=1, scenario=races.REFUSALS)
+def due_records_are_appended_once(patch: Patch) -> None:
+    """A timer whose record is lost on its way never fires."""
+    patch(due, "REPEAT_MS", 10**12)
+
+
+@mutant("Q1", seed=5000, needs=lambda w: faults(w, "cut off", "engine") + faults(w, "crash", "engine") >= 8)
+def repeated_requests_are_done_again(patch: Patch) -> None:
+    """A client that asked twice gets it twice."""
+    patch(events, "RequestAnswered", _forgetful(events.RequestAnswered))
+
+
+@mutant("C1", seed=5112, needs=lambda w: faults(w, "clock jump", "engine", 12.0) > 0)
+def timers_that_fire_early_are_taken(patch: Patch) -> None:
+    """A leader whose clock is ahead ends waits before their time."""
+    patch(engine_records, "EARLY_MS", 10**9)
+
+
+@mutant("C1", seed=5110, slow=True, needs=lambda w: faults(w, "stamp a year ahead") > 0 and len(w.plan) <= 20)
+def any_stamp_is_believed(patch: Patch) -> None:
+    """One record stamped a year ahead poisons its partition."""
+    patch(core, "TRUST_MS", 10**13)
+
+
+def _forgetful(answered: Any) -> Any:
+    def forget(workflow_id: str, request_id: str, *rest: Any) -> Any:
+        return answered(workflow_id, f"{request_id} is forgotten", *rest)
+
+    return forget

@@ -1,0 +1,194 @@
+"""Scenarios that lead to one race each.
+
+Random worlds seldom get into the races that rules of the protocol are about. These do: they are what planted bugs are
+caught in, and what ordinary seeds are now and then, so that the real code meets the same races.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+from .customers import Habits
+from .faults import Weather
+from .scenarios import EVERYTHING, Scenario
+from .scripts import Mix
+
+SPECIAL: list[Scenario] = []
+
+
+def drawn(seed: int) -> Scenario:
+    """What kind of world an ordinary seed has."""
+    rng = Random(f"scenario-{seed}")
+    if rng.random() < 0.3:
+        return rng.choice(SPECIAL)
+    return replace(EVERYTHING, engines=rng.choice((2, 2, 3)), standbys=rng.choice((0, 1, 1)))
+
+
+def special(**fields: Any) -> Scenario:
+    """A small world, so that the race is most of what happens, and hopeless soon."""
+    scenario = Scenario(**{"orders": (0, 0), "reissues": 0.0, "quiet": 45.0, **fields})
+    SPECIAL.append(scenario)
+    return scenario
+
+
+def _only(kinds: Mapping[str, float], counts: tuple[int, ...], seconds: float = 12.0, **fields: Any) -> Weather:
+    """Nothing but these faults, on a log that takes everything once."""
+    calm = {"kinds": kinds, "counts": counts, "seconds": seconds, "refuse": (0.0,), "repeat": (0.0,)}
+    return Weather(**{**calm, **fields})
+
+
+_CALM = Habits(meddling={"none": 1}, messages=(0, 0), delays=(0.0,))
+_KEEP = {
+    "cache_bytes": (10_000_000,),
+    "max_concurrent_activities": (100,),
+    "eager_activities": (True,),
+    "lost_after": (3,),
+}
+_TASKS = {**_KEEP, "eager_activities": (False,)}
+
+CUT_OFF = special(
+    name="workers that are taken for dead, and are not: what they did arrives late",
+    engines=1,
+    partitions=2,
+    tasks=(3, 5),
+    mix=Mix(steps={"act": 6, "par": 1}, activities={"brief": 1}, length=(5, 8), again=0, wait=0),
+    habits=_CALM,
+    weather=_only({"cut off": 1}, (3, 4), roles={"cut off": "worker"}, sizes={"cut off": (4.8, 7.5)}),
+    workers=_KEEP,
+)
+
+LATE_FAILURES = special(
+    name="attempts that are given up, and fail after all",
+    engines=1,
+    partitions=2,
+    tasks=(3, 5),
+    mix=Mix(steps={"act": 3, "par": 2}, activities={"brief": 1}, failures=(1, 2), length=(4, 6), again=0, wait=0),
+    habits=_CALM,
+    weather=_only({"cut off": 1}, (5, 7), roles={"cut off": "worker"}, sizes={"cut off": (3.1, 4.5)}),
+    workers=_TASKS,
+)
+
+EAGER = special(
+    name="eager activities of runs that are ended from outside",
+    engines=1,
+    partitions=2,
+    tasks=(4, 6),
+    mix=Mix(steps={"act": 1}, activities={"quick": 4, "brief": 1}, length=(10, 16), again=0, wait=0),
+    habits=Habits(meddling={"terminate": 1, "reset": 2}, messages=(0, 0), pauses=(0.5, 1.0, 2.0, 3.0), delays=(0.0,)),
+    weather=_only({"cut off": 1}, (12, 16), seconds=5, roles={"cut off": "worker"}, sizes={"cut off": (0.3, 1.5)}),
+    workers=_KEEP,
+)
+
+CONTESTED = special(
+    name="workers that go on with what others have",
+    engines=1,
+    machines=3,
+    partitions=2,
+    tasks=(3, 5),
+    mix=Mix(steps={"act": 5, "par": 3}, activities={"quick": 1, "brief": 2}, length=(4, 7), again=0),
+    habits=Habits(meddling={"none": 1}, messages=(2, 5), pauses=(0.0, 0.1, 1.0), delays=(0.0,)),
+    weather=_only({"zombie": 2, "deaf": 2}, (10, 16), seconds=8, roles={"zombie": "worker", "deaf": "worker"},
+                  sizes={"zombie": (1.0, 12.0), "deaf": (0.3, 2.0)}),
+    workers=_KEEP,
+)
+
+CRASHES = special(
+    name="workers that die with tasks in hand",
+    engines=1,
+    partitions=2,
+    tasks=(3, 5),
+    mix=Mix(steps={"act": 3, "par": 3}, activities={"quick": 3, "slow": 2}, length=(2, 4), again=0),
+    habits=_CALM,
+    weather=_only({"crash": 1}, (5, 8), roles={"crash": "worker"}),
+    workers={**_TASKS, "max_concurrent_activities": (2,)},
+)
+
+SKIPS = special(
+    name="tasks that are gone before a worker has read them",
+    engines=1,
+    machines=1,
+    partitions=2,
+    tasks=(3, 5),
+    mix=Mix(steps={"act": 3, "par": 2}, activities={"quick": 1}, length=(3, 5), again=0),
+    habits=_CALM,
+    weather=_only({"expire": 5, "pause": 2}, (30, 40), seconds=8, roles={"pause": "worker"},
+                  sizes={"pause": (0.3, 1.0)}),
+    workers=_TASKS,
+    reissue_after=5.0,
+    quiet=20.0,
+)
+
+ONCE = special(
+    name="activities that may run once, on workers that are lost",
+    engines=1,
+    partitions=2,
+    tasks=(3, 5),
+    mix=Mix(steps={"act": 2, "par": 2}, activities={"once": 1}, length=(2, 4), again=0),
+    habits=_CALM,
+    weather=_only({"cut off": 1, "crash": 1}, (6, 9), seconds=8, roles={"cut off": "worker", "crash": "worker"},
+                  sizes={"cut off": (3.2, 5.5), "crash": (0, 12)}),
+    workers=_TASKS,
+)
+
+RESETS = special(
+    name="runs that are reset while something of them is on its way",
+    engines=1,
+    partitions=2,
+    tasks=(4, 6),
+    mix=Mix(steps={"par": 1}, inner={"act": 2, "sleep": 3}, activities={"slow": 1, "brief": 2}, length=(2, 3), again=0,
+            sleeps=(1.0, 2.0)),
+    habits=Habits(meddling={"reset": 1}, messages=(0, 2), pauses=(0.7, 1.5, 2.5), delays=(0.0,), depths=(1.0,)),
+    weather=_only({"cut off": 1}, (16, 20), seconds=6, roles={"cut off": "worker engine"},
+                  sizes={"cut off": (0.5, 1.5)}),
+    workers=_KEEP,
+)
+
+REFUSALS = special(
+    name="timers of an engine whose log refuses",
+    engines=1,
+    machines=1,
+    partitions=2,
+    tasks=(4, 6),
+    mix=Mix(steps={"sleep": 1}, length=(3, 5), again=0, sleeps=(1.0, 3.0)),
+    habits=_CALM,
+    weather=_only({"expel": 1}, (0,), refuse=(0.15,), seconds=15),
+    workers=_TASKS,
+)
+
+TAKEOVERS = special(
+    name="engines that do not hear that others lead, and go on answering",
+    partitions=2,
+    tasks=(4, 6),
+    mix=Mix(steps={"act": 3, "sleep": 1, "par": 1}, activities={"quick": 1}, length=(6, 9), again=0),
+    habits=_CALM,
+    weather=_only({"deaf": 3, "zombie": 1, "cut off": 1}, (10, 16), seconds=10,
+                  roles=dict.fromkeys(("deaf", "zombie", "cut off"), "engine"),
+                  sizes={"zombie": (1.0, 20.0), "cut off": (0.5, 2.0), "deaf": (0.5, 4.0)}),
+    workers={**_TASKS, "cache_bytes": (1,)},
+)
+
+MOVES = special(
+    name="workflows that move between workers, and are asked meanwhile",
+    engines=1,
+    partitions=2,
+    tasks=(3, 5),
+    mix=Mix(steps={"act": 2, "sleep": 1}, activities={"quick": 1}, length=(1, 3), again=0),
+    habits=Habits(meddling={"none": 1}, messages=(5, 5), pauses=(0.0, 0.1, 0.5), delays=(0.0,)),
+    weather=_only({"move": 8, "expel": 1}, (60, 80), seconds=6, roles={"expel": "worker"}),
+    workers=_TASKS,
+)
+
+EMISSION = special(
+    name="engines whose appends fail, and that die",
+    partitions=2,
+    tasks=(3, 5),
+    mix=Mix(steps={"act": 3, "par": 2, "child": 1}, activities={"quick": 1}, length=(3, 6)),
+    habits=_CALM,
+    weather=_only({"crash": 3, "fail producers": 2, "cut off": 1, "zombie": 1}, (8, 14), seconds=10,
+                  roles=dict.fromkeys(("crash", "fail producers", "cut off", "zombie"), "engine"),
+                  sizes={"cut off": (0.2, 2.0), "crash": (0, 40)}, refuse=(0.0, 0.05, 0.1)),
+    workers=_TASKS,
+)
