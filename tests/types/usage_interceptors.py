@@ -15,6 +15,7 @@ from odradek import (
     DeterminismWarning,
     RetryPolicy,
     Worker,
+    WorkflowDescription,
     WorkflowHandle,
     ZlibCodec,
     activity,
@@ -23,13 +24,16 @@ from odradek import (
 from odradek.interceptors import (
     ActivityInterceptor,
     ClientInterceptor,
+    CompleteActivityInput,
     ContinueAsNewInput,
+    DescribeWorkflowInput,
     ExecuteActivityInput,
     ExecuteWorkflowInput,
     HandleQueryInput,
     HandleSignalInput,
     HandleUpdateInput,
     Interceptor,
+    ResetWorkflowInput,
     ScheduleActivityInput,
     StartChildWorkflowInput,
     StartWorkflowInput,
@@ -73,6 +77,17 @@ class TenantOfClient(ClientInterceptor):
     async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:
         input.headers["tenant"] = input.id.partition("-")[0]
         return await self.next.start_workflow(input)
+
+    async def reset_workflow(self, input: ResetWorkflowInput) -> str:
+        input.reason = f"{input.reason} ({input.event_id})"
+        return await self.next.reset_workflow(input)
+
+    async def describe_workflow(self, input: DescribeWorkflowInput) -> WorkflowDescription:
+        return await super().describe_workflow(input)
+
+    async def complete_activity(self, input: CompleteActivityInput) -> None:
+        assert_type(input.task_token, bytes)
+        await self.next.complete_activity(input)
 
 
 class Timing(ActivityInterceptor):

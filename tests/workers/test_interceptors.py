@@ -365,6 +365,94 @@ async def test_the_first_of_the_list_is_the_outermost_for_every_call() -> None:
     ]  # fmt: skip
 
 
+class NotingAll(ClientInterceptor):
+    """Writes down every call of the client."""
+
+    notes: list[str]
+
+
+def _noting(name: str) -> Any:
+    async def call(self: NotingAll, input: Any) -> Any:
+        self.notes.append(name)
+        return await getattr(self.next, name)(input)
+
+    return call
+
+
+CLIENT_CALLS = [name for name in vars(ClientInterceptor) if not name.startswith("_")]
+for _name in CLIENT_CALLS:
+    setattr(NotingAll, _name, _noting(_name))
+
+
+class NotesAll(Interceptor):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def intercept_client(self, next: ClientInterceptor) -> ClientInterceptor:
+        noting = NotingAll(next)
+        noting.notes = self.notes
+        return noting
+
+
+@activity.define
+async def elsewhere() -> None:
+    raise activity.CompleteAsync
+
+
+@workflow.define
+class Told:
+    def __init__(self) -> None:
+        self.word = ""
+
+    async def run(self) -> str:
+        await elsewhere()
+        await workflow.wait_condition(lambda: bool(self.word))
+        return self.word
+
+    @workflow.signal
+    def tell(self, word: str) -> None:
+        self.word = word
+
+    @workflow.update
+    def tell_now(self, word: str) -> None:
+        self.word = word
+
+    @workflow.query
+    def heard(self) -> str:
+        return self.word
+
+
+async def test_every_call_of_a_client_passes_the_interceptors() -> None:
+    all_calls = NotesAll()
+    async with Environment(workflows=[Told], activities=[elsewhere], interceptors=[all_calls]) as env:
+        client = env.client
+
+        async def token() -> bytes:
+            while not (pending := (await client.get("t").describe()).pending_activities) or not pending[0].started_time:
+                pass
+            return pending[0].task_token
+
+        told = await client.start(Told, id="t")
+        await client.heartbeat_activity(await token(), 1)
+        await client.fail_activity(await token(), ApplicationError("not now"))
+        await told.pause_activity("elsewhere")
+        await told.pause()
+        await told.unpause()
+        await told.unpause_activity("elsewhere")
+        await client.complete_activity(await token())
+        await told.query(Told.heard)
+        await told.signal(Told.tell, "a")
+        assert await told.result() == "a"
+        assert (await told.history())[-1].type == "WorkflowCompleted"
+        again = await told.reset(1)
+        await again.update(Told.tell_now, "b")
+        await again.cancel()
+        await again.terminate()
+        await (await client.update_with_start(Told, id="u", update=Told.tell_now, update_args=["c"])).result()
+    assert set(all_calls.notes) == set(CLIENT_CALLS)
+    assert len([name for name in all_calls.notes if "activity" in name]) == 5
+
+
 async def test_a_worker_has_those_of_its_client_and_then_its_own() -> None:
     notes: list[str] = []
     async with Environment(workflows=[fails_twice], activities=[], interceptors=[Noting("client", notes)]) as env:

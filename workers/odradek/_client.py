@@ -13,10 +13,6 @@ from typing import Any, Literal, Self, overload
 
 from odradek_log import Log, LogError, open_log
 from odradek_schemas import check_name, parse_task_token
-from odradek_schemas.common import Record, Request
-from odradek_schemas.ephemeral import HeartbeatActivity
-from odradek_schemas.records import CompleteActivity, FailActivity
-from odradek_schemas.replies import HeartbeatNoted
 
 from . import _deployments as deployments
 from . import _listing as listing
@@ -27,10 +23,16 @@ from ._definitions import definition_of
 from ._description import TaskQueueBuilds, WorkflowStatus
 from ._embedded import engine_in_this_process
 from ._handle import Target, WorkflowHandle, bind_message
-from ._interceptors import Interceptor, StartWorkflowInput, checked
+from ._interceptors import (
+    CompleteActivityInput,
+    FailActivityInput,
+    HeartbeatActivityInput,
+    Interceptor,
+    StartWorkflowInput,
+    checked,
+)
 from ._listing import ListedWorkflow
 from ._options import seconds
-from ._refusals import refused
 from ._requests import WorkflowRequests
 from ._room import MAX_IN_FLIGHT_BYTES
 from ._schedules.handle import ScheduleHandle
@@ -40,8 +42,6 @@ from ._schedules.schedule import Schedule, ScheduleBackfill, ScheduleDescription
 from ._starting import Starting
 from ._types import Duration, R, TakesMany, W
 from .errors import (
-    ActivityCancelRequestedError,
-    ActivityNotFoundError,
     ClientClosedError,
     DefinitionError,
     InvalidRequestError,
@@ -325,25 +325,14 @@ class Client(Starting):
         token: `activity.info().task_token`, as it is or as text (`task_token.decode()`, safe in a URL). Raises
         InvalidRequestError for what is no token, ActivityNotFoundError if its activity is not open any more.
         """
-        data, workflow_id = _parsed(token)
-        payload = self.data_converter.to_payload(result)
-
-        def make(request: Request) -> Record:
-            return CompleteActivity(workflow_id=workflow_id, task_token=data, result=payload, request=request)
-
-        await self._finish_activity(workflow_id, make)
+        call = CompleteActivityInput(task_token=_parsed(token), result=result)
+        await self._requests().calls.complete_activity(call)
 
     async def fail_activity(self, token: bytes | str, error: BaseException, /) -> None:
         """Fail the current attempt of an activity from anywhere, by its task token; its retry policy decides what
         follows. `asyncio.CancelledError()` ends an activity as cancelled that the workflow has cancelled. Raises as
         `complete_activity` does."""
-        data, workflow_id = _parsed(token)
-        failure = self.data_converter.to_failure(error)
-
-        def make(request: Request) -> Record:
-            return FailActivity(workflow_id=workflow_id, task_token=data, failure=failure, request=request)
-
-        await self._finish_activity(workflow_id, make)
+        await self._requests().calls.fail_activity(FailActivityInput(task_token=_parsed(token), error=error))
 
     async def heartbeat_activity(self, token: bytes | str, /, *details: Any) -> None:
         """Say that an activity that is completed from elsewhere is alive, and how far it is; `heartbeat_timeout` counts
@@ -352,35 +341,8 @@ class Client(Starting):
         Raises ActivityNotFoundError if it is not open any more: stop, nobody waits for it. ActivityCancelRequestedError
         if the workflow has cancelled it and waits for its end. InvalidRequestError for what is no token.
         """
-        data, workflow_id = _parsed(token)
-        payloads = self.data_converter.to_payloads(details)
-
-        def make(request: Request) -> Record:
-            return HeartbeatActivity(workflow_id=workflow_id, task_token=data, details=payloads, request=request)
-
-        reply = await self._requests().ask(Target(workflow_id), make, HeartbeatNoted)
-        if reply.status == "not_found":
-            raise _activity_not_found(workflow_id)
-        if reply.status == "cancel_requested":
-            raise ActivityCancelRequestedError(
-                f"an activity of workflow {workflow_id!r} is cancelled: stop, then fail_activity(token, "
-                "asyncio.CancelledError())"
-            )
-
-    async def _finish_activity(self, workflow_id: str, make: Any) -> None:
-        reply, _ = await self._requests().append(Target(workflow_id), make)
-        if reply.outcome in ("not_found", "closed"):
-            raise _activity_not_found(workflow_id)
-        if reply.outcome != "ok":
-            refused(workflow_id, reply)
-
-
-def _activity_not_found(workflow_id: str) -> ActivityNotFoundError:
-    return ActivityNotFoundError(
-        f"no activity with this task token is open in workflow {workflow_id!r}: it has ended, timed out or was "
-        "cancelled, or the workflow has closed; nothing was changed",
-        workflow_id=workflow_id,
-    )
+        call = HeartbeatActivityInput(task_token=_parsed(token), details=list(details))
+        await self._requests().calls.heartbeat_activity(call)
 
 
 def _check_address(target: str) -> None:
@@ -407,10 +369,11 @@ def _bind_workflow(workflow: Any, args: Sequence[Any], options: dict[str, Any]) 
     return definition.name, definition.signature.bind(args, {}), definition.signature.result_type
 
 
-def _parsed(token: bytes | str) -> tuple[bytes, str]:
-    """A task token as bytes, and the workflow ID in it."""
+def _parsed(token: bytes | str) -> bytes:
+    """A task token as bytes, checked."""
     data = token.encode() if isinstance(token, str) else token
     try:
-        return data, parse_task_token(data).workflow_id
+        parse_task_token(data)
     except ValueError as error:
         raise InvalidRequestError(f"{error}: pass activity.info().task_token as it is") from None
+    return data

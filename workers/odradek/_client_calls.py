@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from odradek_schemas.common import Failure, Payload, Record, Request
 from odradek_schemas.ephemeral import QueryWorkflow
@@ -18,12 +18,11 @@ from odradek_schemas.records import (
 )
 from odradek_schemas.replies import QueryResult, RequestReply
 
+from ._client_operations import ClientOperations, target_of
 from ._connection import MakeRecord
 from ._handle import Target, UpdateHandle, WorkflowHandle
 from ._interceptors import (
     CancelWorkflowInput,
-    ClientInterceptor,
-    MessageInput,
     QueryWorkflowInput,
     SignalWorkflowInput,
     StartWorkflowInput,
@@ -42,16 +41,9 @@ from .errors import (
     UpdateRejectedError,
 )
 
-if TYPE_CHECKING:
-    from ._requests import WorkflowRequests
 
-
-class ClientCalls(ClientInterceptor):
+class ClientCalls(ClientOperations):
     """What the last interceptor calls."""
-
-    def __init__(self, requests: WorkflowRequests) -> None:
-        self._requests = requests
-        self._converter = requests.converter
 
     # ------------------------------------------------------------ starting
 
@@ -124,10 +116,10 @@ class ClientCalls(ClientInterceptor):
                 input=payloads,
                 headers=headers,
                 request=request,
-                identity=self._requests.identity,
+                identity=self._identity(input),
             )
 
-        await self._requests.change(_target(input), make)
+        await self._requests.change(target_of(input), make)
 
     async def cancel_workflow(self, input: CancelWorkflowInput) -> None:
         await self._end(input, CancelWorkflow)
@@ -144,10 +136,10 @@ class ClientCalls(ClientInterceptor):
                 run_id=input.run_id or "",
                 reason=input.reason,
                 request=request,
-                identity=self._requests.identity,
+                identity=self._identity(input),
             )
 
-        await self._requests.change(_target(input), make)
+        await self._requests.change(target_of(input), make)
 
     async def query_workflow(self, input: QueryWorkflowInput) -> Any:
         name = input.query
@@ -164,7 +156,7 @@ class ClientCalls(ClientInterceptor):
             )
 
         try:
-            reply = await self._requests.ask(_target(input), make, QueryResult)
+            reply = await self._requests.ask(target_of(input), make, QueryResult)
         except RequestTimeoutError as error:
             raise RequestTimeoutError(
                 f"{error} If one is, a worker has to answer query {name!r}: does one poll the workflow's task queue?",
@@ -184,7 +176,7 @@ class ClientCalls(ClientInterceptor):
     # ------------------------------------------------------------ updates
 
     async def update_workflow(self, input: UpdateWorkflowInput) -> Any:
-        target = _target(input)
+        target = target_of(input)
         payloads, headers = self._converter.to_payloads(input.args), self._headers(input.headers)
 
         def make(request: Request) -> Record:
@@ -196,7 +188,7 @@ class ClientCalls(ClientInterceptor):
                 headers=headers,
                 request=request,
                 wait_for=input.wait_for,
-                identity=self._requests.identity,
+                identity=self._identity(input),
             )
 
         if input.wait_for == "completed":
@@ -260,7 +252,3 @@ class ClientCalls(ClientInterceptor):
         if failure is None:
             return None, "no reason is given"
         return self._converter.from_failure(failure), summary(self._converter.open_failure(failure))
-
-
-def _target(call: MessageInput) -> Target:
-    return Target(call.id, call.run_id, request_id=call.request_id, timeout=call.timeout)

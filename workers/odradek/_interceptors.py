@@ -16,6 +16,7 @@ from typing import Any, Literal, NoReturn, TypeVar
 from odradek_schemas.common import Payload
 
 from ._converter import DataConverter
+from ._description import HistoryEvent, WorkflowDescription
 from ._handle import ChildWorkflowHandle, UpdateHandle, WorkflowHandle
 from .errors import DefinitionError, PayloadError
 
@@ -48,12 +49,16 @@ class StartWorkflowInput(_Call):
 
 @dataclass(slots=True, kw_only=True)
 class MessageInput(_Call):
-    """`run_id` None: the latest run. `request_id` and `timeout` as of `WorkflowHandle.with_options`."""
+    """`run_id` None: the latest run. `request_id` and `timeout` as of `WorkflowHandle.with_options`.
+
+    `identity`: who asks; empty: the client.
+    """
 
     id: str
     run_id: str | None = None
     request_id: str | None = None
     timeout: float | None = None
+    identity: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -91,6 +96,65 @@ class TerminateWorkflowInput(MessageInput):
     """Its headers go nowhere."""
 
     reason: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class ResetWorkflowInput(MessageInput):
+    """As `WorkflowHandle.reset`. Its headers go nowhere; so do those of all below, to `HeartbeatActivityInput`."""
+
+    event_id: int
+    reason: str = ""
+    reapply: str = "signals"
+    build_id: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class PauseWorkflowInput(MessageInput):
+    reason: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class UnpauseWorkflowInput(MessageInput):
+    reason: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class ChangeActivityInput(MessageInput):
+    """`action`: pause, unpause, retry, update (to `options`). `activity`: its number, or the type of all that are
+    meant."""
+
+    action: str
+    activity: int | str
+    reason: str = ""
+    options: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(slots=True, kw_only=True)
+class DescribeWorkflowInput(MessageInput):
+    pass
+
+
+@dataclass(slots=True, kw_only=True)
+class FetchHistoryInput(MessageInput):
+    pass
+
+
+@dataclass(slots=True, kw_only=True)
+class CompleteActivityInput(_Call):
+    task_token: bytes
+    result: Any = None
+
+
+@dataclass(slots=True, kw_only=True)
+class FailActivityInput(_Call):
+    task_token: bytes
+    error: BaseException
+
+
+@dataclass(slots=True, kw_only=True)
+class HeartbeatActivityInput(_Call):
+    task_token: bytes
+    details: list[Any]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -200,6 +264,37 @@ class ClientInterceptor:
 
     async def terminate_workflow(self, input: TerminateWorkflowInput) -> None:
         await self.next.terminate_workflow(input)
+
+    async def reset_workflow(self, input: ResetWorkflowInput) -> str:
+        """`reset`, and each of `reset_batch`; returns the ID of the new run."""
+        return await self.next.reset_workflow(input)
+
+    async def pause_workflow(self, input: PauseWorkflowInput) -> None:
+        await self.next.pause_workflow(input)
+
+    async def unpause_workflow(self, input: UnpauseWorkflowInput) -> None:
+        await self.next.unpause_workflow(input)
+
+    async def change_activity(self, input: ChangeActivityInput) -> None:
+        """`pause_activity`, `unpause_activity`, `retry_activity` and `update_activity_options`."""
+        await self.next.change_activity(input)
+
+    async def describe_workflow(self, input: DescribeWorkflowInput) -> WorkflowDescription:
+        return await self.next.describe_workflow(input)
+
+    async def fetch_history(self, input: FetchHistoryInput) -> list[HistoryEvent]:
+        """`history`."""
+        return await self.next.fetch_history(input)
+
+    async def complete_activity(self, input: CompleteActivityInput) -> None:
+        """Of the client, by task token; so are the next two."""
+        await self.next.complete_activity(input)
+
+    async def fail_activity(self, input: FailActivityInput) -> None:
+        await self.next.fail_activity(input)
+
+    async def heartbeat_activity(self, input: HeartbeatActivityInput) -> None:
+        await self.next.heartbeat_activity(input)
 
 
 class WorkflowInterceptor:

@@ -15,12 +15,6 @@ from odradek_schemas.common import Failure, Record, Request
 from odradek_schemas.ephemeral import AwaitResult, DescribeWorkflow, FetchHistory
 from odradek_schemas.history import HistoryEvent as EventRecord
 from odradek_schemas.history import WorkflowStarted
-from odradek_schemas.records import (
-    ChangeActivity,
-    PauseWorkflow,
-    ResetWorkflow,
-    UnpauseWorkflow,
-)
 from odradek_schemas.replies import (
     HistoryPage,
     RequestReply,
@@ -30,7 +24,6 @@ from odradek_schemas.replies import (
     WorkflowDescription as DescriptionRecord,
 )
 
-from . import _read
 from ._claims import has_references
 from ._client_calls import ClientCalls
 from ._connection import Connection, MakeRecord, OnDone, unexpected
@@ -40,15 +33,20 @@ from ._export import ExportedHistory, history_to_json
 from ._handle import Target
 from ._interceptors import (
     CancelWorkflowInput,
+    ChangeActivityInput,
     ClientInterceptor,
+    DescribeWorkflowInput,
+    FetchHistoryInput,
     Interceptor,
+    PauseWorkflowInput,
     QueryWorkflowInput,
+    ResetWorkflowInput,
     SignalWorkflowInput,
     TerminateWorkflowInput,
+    UnpauseWorkflowInput,
     UpdateWorkflowInput,
     around,
 )
-from ._options import pending_activity_changes
 from ._refusals import not_found, refused, summary
 from ._room import MAX_IN_FLIGHT_BYTES, Room
 from .errors import (
@@ -267,69 +265,27 @@ class WorkflowRequests:
         self, target: Target, event_id: int, reason: str, reapply: str, build_id: str
     ) -> str:
         """Begin a new run from the history; its run ID."""
-
-        def make(request: Request) -> Record:
-            return ResetWorkflow(
-                workflow_id=target.workflow_id,
-                run_id=target.run_id or "",
-                event_id=event_id,
-                reason=reason,
-                reapply=reapply,
-                request=request,
-                identity=target.identity or self.identity,
-                build_id=build_id,
-            )
-
-        return await self.change(target, make)
+        call = ResetWorkflowInput(
+            **_about(target), event_id=event_id, reason=reason, reapply=reapply, build_id=build_id
+        )
+        return await self.calls.reset_workflow(call)
 
     async def pause(self, target: Target, reason: str) -> None:
         """Give the run no workflow tasks."""
-
-        def make(request: Request) -> Record:
-            return PauseWorkflow(
-                workflow_id=target.workflow_id,
-                run_id=target.run_id or "",
-                reason=reason,
-                request=request,
-                identity=target.identity or self.identity,
-            )
-
-        await self.change(target, make)
+        await self.calls.pause_workflow(PauseWorkflowInput(**_about(target), reason=reason))
 
     async def unpause(self, target: Target, reason: str) -> None:
         """Give it tasks again."""
-
-        def make(request: Request) -> Record:
-            return UnpauseWorkflow(
-                workflow_id=target.workflow_id,
-                run_id=target.run_id or "",
-                reason=reason,
-                request=request,
-                identity=target.identity or self.identity,
-            )
-
-        await self.change(target, make)
+        await self.calls.unpause_workflow(UnpauseWorkflowInput(**_about(target), reason=reason))
 
     async def change_activity(
         self, target: Target, action: str, which: str | int, reason: str, options: Mapping[str, Any]
     ) -> None:
         """Pause, unpause, retry or update pending activities."""
-        changes = pending_activity_changes(options)
-
-        def make(request: Request) -> Record:
-            return ChangeActivity(
-                workflow_id=target.workflow_id,
-                action=action,
-                run_id=target.run_id or "",
-                seq=which if isinstance(which, int) else 0,
-                activity_type=which if isinstance(which, str) else "",
-                reason=reason,
-                request=request,
-                identity=target.identity or self.identity,
-                **changes,
-            )
-
-        await self.change(target, make)
+        call = ChangeActivityInput(
+            **_about(target), action=action, activity=which, reason=reason, options=dict(options)
+        )
+        await self.calls.change_activity(call)
 
     async def change(self, target: Target, make: MakeRecord) -> str:
         """A request that is done, or raises; the run that it was about."""
@@ -401,10 +357,10 @@ class WorkflowRequests:
 
     async def describe(self, target: Target) -> WorkflowDescription:
         """Describe the run."""
-        return _read.description(await self.description(target), self.converter)
+        return await self.calls.describe_workflow(DescribeWorkflowInput(**_about(target)))
 
     async def description(self, target: Target) -> DescriptionRecord:
-        """The same as it came."""
+        """The run as the engine describes it; no interceptor sees that."""
 
         def make(request: Request) -> Record:
             return DescribeWorkflow(workflow_id=target.workflow_id, run_id=target.run_id or "", request=request)
@@ -416,7 +372,7 @@ class WorkflowRequests:
 
     async def history(self, target: Target) -> list[HistoryEvent]:
         """The events of the run, readable."""
-        return [_read.history_event(event, self.converter) for event in await self.history_records(target)]
+        return await self.calls.fetch_history(FetchHistoryInput(**_about(target)))
 
     async def export(self, target: Target) -> str:
         """The run as a JSON document (see `_export`)."""
@@ -424,7 +380,7 @@ class WorkflowRequests:
 
     async def exported(self, target: Target) -> ExportedHistory:
         """What that document says."""
-        run_id = target.run_id or (await self.describe(target)).run_id
+        run_id = target.run_id or (await self.description(target)).run_id
         events = await self.history_records(replace(target, run_id=run_id))
         started = events[0].attributes
         assert isinstance(started, WorkflowStarted)
@@ -474,4 +430,5 @@ def _about(target: Target) -> dict[str, Any]:
         "run_id": target.run_id,
         "request_id": target.request_id,
         "timeout": target.timeout,
+        "identity": target.identity,
     }
