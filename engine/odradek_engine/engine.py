@@ -9,6 +9,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -177,6 +178,7 @@ class Engine:
             producer.close()
         if self._given_log is None:
             self._log.close()
+        self._failed.set()
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self.start)
@@ -188,7 +190,8 @@ class Engine:
         await asyncio.to_thread(self.stop)
 
     def wait_failed(self, timeout: float | None = None) -> BaseException | None:
-        """Wait until the engine cannot go on, and return why; None when `timeout` (s) is over first."""
+        """Wait until the engine cannot go on, and return why; None when `timeout` (s) is over first, or it has stopped
+        as it was told."""
         self._failed.wait(timeout)
         return self._failure
 
@@ -249,11 +252,15 @@ class Engine:
                 processor.release()
             self._announce(self._members.farewell(), range(self._partitions))
         self._producer.flush(FAREWELL_S)
-        self._consumer.close()
-        with self._lock:
-            self._following.end()
-            self._release(list(self._processors))
-            self._stores.close_all()
+        try:
+            self._consumer.close()
+        finally:
+            with self._lock:
+                self._following.end()
+                try:
+                    self._release(list(self._processors))
+                finally:
+                    self._stores.close_all()
 
     def step(self, timeout: float) -> None:
         """One turn of the folding thread: fold what comes within `timeout` seconds, then do what time asks for."""
@@ -381,13 +388,21 @@ class Engine:
             logger.info("partitions handed over: %s", sorted(tp.partition for tp in lost))
 
     def _release(self, partitions: list[int]) -> None:
+        """Hand partitions over, and close their stores. Raises StoreError for the first one that took no more."""
+        failed: list[StoreError] = []
         for partition in partitions:
             processor = self._processors.pop(partition, None)
             self._following.dropped(partition)
-            if processor is not None:
-                processor.release()
-                processor.state.flush()
-                self._stores.close(partition)
+            if processor is None:
+                continue
+            processor.release()
+            for step in (processor.state.flush, partial(self._stores.close, partition)):
+                try:
+                    step()
+                except StoreError as error:
+                    failed.append(error)
+        if failed:
+            raise failed[0]
 
     def _open(self, partition: int) -> tuple[Processor, int]:
         """A processor on the stored state, and the end of the log."""

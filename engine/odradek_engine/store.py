@@ -114,14 +114,17 @@ class RocksStorage:
         try:
             self._db.write(batch, self._write_options)
         except Exception as error:
-            raise StoreError(f"cannot write to the store in {self.folder}: {error}. Is the disk full?") from error
+            raise self._no_room(error) from error
 
     def persist(self) -> None:
         """Put what is in memory on disk, so that a restart begins from here."""
         try:
             self._db.flush(True)
         except Exception as error:
-            raise StoreError(f"cannot write to the store in {self.folder}: {error}. Is the disk full?") from error
+            raise self._no_room(error) from error
+
+    def _no_room(self, error: Exception) -> StoreError:
+        return StoreError(f"cannot write to the store in {self.folder}: {error}. Is the disk full?")
 
     def checkpoint(self, folder: Path) -> None:
         """Put a copy of all that was written into a new folder. Large files are hard links: it takes no time."""
@@ -132,13 +135,17 @@ class RocksStorage:
             raise StoreError(f"cannot write a checkpoint to {folder}: {error}. Is the disk full?") from error
 
     def close(self) -> None:
-        """Persist and close."""
+        """Persist and close; where that is not possible, what was written since the last time is folded again later."""
         try:
             self.persist()
         finally:
-            self._db.close()
+            try:
+                self._db.close()  # it closes, whatever it raises
+            except Exception as error:
+                raise self._no_room(error) from error
 
     def destroy(self) -> None:
         """Close and delete; the log rebuilds it."""
-        self._db.close()
+        with contextlib.suppress(Exception):  # it closes all the same, and what it could not write is not wanted
+            self._db.close()
         shutil.rmtree(self.folder, ignore_errors=True)

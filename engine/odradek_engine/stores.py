@@ -105,6 +105,12 @@ class Stores:
             self._storages.pop(partition).close()
 
     def close_all(self) -> None:
-        """Also those of partitions that could not be opened."""
+        """Also those of partitions that could not be opened. Raises the StoreError of the last one that took no more."""
+        failed: StoreError | None = None
         for partition in list(self._storages):
-            self.close(partition)
+            try:
+                self.close(partition)
+            except StoreError as error:
+                failed = error
+        if failed is not None:
+            raise failed

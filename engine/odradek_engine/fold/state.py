@@ -237,13 +237,14 @@ class State:
         return len(self._changed)
 
     def flush(self) -> None:
-        """Write all changes to the storage, at once. What came and went since the last time is not written."""
-        changed, self._changed = self._changed, {}
-        absent = self._absent
+        """Write all changes to the storage, at once; if it does not take them, they stay here. What came and went since
+        the last time is not written."""
+        changed, absent = self._changed, self._absent
         written = [
             (k, None if v is None else _to_bytes(v)) for k, v in changed.items() if v is not None or k not in absent
         ]
         self.storage.write(written)
+        self._changed = {}
         for key, value in written:
             if value is None:
                 self._cache.pop(key, None)

@@ -31,7 +31,8 @@ class Stop:
 
         def watch() -> None:
             error = wait_failed()
-            self.fail(CommandError(ExitCode.UNAVAILABLE, f"the engine cannot go on: {error}"))
+            if error is not None:
+                self.fail(CommandError(ExitCode.UNAVAILABLE, f"the engine cannot go on: {error}"))
 
         threading.Thread(target=watch, name="odradek-watch", daemon=True).start()
 
