@@ -105,7 +105,7 @@ class Stores:
             self._storages.pop(partition).close()
 
     def close_all(self) -> None:
-        """Also those of partitions that could not be opened. Raises the StoreError of the last one that took no more."""
+        """Also those of partitions that could not be opened. Raises the last one's StoreError."""
         failed: StoreError | None = None
         for partition in list(self._storages):
             try:
