@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 from odradek import ApplicationError, Client, RetryPolicy, Worker, activity, workflow
+from odradek.errors import WorkflowNotFoundError
 from odradek_engine import Engine
 from odradek_log import Log, TopicPartition, open_log
 from odradek_schemas import Topics
@@ -72,6 +73,57 @@ class Order:
             raise ValueError("no")
 
 
+@workflow.define
+class Waits:
+    """Until it is told, or cancelled."""
+
+    def __init__(self) -> None:
+        self.told = False
+
+    async def run(self) -> None:
+        await workflow.wait_condition(lambda: self.told)
+
+    @workflow.signal
+    def tell(self) -> None:
+        self.told = True
+
+
+@workflow.define
+class Family:
+    """Children that end in each way, messages that arrive and that do not, and whatever else code may ask for."""
+
+    async def run(self, taken: str) -> list[str]:
+        workflow.patched("new")
+        workflow.deprecate_patch("old")
+        workflow.upsert_search_attributes({"stage": "one"})
+        name = workflow.info().workflow_id
+        timer = asyncio.create_task(asyncio.sleep(3600))
+        await asyncio.sleep(0)
+        timer.cancel()
+        ends = [
+            workflow.execute_child(Leaf, -1, id=f"{name}-fails"),
+            workflow.execute_child(Leaf, 1, id=taken),
+            workflow.execute_child(Waits, id=f"{name}-slow", execution_timeout=0.05),
+            workflow.execute_child(Waits, id=f"{name}-ended"),
+            self.told(await workflow.start_child(Waits, id=f"{name}-told")),
+            self.cancelled(await workflow.start_child(Waits, id=f"{name}-cancelled")),
+            workflow.external(f"{name}-nobody", Waits).signal(Waits.tell),
+            workflow.external(f"{name}-nobody").cancel(),
+        ]
+        return [type(end).__name__ for end in await asyncio.gather(*ends, return_exceptions=True)]
+
+    async def told(self, child: workflow.ChildWorkflowHandle[Waits, None]) -> None:
+        await child.signal(Waits.tell)
+        await child
+
+    async def cancelled(self, child: workflow.ChildWorkflowHandle[Waits, None]) -> None:
+        await workflow.external(child.id).cancel()
+        other = asyncio.create_task(workflow.execute_child(Waits, id=f"{child.id}-by-its-parent"))
+        await asyncio.sleep(0.01)
+        other.cancel()
+        await asyncio.gather(child, other, return_exceptions=True)
+
+
 async def record_logs(folder: Path) -> dict[str, GoldenLog]:
     """The partitions of a small namespace in which all that has happened."""
     log = await asyncio.to_thread(open_log, f"file:{folder}")
@@ -87,8 +139,9 @@ async def record_logs(folder: Path) -> dict[str, GoldenLog]:
 
 
 async def _run(client: Client) -> None:
-    old = Worker(client, task_queue="q", workflows=[Order, Leaf], activities=[step])
-    new = Worker(client, task_queue="q", workflows=[Order, Leaf], activities=[step], build_id="v1")
+    workflows = [Order, Leaf, Family, Waits]
+    old = Worker(client, task_queue="q", workflows=workflows, activities=[step])
+    new = Worker(client, task_queue="q", workflows=workflows, activities=[step], build_id="v1")
     async with old, new:
         await asyncio.gather(*(_order(client, f"order-{number}") for number in range(4)))
         await client.set_current_build("q", "v1")
@@ -99,8 +152,23 @@ async def _run(client: Client) -> None:
         await again.cancel()
         failed = await client.start(Leaf, -1, id="leaf", task_queue="q", retry_policy=RETRY)
         await asyncio.gather(again.result(), failed.result(), return_exceptions=True)
+        for number in range(2):
+            await _family(client, f"family-{number}")
         endless = await client.start(Order, 1, id="endless", task_queue="q")
         await endless.terminate("enough")
+
+
+async def _family(client: Client, id: str) -> None:
+    taken = await client.start(Waits, id=f"{id}-taken", task_queue="q")
+    family = await client.start(Family, taken.id, id=id, task_queue="q")
+    while True:
+        try:
+            await client.get(f"{id}-ended").terminate("enough")
+            break
+        except WorkflowNotFoundError:
+            continue  # it is still to be started
+    await family.result()
+    await taken.terminate()
 
 
 async def _order(client: Client, id: str) -> None:

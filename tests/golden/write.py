@@ -16,6 +16,7 @@ import msgspec
 from odradek_engine.fold import VERSION
 
 from ..engine.streams import random_log
+from .by_hand import made_by_hand
 from .golden import DIGESTS, LOGS, Entry, GoldenLog, digest, write_log
 from .test_golden import RELEASED
 from .workload import record_logs
@@ -29,6 +30,7 @@ def main() -> None:
         sys.exit(f"fold version {VERSION} is released: its logs stay. A change of behaviour needs a new version")
     shutil.rmtree(folder, ignore_errors=True)
     logs = {f"random-{seed}": GoldenLog(0, [Entry(*one) for one in random_log(seed, RECORDS)]) for seed in SEEDS}
+    logs["by-hand"] = made_by_hand()
     with tempfile.TemporaryDirectory() as scratch:
         logs |= asyncio.run(record_logs(Path(scratch)))
     for name, log in logs.items():
