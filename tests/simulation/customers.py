@@ -11,6 +11,7 @@ from typing import Any
 from odradek import (
     Client,
     RetryPolicy,
+    UpdateFailedError,
     UpdateRejectedError,
     WorkflowFailedError,
     WorkflowHandle,
@@ -26,17 +27,25 @@ from .scripts import Mix, Writer, misfit_script, sent_to_peers
 MEDDLING = {"none": 4.0, "pause": 1, "reset": 1, "cancel": 1, "terminate": 1, "timeout": 1}
 """What may befall a workflow from outside, and how often."""
 
+ALL_MEDDLING = {**MEDDLING, "look": 1.0, "batch": 0.5}
+"""With what the seeds of former days do not know."""
+
+RESETS = ("reset", "batch")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Habits:
     """What clients like to do: weights of meddling, how many messages they send to a workflow, how long they wait
-    between them and before they meddle (s), how long starts are delayed (s), where resets go to (0: the beginning)."""
+    between them and before they meddle (s), how long starts are delayed (s), where resets go to (0: the beginning);
+    kinds of messages, and with which they start workflows."""
 
     meddling: Mapping[str, float] = field(default_factory=lambda: MEDDLING)
     messages: tuple[int, int] = (0, 5)
     pauses: tuple[float, ...] = (0.0, 0.1, 2.0, 8.0)
     delays: tuple[float, ...] = (0.0, 0.0, 3.0)
     depths: tuple[float, ...] = (0.0, 0.3, 0.6, 1.0)
+    kinds: tuple[str, ...] = ("signal", "signal", "slow", "update", "refused")
+    with_start: tuple[str, ...] = ("signal",)
 
 
 @dataclass
@@ -65,7 +74,7 @@ class Task:
     @property
     def strict(self) -> bool:
         """Whether the result must be what the script says."""
-        return self.meddling in ("none", "pause")
+        return self.meddling in ("none", "pause", "look")
 
 
 def tasks(rng: Random, count: int, mix: Mix, habits: Habits) -> list[Task]:
@@ -75,9 +84,10 @@ def tasks(rng: Random, count: int, mix: Mix, habits: Habits) -> list[Task]:
 
 def _task(rng: Random, workflow_id: str, ids: list[str], mix: Mix, habits: Habits) -> Task:
     meddling = rng.choices(list(habits.meddling), list(habits.meddling.values()))[0]
-    choice = ("signal", "slow") if meddling == "reset" else ("signal", "signal", "slow", "update", "refused")
+    choice = ("signal", "slow") if meddling in RESETS else habits.kinds
     kinds = [rng.choice(choice) for _ in range(rng.randint(*habits.messages))]
-    messages = [(kind, f"{workflow_id}.m{n}{'bad' if kind == 'refused' else ''}") for n, kind in enumerate(kinds)]
+    marks = {"refused": "bad", "failing": "fail"}
+    messages = [(kind, f"{workflow_id}.m{n}{marks.get(kind, '')}") for n, kind in enumerate(kinds)]
     heard = sum(kind != "refused" for kind in kinds)
     script = Writer(rng, workflow_id, ids, mix).script(heard)
     attempts = rng.choice((0, 0, 0, 0, 2))
@@ -87,7 +97,8 @@ def _task(rng: Random, workflow_id: str, ids: list[str], mix: Mix, habits: Habit
         attempts = 0
     return Task(
         workflow_id, script, messages, meddling, rng.choice(habits.delays), attempts,
-        rng.random() < 0.2 and kinds[:1] == ["signal"], [rng.choice(habits.pauses) for _ in range(8)],
+        rng.random() < 0.2 and bool(kinds) and kinds[0] in habits.with_start,
+        [rng.choice(habits.pauses) for _ in range(8)],
         rng.choice(habits.depths) if meddling == "reset" else 0.0,
     )  # fmt: skip
 
@@ -100,7 +111,7 @@ async def run(client: Client, journal: Journal, task: Task) -> None:
     handle = client.get(task.workflow_id, Scripted)
     async with asyncio.TaskGroup() as group:
         group.create_task(_talk(handle, journal, task))
-        group.create_task(_meddle(handle, journal, task))
+        group.create_task(_meddle(client, handle, journal, task))
     await _end(handle, journal, task)
 
 
@@ -116,7 +127,15 @@ async def _start(client: Client, journal: Journal, task: Task) -> None:
     if task.meddling == "timeout":
         options["execution_timeout"] = 12
     arguments: tuple[Any, ...] = (task.script, [], [], [])
-    if task.with_start:
+    if task.with_start and task.messages[0][0] == "update":
+        token = task.messages[0][1]
+        options["id_conflict_policy"] = "use_existing"
+        await insist(
+            lambda: client.update_with_start(Scripted, *arguments, **options, update=Scripted.ask, update_args=[token])
+        )
+        journal.acknowledged.append(Acknowledged("update", task.workflow_id, token, "client"))
+        task.done = 1
+    elif task.with_start:
         token = task.messages[0][1]
         await insist(
             lambda: client.signal_with_start(Scripted, *arguments, **options, signal=Scripted.poke, signal_args=[token])
@@ -143,14 +162,11 @@ async def _talk(handle: WorkflowHandle[Scripted, Any], journal: Journal, task: T
                 journal.wrong.append(f"{token} was refused by {task.workflow_id}, which waits for it")
             return
         if kind != "refused":
-            journal.acknowledged.append(
-                Acknowledged("update" if kind == "update" else "signal", task.workflow_id, token, "client")
-            )
+            heard = "signal" if kind in ("signal", "slow") else "update"
+            journal.acknowledged.append(Acknowledged(heard, task.workflow_id, token, "client"))
         task.done = number + 1
-        if kind == "signal" and task.strict:
-            heard = await insist(lambda: handle.query(Scripted.heard))
-            if token not in heard:
-                journal.wrong.append(f"a query of {task.workflow_id} does not know of {token}, acknowledged before")
+        if kind == "signal" and task.strict and token not in await insist(lambda: handle.query(Scripted.heard)):
+            journal.wrong.append(f"a query of {task.workflow_id} does not know of {token}, acknowledged before")
 
 
 async def _send(mine: WorkflowHandle[Scripted, Any], kind: str, token: str) -> None:
@@ -158,15 +174,37 @@ async def _send(mine: WorkflowHandle[Scripted, Any], kind: str, token: str) -> N
         await insist(lambda: mine.signal(Scripted.poke, token))
     elif kind == "slow":
         await insist(lambda: mine.signal(Scripted.poke_slowly, token))
+    elif kind == "accepted":
+        update = await insist(lambda: mine.start_update(Scripted.ask, token))
+        await insist(update.result)
     else:
         try:
             await insist(lambda: mine.update(Scripted.ask, token))
-        except UpdateRejectedError:
-            if kind != "refused":
+        except (UpdateRejectedError, UpdateFailedError) as error:
+            if kind != ("refused" if isinstance(error, UpdateRejectedError) else "failing"):
                 raise
 
 
-async def _meddle(handle: WorkflowHandle[Scripted, Any], journal: Journal, task: Task) -> None:
+async def _reset_in_a_batch(client: Client, task: Task) -> None:
+    async for _ in client.reset_batch([task.workflow_id], last_task=True, request_id=f"batch-{task.workflow_id}"):
+        pass
+
+
+async def _look(handle: WorkflowHandle[Scripted, Any], journal: Journal, task: Task) -> None:
+    """Look at it again and again: what was there once stays."""
+    run_id, known = "", 0
+    for pause in task.pauses:
+        await asyncio.sleep(pause)
+        seen = await insist(handle.describe)
+        events = await insist(handle.history)
+        if seen.run_id == run_id and len(events) < known:
+            journal.wrong.append(f"the history of {task.workflow_id} has shrunk from {known} to {len(events)}")
+        run_id, known = seen.run_id, len(events)
+        if seen.status != "running":
+            return
+
+
+async def _meddle(client: Client, handle: WorkflowHandle[Scripted, Any], journal: Journal, task: Task) -> None:
     if task.meddled or task.meddling in ("none", "timeout"):
         return
     await asyncio.sleep(task.pauses[6])
@@ -179,6 +217,10 @@ async def _meddle(handle: WorkflowHandle[Scripted, Any], journal: Journal, task:
             await insist(lambda: again.unpause())
         elif task.meddling == "reset":
             await _reset(handle, mine, task.depth)
+        elif task.meddling == "batch":
+            await insist(lambda: _reset_in_a_batch(client, task))
+        elif task.meddling == "look":
+            await _look(handle, journal, task)
         elif task.meddling == "cancel":
             await insist(lambda: mine.cancel("enough"))
         else:
@@ -211,7 +253,7 @@ def check(done: list[Task], journal: Journal) -> list[str]:
     """What is wrong about how the tasks have ended: by their scripts and by their messages. Notes the messages that
     workflows say were delivered to others."""
     wrong: list[str] = []
-    again = {task.workflow_id for task in done if task.meddling == "reset"}  # these say what they have said before
+    again = {task.workflow_id for task in done if task.meddling in RESETS}  # these say what they have said before
     for task in done:
         if task.result is None:
             if task.strict:
@@ -226,7 +268,7 @@ def check(done: list[Task], journal: Journal) -> list[str]:
         peers = [token for token in task.result["peers"] if token.split("#")[0].split("-")[0] not in again]
         if len(set(peers)) != len(peers):
             wrong.append(f"{task.workflow_id} heard a peer twice: {peers}")
-        if task.meddling != "reset":
+        if task.meddling not in RESETS:
             for receiver, tokens in sent_to_peers(task.script, task.result["seen"]).items():
                 journal.acknowledged += [Acknowledged("peer", receiver, token, task.workflow_id) for token in tokens]
     return wrong

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .customers import Habits
+from .customers import ALL_MEDDLING, Habits
 from .faults import Weather
-from .scripts import Mix
+from .scripts import ALL_STEPS, Mix
 
 WORKERS: Mapping[str, tuple[Any, ...]] = {
     "cache_bytes": (1, 20_000, 10_000_000),
@@ -46,5 +46,16 @@ class Scenario:
 
 ANYTHING = Scenario(name="anything")
 
-EVERYTHING = Scenario(name="everything", orders=(0, 2), tasks=(0, 6), plays=(0, 3))
+EVERYTHING = Scenario(
+    name="everything",
+    orders=(0, 2),
+    tasks=(0, 6),
+    plays=(0, 3),
+    mix=Mix(steps=ALL_STEPS, children=("result", "result", "poke", "cancel", "abandon", "fail")),
+    habits=Habits(
+        meddling=ALL_MEDDLING,
+        kinds=("signal", "signal", "slow", "update", "accepted", "failing", "refused"),
+        with_start=("signal", "update"),
+    ),
+)
 """All that there is: work and faults that `ANYTHING` does not have, so that its seeds mean what they meant."""

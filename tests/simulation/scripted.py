@@ -147,6 +147,8 @@ class Scripted:
         if len(token) % 2:
             await asyncio.sleep(0.1)
         self.pokes.append(token)
+        if "fail" in token:
+            raise ApplicationError(f"{token} was heard, and no more")
         return len(self.pokes)
 
     @ask.validator
@@ -227,6 +229,49 @@ class Scripted:
 
     async def do_attribute(self, value: str) -> str:
         workflow.upsert_search_attributes({"value": value})
+        return value
+
+    async def do_stop(self, kind: str, token: str, after: float, cancellation: Any) -> str:
+        """Begin an activity, and cancel it a little later."""
+        call = asyncio.create_task(KINDS[kind].with_options(cancellation_type=cancellation)(token, 0))
+        await asyncio.sleep(after)
+        call.cancel()
+        try:
+            return await call
+        except asyncio.CancelledError:
+            return "stopped"
+
+    async def do_unpatch(self, name: str) -> str:
+        workflow.deprecate_patch(name)
+        return "new"
+
+    async def do_fail(self, token: str) -> str:
+        raise ApplicationError(f"{token}: this workflow fails", non_retryable=True)
+
+    async def do_outside(self, child_id: str) -> Any:
+        """A child that nobody owns is cancelled by its ID, as if it were anybody's."""
+        try:
+            await workflow.start_child(
+                Scripted, [["sleep", 60.0]], [], [], [], id=child_id, parent_close_policy="abandon"
+            )
+            await workflow.external(child_id, Scripted).cancel("it was asked for")
+        except (WorkflowAlreadyStartedError, WorkflowNotFoundError) as error:
+            return type(error).__name__
+        return "cancelled"
+
+    async def do_clash(self, child_id: str) -> str:
+        """Two children of one ID: the second cannot begin while the first is there."""
+        script = [["sleep", 5.0]]
+        children = [
+            workflow.start_child(Scripted, script, [], [], [], id=child_id, parent_close_policy="request_cancel")
+            for _ in range(2)
+        ]
+        begun = await asyncio.gather(*children, return_exceptions=True)
+        refused = [one for one in begun if isinstance(one, WorkflowAlreadyStartedError)]
+        return f"{len(refused)} refused"
+
+    async def do_forget(self, value: str) -> str:
+        workflow.upsert_search_attributes({"value": None, "other": value})
         return value
 
     async def do_die(self, attempts: int) -> str:

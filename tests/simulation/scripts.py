@@ -17,6 +17,9 @@ STEPS = {
 }  # fmt: skip
 """Kinds of steps, and how often each is drawn."""
 
+ALL_STEPS = {**STEPS, "stop": 1, "unpatch": 0.4, "outside": 0.6, "clash": 0.4, "forget": 0.4}
+"""With those that the seeds of former days do not know."""
+
 NESTED = ("par", "limit", "child")
 
 ACTIVITIES = {"quick": 6.0, "plain": 3, "slow": 3, "stuck": 1, "beating": 1, "hopeless": 1, "once": 1}
@@ -37,6 +40,7 @@ class Mix:
     again: float = 0.4
     wait: float = 0.2
     sleeps: tuple[float, ...] = (0.05, 1.0, 8.0)
+    children: tuple[str, ...] = ("result", "result", "poke", "cancel", "abandon")
 
 
 class Writer:
@@ -93,10 +97,12 @@ class Writer:
     def _child(self, depth: int) -> Step:
         self._count += 1
         writer = Writer(self.rng, f"{self.workflow_id}-{self._count}", self.others, self.mix)
-        mode = self.rng.choice(("result", "result", "poke", "cancel", "abandon"))
+        mode = self.rng.choice(self.mix.children)
         script = [writer._step(depth + 1) for _ in range(self.rng.randint(0, 3))]
         if mode == "poke":
             script.append(["wait", 2])
+        if mode == "fail":
+            script.append(["fail", self._token()])
         return ["child", writer.workflow_id, script, mode]
 
     def _peer(self, depth: int) -> Step:
@@ -110,6 +116,25 @@ class Writer:
 
     def _attribute(self, depth: int) -> Step:
         return ["attribute", self._token()]
+
+
+    def _stop(self, depth: int) -> Step:
+        kind = self.rng.choice(("quick", "slow", "beating"))
+        return ["stop", kind, self._token(), self.rng.choice((0.0, 0.2, 1.5)), self.rng.choice(("try", "wait"))]
+
+    def _unpatch(self, depth: int) -> Step:
+        return ["unpatch", self.rng.choice("def")]
+
+    def _outside(self, depth: int) -> Step:
+        self._count += 1
+        return ["outside", f"{self.workflow_id}-{self._count}"]
+
+    def _clash(self, depth: int) -> Step:
+        self._count += 1
+        return ["clash", f"{self.workflow_id}-{self._count}"]
+
+    def _forget(self, depth: int) -> Step:
+        return ["forget", self._token()]
 
 
 def misfit(step: Step, result: Any) -> str:
@@ -162,6 +187,8 @@ def _misfit_child(result: Any, child_id: str, script: list[Step], mode: str) -> 
         return _differs(result, "abandoned")
     if mode == "cancel" and result == "no result: ChildWorkflowError":
         return ""
+    if mode == "fail":
+        return _differs(result, "no result: ChildWorkflowError")
     if not isinstance(result, dict):
         return f"the child {child_id} gave {result!r}"
     if mode == "poke" and result["pokes"] != [f"{child_id}.0", f"{child_id}.1"]:
@@ -180,6 +207,26 @@ def _misfit_peer(result: Any, workflow_id: str, token: str) -> str:
 
 def _misfit_patch(result: Any, name: str) -> str:
     return _differs(result, "new")
+
+
+def _misfit_stop(result: Any, kind: str, token: str, after: float, cancellation: str) -> str:
+    return _differs(result, token, "stopped")
+
+
+def _misfit_unpatch(result: Any, name: str) -> str:
+    return _differs(result, "new")
+
+
+def _misfit_outside(result: Any, child_id: str) -> str:
+    return _differs(result, "cancelled")
+
+
+def _misfit_clash(result: Any, child_id: str) -> str:
+    return _differs(result, "1 refused")
+
+
+def _misfit_forget(result: Any, value: str) -> str:
+    return _differs(result, value)
 
 
 def _misfit_random(result: Any) -> str:
