@@ -19,6 +19,9 @@ from .stdlib import decoded
 EARLY_MS = 1_000
 """How much earlier than due a timer may fire, in fold time (rule C1)."""
 
+_NO_CHANGE = (events.RecordFolded, events.RowExpired, events.RecordHeld)
+"""What the fold does with a record that it does not take, or not yet."""
+
 RunKey = tuple[str, str]
 
 _OF_A_RUN = (

@@ -220,8 +220,9 @@ def worker_main(jobs: Callable[[AsyncMachine], list[Job]]) -> Callable[[AsyncMac
             for job in jobs(machine):
                 converter = job.converter() if job.converter is not None else None
                 client = await stack.enter_async_context(machine.client(converter))
+                options = {name: value for name, value in job.options.items() if name != "converter"}
                 worker = Worker(
-                    client, **{"task_queue": job.queue, **job.options}, workflows=job.workflows,
+                    client, **{"task_queue": job.queue, **options}, workflows=job.workflows,
                     activities=job.activities, identity=machine.name,
                 )  # fmt: skip
                 machine.workers.append(worker)

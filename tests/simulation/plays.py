@@ -290,7 +290,7 @@ def _play(name: str, act: Any, workflows: list[Any], activities: list[Any], **op
     return Play(name=name, hire=hire, act=act, replayed=workflows, **options)
 
 
-REPERTOIRE = [
+EXAMPLES = [
     _play("hello", _hello, [hello.greet], [hello.compose]),
     _play("approval", _approval, [approval.Approval], [approval.send_message]),
     _play(

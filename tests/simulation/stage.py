@@ -52,7 +52,8 @@ class Stage:
         options = {"task_queue": self.queue, "id": id, "request_id": request_id, **options}
         await insist(lambda: self.client.start(workflow, *args, **options))
         self.acknowledged("start", id, request_id)
-        handle: WorkflowHandle[Any, Any] = self.client.get(id, workflow)
+        target = (id,) if isinstance(workflow, str) else (id, workflow)
+        handle: WorkflowHandle[Any, Any] = self.client.get(*target)
         return handle
 
     async def signal(self, handle: WorkflowHandle[Any, Any], key: str, signal: Any, *args: Any) -> bool:

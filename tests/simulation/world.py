@@ -27,12 +27,16 @@ from .hosted_log import ClusterLog
 from .hub import Hub
 from .journal import Journal
 from .machines import NAMESPACE, AsyncMachine, EngineMachine, Job, Machine, worker_main
-from .plays import REPERTOIRE, staged
+from .plays import EXAMPLES, REPERTOIRE, staged
 from .races import drawn
-from .scenarios import WORKERS, Scenario
+from .scenarios import WORKERS, Scenario, drawn
 from .scripted import ACTIVITIES, Scripted
 from .stage import Play, Stage
 from .stdlib import installed
+from .trials import TRIALS
+
+REPERTOIRE = [*EXAMPLES, *TRIALS]
+"""All plays that there are."""
 
 PATIENCE_S = 300.0
 """After the last fault, everything has ended within so many seconds, or never will."""
@@ -118,6 +122,7 @@ class World:
         code = {programs.QUEUE: Code([food_order.Order, Scripted])} | {
             play.name: Code(play.replayed, play.converter() if play.converter is not None else None)
             for play, _ in self.stages
+            if play.replayed
         }
         self.auditors = Auditors(self.log, self.topics, self.partitions, self.journal, code)
         settings = Settings(reissue_after=self.scenario.reissue_after if self.reissues else 1e9)
@@ -153,7 +158,7 @@ class World:
 
         def jobs(machine: AsyncMachine) -> list[Job]:
             return [usual, *(
-                Job(play.name, workflows, activities, {**options, **more}, play.converter)
+                Job(play.name, workflows, activities, {**options, **more}, more.get("converter", play.converter))
                 for play in plays.values()
                 for workflows, activities, more in play.hire(machine.name, self.hub.now)
             )]  # fmt: skip
