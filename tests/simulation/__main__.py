@@ -13,6 +13,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import get_args
+
+from odradek_schemas import commands, records
 
 from .world import Outcome, simulate
 
@@ -28,6 +31,7 @@ class Report:
     records: int = 0
     turns: int = 0
     happened: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
     failed: list[Outcome] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
@@ -37,15 +41,23 @@ class Report:
         self.records += outcome.records
         self.turns += outcome.turns
         self.happened += outcome.happened
+        self.kinds += outcome.kinds
         if outcome.wrong:
             self.failed.append(outcome)
+
+    @property
+    def unseen(self) -> list[str]:
+        """Kinds of records and commands that never occurred."""
+        every = [one.__name__ for one in (*get_args(records.EventRecord), *get_args(commands.Command))]
+        return sorted(name for name in every if not self.kinds[name])
 
     def __str__(self) -> str:
         struck = ", ".join(f"{kind} {count}" for kind, count in sorted(self.happened.items()))
         return (
             f"{self.seeds} seeds, {self.simulated / 3600:.2f} simulated hours in {self.took:.0f} s, "
             f"{self.workflows:,} workflows, {self.records:,} records, {self.turns:,} turns, "
-            f"{len(self.failed)} failed\nwhat happened: {struck}"
+            f"{len(self.failed)} failed\n{sum(self.happened.values()):,} faults and mishaps: {struck}"
+            f"\nkinds of records and commands that did not occur: {', '.join(self.unseen) or 'none'}"
             + "".join(f"\nseed {outcome.seed} failed: {outcome.wrong[0][:1000]}" for outcome in self.failed)
         )
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from odradek_engine.fold import Folded, State, events, fold, keys
 from odradek_engine.fold.rows import SessionRow
 from odradek_log import Record, TopicPartition
-from odradek_schemas import Topics, history, idempotency_key, records
+from odradek_schemas import DecodeError, Topics, history, idempotency_key, records
 from odradek_schemas.common import Position
 
 from .disk import SortedStorage
@@ -78,7 +79,8 @@ class Golden:
         self.state = State(SortedStorage(), partition)
         self.runs: dict[RunKey, Run] = {}
         self.effects: dict[TopicPartition, list[tuple[Position, bytes]]] = defaultdict(list)
-        self.records: dict[str, int] = defaultdict(int)
+        self.kinds: Counter[str] = Counter()
+        """How many records of each kind there were, and commands."""
         self.completed: dict[str, float] = {}
         """When the result of an activity came to be in the log, by idempotency key, in true seconds."""
         self._log = log.records[TopicPartition(topics.events, partition)]
@@ -94,7 +96,7 @@ class Golden:
             record = self._log[self.state.partition.position]
             before, reason = self._before(record), self._void(record)
             folded = fold(self.state, self._topics, record.offset, record.timestamp_ms, record.key, record.value)
-            self.records[type(folded.record).__name__] += 1
+            self._count(folded.record)
             self._check_record(folded, *before)
             if reason and changed(folded):
                 self._wrong.append(f"{folded.record} changed something, although {reason}")
@@ -105,6 +107,14 @@ class Golden:
                 where = TopicPartition(effect.topic, effect.partition)
                 body: Any = decoded(effect.value)
                 self.effects[where].append((body.position, effect.value))
+
+    def _count(self, record: Any) -> None:
+        self.kinds[type(record).__name__] += 1
+        if isinstance(record, records.ForwardedRecord):
+            with suppress(DecodeError):
+                self._count(decoded(record.value))
+        elif isinstance(record, records.WorkflowTaskCompleted):
+            self.kinds.update(type(command).__name__ for command in record.commands)
 
     # ------------------------------------------------------------ what a record may do
 

@@ -27,9 +27,9 @@ from .hosted_log import ClusterLog
 from .hub import Hub
 from .journal import Journal
 from .machines import NAMESPACE, AsyncMachine, EngineMachine, Job, Machine, worker_main
-from .plays import EXAMPLES, REPERTOIRE, staged
+from .plays import EXAMPLES, staged
 from .races import drawn
-from .scenarios import WORKERS, Scenario, drawn
+from .scenarios import WORKERS, Scenario
 from .scripted import ACTIVITIES, Scripted
 from .stage import Play, Stage
 from .stdlib import installed
@@ -58,6 +58,7 @@ class Outcome:
     happened: Counter[str]
     records: int = 0
     workflows: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
     trace: list[str] = field(default_factory=list)
 
 
@@ -92,12 +93,8 @@ class World:
 
     def _draw_plays(self, rng: Random) -> list[tuple[Play, Stage]]:
         """Which plays are given; each has a queue of its own."""
-        chosen = [rng.choice(REPERTOIRE) for _ in range(rng.randint(*self.scenario.plays))]
-        names = [f"{play.name}-{number}" for number, play in enumerate(chosen)]
-        return [
-            (play, Stage(name, play.name, f"{name}-{self.seed}", self.journal, self.hub))
-            for name, play in zip(names, chosen, strict=True)
-        ]
+        chosen = rng.sample(REPERTOIRE, rng.randint(*self.scenario.plays))
+        return [(play, Stage(play.name, play.name, f"{play.name}-{self.seed}", self.journal, self.hub)) for play in chosen]
 
     # ------------------------------------------------------------ the run
 
@@ -258,6 +255,7 @@ class World:
             self.hub.happened,
             records=sum(len(records) for records in self.log.records.values()),
             workflows=len({run.workflow_id for run in self.auditors.runs}),
+            kinds=sum((golden.kinds for golden in self.auditors.golden), Counter()),
             trace=self.hub.trace or [],
         )
 

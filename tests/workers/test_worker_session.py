@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from odradek_log.protocol import LogUnavailableError
 from odradek_schemas.ephemeral import WorkerHeartbeat
 from odradek_schemas.records import WorkerAlive, WorkerStopped
 
@@ -16,6 +17,23 @@ def test_t5_a_session_is_announced_once_per_partition() -> None:
         ("odradek.default.events", 2), ("odradek.default.events", 0)
     ]
     assert producer.sent[0].record == WorkerAlive(session="s1", identity="me", client_id="c1", reply_partition=3)
+
+
+def test_t5_a_session_whose_announcement_the_log_did_not_take_is_announced_again() -> None:
+    """Breaks when it counts as announced: the partition answers no claim of a session that it does not know, ever."""
+    producer = RecordingProducer()
+    session = session_of(producer)
+    session.announce(2)
+    producer.sent[0].give_up(LogUnavailableError("the disk is full"))
+    session.announce(2)
+    producer.sent[1].deliver(7)
+    session.announce(2)
+    assert [(s.partition, s.record.session) for s in producer.sent] == [(2, "s1"), (2, "s1")]
+    session.ended("s1")
+    producer.sent[1].give_up(LogUnavailableError("late"))
+    session.announce(2)
+    session.announce(2)
+    assert [s.record.session for s in producer.sent if isinstance(s.record, WorkerAlive)] == ["s1", "s1", "s2"]
 
 
 def test_t6_a_worker_whose_session_ended_begins_a_new_one_and_announces_it() -> None:

@@ -58,7 +58,7 @@ class WorkerSession:
         self._room = room
         self.build_id = build_id
         self.versioning = versioning if build_id else ""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._announced: set[int] = set()
         self._counter = itertools.count(1)
         self._stopped = False
@@ -124,7 +124,11 @@ class WorkerSession:
 
     def _send(self, partition: int, record: WorkerAlive | WorkerStopped) -> None:
         def on_delivery(offset: int, error: LogError | None) -> None:
-            if error is not None:
-                logger.error("%s on partition %d was not appended: %s", type(record).__name__, partition, error)
+            if error is None:
+                return
+            logger.error("%s on partition %d was not appended: %s", type(record).__name__, partition, error)
+            with self._lock:
+                if record.session == self.id:  # the next record that needs it announces it again
+                    self._announced.discard(partition)
 
         self._producer.send(self._topics.events, partition, self.id.encode(), encode(record), on_delivery)
