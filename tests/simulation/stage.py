@@ -22,11 +22,10 @@ from .programs import insist
 
 @dataclass
 class Stage:
-    """Where one play is given. name: unique in its world. rng: begins anew with each of its clients. memory: what was
-    done, and survives them."""
+    """Where one play is given. name: of the play, and of its task queue. rng: begins anew with each of its clients.
+    memory: what was done, and survives them."""
 
     name: str
-    queue: str
     seed: str
     journal: Journal
     hub: Hub
@@ -49,7 +48,7 @@ class Stage:
     async def start(self, workflow: Any, *args: Any, id: str, **options: Any) -> WorkflowHandle[Any, Any]:
         """Start a workflow, whose start is then expected in its history."""
         request_id = f"start-{id}"
-        options = {"task_queue": self.queue, "id": id, "request_id": request_id, **options}
+        options = {"task_queue": self.name, "id": id, "request_id": request_id, **options}
         await insist(lambda: self.client.start(workflow, *args, **options))
         self.acknowledged("start", id, request_id)
         target = (id,) if isinstance(workflow, str) else (id, workflow)

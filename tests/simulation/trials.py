@@ -88,7 +88,7 @@ async def _begin(stage: Stage, key: str, **options: Any) -> str:
     async def start() -> str:
         try:
             handle = await stage.client.start(
-                Waiting, key, id=stage.name, task_queue=stage.queue, request_id=request_id, **options
+                Waiting, key, id=stage.name, task_queue=stage.name, request_id=request_id, **options
             )
         except WorkflowAlreadyStartedError:
             return "refused"
@@ -232,13 +232,13 @@ def _builds(versioning: str) -> Any:
 
 async def _built(stage: Stage, follows: bool) -> None:
     """Workflows of two builds; what is pinned ends where it began, what follows ends on the newer one."""
-    await stage.once("one", lambda: stage.client.set_current_build(stage.queue, "one"))
+    await stage.once("one", lambda: stage.client.set_current_build(stage.name, "one"))
     old = [await stage.start("Built", 0.5, id=f"{stage.name}-{n}") for n in range(2)]
     for number, handle in enumerate(old):
         while (await insist(handle.describe)).history_length < 4:  # it has begun
             await asyncio.sleep(0.5)
         stage.memory[f"began {number}"] = True
-    await stage.once("two", lambda: stage.client.set_current_build(stage.queue, "two"))
+    await stage.once("two", lambda: stage.client.set_current_build(stage.name, "two"))
     new = [await stage.start("Built", 0.5, id=f"{stage.name}-{n + 2}") for n in range(2)]
     for handle in (*old, *new):
         await stage.signal(handle, "go", "go")
@@ -246,8 +246,8 @@ async def _built(stage: Stage, follows: bool) -> None:
         stage.expect(handle.id, await stage.result(handle), ["one", "two" if follows else "one"])
     for handle in new:
         stage.expect(handle.id, await stage.result(handle), ["two", "two"])
-    found = await insist(lambda: stage.client.builds(stage.queue))
-    stage.expect(f"workflows that need builds of {stage.queue}", sum(one.open_workflows for one in found.builds), 0)
+    found = await insist(lambda: stage.client.builds(stage.name))
+    stage.expect(f"workflows that need builds of {stage.name}", sum(one.open_workflows for one in found.builds), 0)
 
 
 async def _pinned(stage: Stage) -> None:
@@ -301,7 +301,7 @@ def _scheduling(machine: str, at: float) -> Sequence[Hire]:
 
 async def _schedule(stage: Stage) -> None:
     """Four times, each of which starts one workflow, whatever befalls meanwhile; and one more by hand."""
-    action = ScheduleActionStartWorkflow(tick, "tack", id=stage.name, task_queue=stage.queue)
+    action = ScheduleActionStartWorkflow(tick, "tack", id=stage.name, task_queue=stage.name)
     schedule = Schedule(
         action=action,
         spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(seconds=3))]),

@@ -92,9 +92,9 @@ class World:
         self.tasks = customers.tasks(self.rng, self.rng.randint(*scenario.tasks), scenario.mix, scenario.habits)
 
     def _draw_plays(self, rng: Random) -> list[tuple[Play, Stage]]:
-        """Which plays are given; each has a queue of its own."""
+        """Which plays are given, each at most once: it has a task queue of its name."""
         chosen = rng.sample(REPERTOIRE, rng.randint(*self.scenario.plays))
-        return [(play, Stage(play.name, play.name, f"{play.name}-{self.seed}", self.journal, self.hub)) for play in chosen]
+        return [(play, Stage(play.name, f"{play.name}-{self.seed}", self.journal, self.hub)) for play in chosen]
 
     # ------------------------------------------------------------ the run
 
