@@ -181,7 +181,9 @@ def _fold_into(
             )
         folded = fold(state, topics, record.offset, record.timestamp_ms, record.key, record.value)
         position += 1
-        unflushed += len(record.value) + sum(effect.size for effect in folded.effects)
+        unflushed += len(record.value)
+        for effect in folded.effects:
+            unflushed += effect.size
         if state.unflushed >= FLUSH_ROWS or unflushed >= FLUSH_BYTES:
             state.flush()
             unflushed = 0

@@ -37,6 +37,7 @@ def session(session_id: str) -> bytes:
     return SESSION + text(session_id)
 
 
+@lru_cache(maxsize=4096)
 def current(workflow_id: str) -> bytes:
     """The row of a workflow ID's newest run."""
     return CURRENT + text(workflow_id)

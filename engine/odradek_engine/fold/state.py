@@ -6,7 +6,7 @@ position; changes since then are kept here until `flush`.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
@@ -85,6 +85,8 @@ class State:
         self.storage = storage
         self._step: dict[bytes, Any] = {}
         self._changed: dict[bytes, Any] = {}
+        self._tables: defaultdict[bytes, dict[bytes, None]] = defaultdict(dict)
+        """The keys of what changed, by table."""
         self._cache: OrderedDict[bytes, Any] = OrderedDict()
         self._cache_rows = cache_rows
         self._absent: set[bytes] = set()
@@ -139,7 +141,10 @@ class State:
         """Rows whose keys begin with `prefix` (from `start` on, below `end`), in order, as of this call."""
         first = start or prefix
         last = end or keys.after(prefix)
-        changes = {k: v for k, v in self._changed.items() if first <= k < last}
+        changed = self._changed
+        in_one_table = last <= keys.after(first[:1])
+        candidates = self._tables.get(first[:1], ()) if in_one_table else changed
+        changes = {k: changed[k] for k in candidates if first <= k < last}
         changes.update((k, v) for k, v in self._step.items() if first <= k < last)
         pending = sorted(changes)
         at = 0
@@ -221,8 +226,15 @@ class State:
         self._step[key] = NeededRow(build_id=build, count=count) if count else None
 
     def commit(self) -> None:
-        """Make the step's changes part of the state."""
-        self._changed.update(self._step)
+        """Make the step's changes part of the state. What came and went since the last flush leaves nothing."""
+        changed, tables, absent = self._changed, self._tables, self._absent
+        for key, row in self._step.items():
+            if row is None and key in absent:
+                if key in changed:
+                    del changed[key], tables[key[:1]][key]
+            else:
+                changed[key] = row
+                tables[key[:1]][key] = None
         self._step = {}
 
     def rollback(self) -> None:
@@ -237,14 +249,12 @@ class State:
         return len(self._changed)
 
     def flush(self) -> None:
-        """Write all changes to the storage, at once; if it does not take them, they stay here. What came and went since
-        the last time is not written."""
+        """Write all changes to the storage, at once; if it does not take them, they stay here."""
         changed, absent = self._changed, self._absent
-        written = [
-            (k, None if v is None else _to_bytes(v)) for k, v in changed.items() if v is not None or k not in absent
-        ]
+        written = [(k, None if v is None else _to_bytes(v)) for k, v in changed.items()]
         self.storage.write(written)
         self._changed = {}
+        self._tables.clear()
         for key, value in written:
             if value is None:
                 self._cache.pop(key, None)
