@@ -8,10 +8,10 @@ tasks answered, activities by tasks and eagerly, signals, timers, and the marks 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count, cycle
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from odradek_engine.engine import ensure_topics
 from odradek_engine.fold import State, fold, keys
@@ -28,9 +28,6 @@ IN_FLIGHT = 100
 SESSION = "bench-worker-1"
 _DEADLINE_MS = 60_000
 _FLUSH_ROWS = 2_000
-
-Life: TypeAlias = Generator[Record, RunRow | None, None]
-"""Gives the records about one workflow in turn; is sent the workflow's row after each."""
 
 
 def _payload(text: str) -> Payload:
@@ -152,20 +149,35 @@ def order(script: Script) -> Iterator[Record]:
     yield script.completed(_finish(), results=[script.local(3)])
 
 
+def idle(script: Script) -> Iterator[Record]:
+    """Waits for a signal, a year at most: it stays open."""
+    yield script.start("Idle")
+    yield script.completed(commands.StartTimer(seq=1, duration_ms=365 * 24 * 3600 * 1000))
+
+
 KINDS = (three_eager, order, three_tasks)
+"""The workflows of a log, in turn."""
 
 
 class Writer:
     """One partition: appends what its workflows do next, and folds it as it comes back."""
 
-    def __init__(self, log: Log, topics: Topics, partition: int, partitions: int, scratch: Path) -> None:
+    def __init__(
+        self,
+        log: Log,
+        topics: Topics,
+        partition: int,
+        partitions: int,
+        scratch: Path,
+        kinds: Sequence[Callable[[Script], Iterator[Record]]] = KINDS,
+    ) -> None:
         self._log, self._topics, self._partitions = log, topics, partitions
         self._here = TopicPartition(topics.events, partition)
         self._storage = RocksStorage(scratch / str(partition))
         self.state = State(self._storage, partition)
         self._producer = log.producer(linger_ms=5.0)
         self._numbers = (n for n in count() if self._is_ours(f"order-{n}"))
-        self._kinds = cycle(KINDS)
+        self._kinds = cycle(kinds)
         self._lives: list[tuple[Script, Iterator[Record]]] = []
         self._marks: dict[tuple[str, int], records.Mark] = {}
         self._refused: list[LogError] = []
@@ -228,9 +240,14 @@ class Writer:
         if error is not None:
             self._refused.append(error)
 
-    def close(self) -> None:
+    def close(self, keep: bool = False) -> None:
+        """`keep`: the state, for an engine to go on with."""
         self._producer.close()
-        self._storage.destroy()
+        if keep:
+            self.state.flush()
+            self._storage.close()
+        else:
+            self._storage.destroy()
 
 
 def make(log: Log, namespace: str, partitions: int, events: int, scratch: Path) -> Made:
