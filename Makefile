@@ -3,6 +3,7 @@
 # make simulate SEEDS=200    whole clusters in one thread, with faults by a seed; a seed that fails is shrunk and shown
 # make chaos FAULTS=50 SEED=1    three Kafka brokers, engines, workers: killed, stopped, cut off, while orders run (minutes)
 # make cluster    three Kafka brokers, killed and stopped one after the other while records are appended (two minutes)
+# make recovery OPEN=100000    how long work stands still when an engine or a worker is killed or stopped, on a real broker
 # make check   all of CI: lint, types, tests
 # All of them make .venv first; only a changed pyproject.toml makes them install again.
 
@@ -15,7 +16,7 @@ SOURCES := schemas log engine workers examples
 PYTEST_OPTIONS ?= -q --durations=15 -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test lint types check bench bench-rebuild chaos cluster simulate clean python
+.PHONY: help demo install test lint types check bench bench-rebuild recovery chaos cluster simulate clean python
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -52,6 +53,10 @@ bench: $(INSTALLED)
 EVENTS ?= 1000000
 bench-rebuild: $(INSTALLED)
 	$(BIN)/python bench/rebuild.py --events $(EVENTS)
+
+OPEN ?= 100000
+recovery: $(INSTALLED)
+	$(BIN)/python bench/recovery.py --open $(OPEN)
 
 cluster: $(INSTALLED)
 	$(BIN)/pytest -q tests/cluster

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from odradek_log import LogError
+
 from .checkpoints import Checkpoint, CheckpointError, CheckpointStore
 from .clock import Clock
 from .fold import VERSION, State
@@ -28,17 +30,27 @@ BEHIND = 10_000
 @dataclass(frozen=True)
 class CheckpointSettings:
     """`every` seconds each partition that an engine leads is copied to `address` (see CheckpointStore), if it moved
-    on; the newest `keep` are kept."""
+    on; the newest `keep` are kept. `trim`: records of the log behind the oldest of these are deleted, for good."""
 
     address: str
     every: float = 600.0
     keep: int = 3
+    trim: bool = False
 
 
 class Checkpointing:
-    """One engine's checkpoints of a namespace. `scratch`: a folder on the disk of the state."""
+    """One engine's checkpoints of a namespace. `scratch`: a folder on the disk of the state; `trim(partition, offset)`:
+    deletes what the log has of a partition below an offset."""
 
-    def __init__(self, settings: CheckpointSettings, namespace: str, scratch: Path, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: CheckpointSettings,
+        namespace: str,
+        scratch: Path,
+        clock: Clock,
+        trim: Callable[[int, int], None] = lambda partition, offset: None,
+    ) -> None:
+        self._trim = trim
         self._settings = settings
         self._namespace = namespace
         self._scratch = scratch
@@ -76,8 +88,13 @@ class Checkpointing:
             self._saved[partition] = position
             logger.info("checkpoint of partition %d at %d: %d bytes", partition, position, checkpoint.size)
             self._store.prune(self._namespace, partition, self._settings.keep)
+            if self._settings.trim:
+                oldest = trimmable(self._store, self._namespace, partition)
+                self._trim(partition, oldest.position)
         except (CheckpointError, OSError) as error:
             logger.error("no checkpoint of partition %d: %s", partition, error)
+        except LogError as error:
+            logger.error("the log of partition %d was not trimmed: %s", partition, error)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -89,7 +106,7 @@ class Checkpointing:
     def newer(self, partition: int, position: int, first: int, end: int) -> Path | None:
         """A folder with the state of the newest good checkpoint, if it is worth to begin from it rather than at
         `position`. The log has the records from offset `first` up to below `end`."""
-        least = max(first, position + BEHIND if position else 1)
+        least = max(first, 1 if position < max(first, 1) else position + BEHIND)
         try:
             return restore(self._store, self._namespace, partition, least, end, self._scratch)
         except (CheckpointError, OSError) as error:
@@ -121,6 +138,26 @@ def restore(
     return None
 
 
+def trimmable(store: CheckpointStore, namespace: str, partition: int) -> Checkpoint:
+    """The oldest checkpoint of a partition that there is, read back and found good: the log may be trimmed up to there,
+    so that any of the newer ones will do when it is needed. Raises CheckpointError if there is none."""
+    problems = []
+    for entry in reversed(store.entries(namespace, partition)):
+        with tempfile.TemporaryDirectory(prefix="odradek-checkpoint-") as scratch:
+            try:
+                checkpoint = store.read(entry)
+                check(store, checkpoint, Path(scratch) / "state")
+            except CheckpointError as error:
+                problems.append(str(error))
+            else:
+                return checkpoint
+    found = f"of those there are, none is good ({'; '.join(problems)})" if problems else "there is none"
+    raise CheckpointError(
+        f"partition {partition} of namespace {namespace!r} has no checkpoint at {store.address} that the log could be "
+        f"trimmed behind: {found}. Make one: odradek checkpoint create"
+    )
+
+
 def check(store: CheckpointStore, checkpoint: Checkpoint, folder: Path) -> None:
     """Put a checkpoint into a new folder, and see that it is the state that it says. Raises CheckpointError if not."""
     if checkpoint.version > VERSION:
@@ -141,18 +178,24 @@ def check(store: CheckpointStore, checkpoint: Checkpoint, folder: Path) -> None:
 
 
 def create(
-    store: CheckpointStore, namespace: str, partition: int, end: int, fold_up_to: Callable[[State, int], None]
+    store: CheckpointStore,
+    namespace: str,
+    partition: int,
+    first: int,
+    end: int,
+    fold_up_to: Callable[[State, int], None],
 ) -> Checkpoint | None:
     """Make a checkpoint at `end` without an engine: the newest one, and what came after it, folded by `fold_up_to`.
 
-    None if there is one at `end` already. Raises CheckpointError, StoreError, and what `fold_up_to` does.
+    `first`: the first offset that the log still has. None if there is one at `end` already. Raises CheckpointError,
+    StoreError, and what `fold_up_to` does.
     """
     entries = store.entries(namespace, partition)
     if not end or (entries and entries[0].position == end):
         return None
     with tempfile.TemporaryDirectory(prefix="odradek-checkpoint-") as name:
         scratch = Path(name)
-        folder = restore(store, namespace, partition, 1, end, scratch) or scratch / "state"
+        folder = restore(store, namespace, partition, max(first, 1), end, scratch) or scratch / "state"
         storage = RocksStorage(folder)
         try:
             state = State(storage, partition)

@@ -39,6 +39,8 @@ BULK_LINGER_MS = 200.0
 FOLLOWED_AT_ONCE = 200
 """Fewer than a leader takes: it has its turn in between."""
 FAREWELL_S = 1.0
+MAX_REBUILDS = 5
+"""More often than that, a state is not rebuilt while the engine runs."""
 
 
 def topic_specs(topics: Topics, partitions: int) -> list[TopicSpec]:
@@ -118,7 +120,8 @@ class Engine:
         self._failed = threading.Event()
         self._folder = folder = Path(data_dir) / namespace
         self._checkpointing = (
-            Checkpointing(checkpoints, namespace, folder / "checkpoints", self._clock) if checkpoints else None
+            Checkpointing(checkpoints, namespace, folder / "checkpoints", self._clock, self._trim)
+            if checkpoints else None
         )
         self._stores = Stores(folder, self.topics.events, open_storage, self._checkpointing, self._offsets)
         self._hearing = Hearing(self._lock, self._processors, self._members, self._clock, self._offsets)
@@ -440,17 +443,23 @@ class Engine:
         )
 
     def _rebuild(self, consumer: Consumer, partition: int, error: StaleStateError) -> None:
-        """Discard a state that is not of this log, and fold from the beginning before leading (rule L3)."""
+        """Discard a state that is not of this log, and fold again before leading (L3)."""
         logger.error("ALARM: %s. The state is discarded and rebuilt", error)
         old = self._processors[partition]
         old.release()
-        processor = self._processor(partition, self._stores.empty(partition))
+        if old.counters.rebuilds >= MAX_REBUILDS:
+            raise StoreError(f"{error}. It was rebuilt {MAX_REBUILDS} times: do the checkpoints belong to another log?")
+        processor = self._processor(partition, self._stores.rebuild(partition).state)
         processor.counters = old.counters
         processor.counters.rebuilds += 1
         self._processors[partition] = processor
-        consumer.seek(TopicPartition(self.topics.events, partition), 0)
+        consumer.seek(TopicPartition(self.topics.events, partition), processor.start_offset)
         if partition not in self._following.partitions:
             processor.assigned(None)
+
+    def _trim(self, partition: int, offset: int) -> None:
+        left = self._log.delete_before({TopicPartition(self.topics.events, partition): offset})
+        logger.info("partition %d of %s begins at %d now", partition, self.topics.events, min(left.values()))
 
     def _prepare(self, topic: str) -> None:
         """Make a topic on first use."""

@@ -18,7 +18,7 @@ from odradek_log import Log, LogError, LogUnavailableError, Record, TopicPartiti
 from odradek_schemas import Topics
 
 from . import checkpointing
-from .checkpoints import Checkpoint, CheckpointStore
+from .checkpoints import Checkpoint, CheckpointError, CheckpointStore
 from .fold import State, fold, keys
 from .fold.invariants import problems
 from .fold.rows import TABLES
@@ -99,6 +99,8 @@ class Verified:
     partition: int
     records: int = 0
     rows: int = 0
+    begun_at: int = 0
+    """The offset of the checkpoint that the log was folded from, where it was trimmed; 0: from the beginning."""
     differing: int = 0
     examples: list[Difference] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -115,6 +117,8 @@ class Rebuilt:
     partition: int
     records: int
     rows: int
+    begun_at: int = 0
+    """As of `Verified`."""
 
 
 # ---------------------------------------------------------------- reading
@@ -171,7 +175,7 @@ def _fold_into(
     if first > position:
         raise StoreError(
             f"{here.topic} partition {partition} begins at offset {first}: records before it are gone, so its state "
-            f"cannot be folded from offset {position} on. Keep the state, and set the topic's retention to unlimited"
+            f"cannot be folded from offset {position} on. Give the checkpoints that the log was trimmed behind"
         )
     begin, unflushed = position, 0
     for record in read_partition(log, here, position, min(end, last)):
@@ -205,7 +209,8 @@ def count_records(log: Log, namespace: str, partitions: list[int] | None = None)
     """How many records of `events` there are to fold."""
     topic = Topics(namespace).events
     numbers = range(partitions_of(log, topic)) if partitions is None else partitions
-    return sum(log.offsets(TopicPartition(topic, number))[1] for number in numbers)
+    spans = (log.offsets(TopicPartition(topic, number)) for number in numbers)
+    return sum(end - first for first, end in spans)
 
 
 # ---------------------------------------------------------------- verifying
@@ -224,10 +229,12 @@ def verify(
     data_dir: Path,
     on_progress: OnProgress | None = None,
     stores: Mapping[int, RocksStorage] | None = None,
+    checkpoints: CheckpointStore | None = None,
 ) -> Iterator[Verified]:
     """Compare the stored state of each partition in `data_dir` with one folded from zero up to the same position.
 
-    `stores`: from `open_stores`, where `log` is a later copy of one that is in use. Changes nothing. Raises StoreError
+    `checkpoints`: to begin from where the log was trimmed. `stores`: from `open_stores`, where `log` is a later copy
+    of one that is in use. Changes nothing. Raises StoreError
     if there is no state or it cannot be read, LogError as the log does.
     """
     partitions_of(log, Topics(namespace).events)
@@ -238,11 +245,16 @@ def verify(
             "with, and the namespace"
         )
     for partition, stored in stores.items():
-        yield _verify_partition(log, Topics(namespace), partition, stored, on_progress)
+        yield _verify_partition(log, Topics(namespace), partition, stored, on_progress, checkpoints)
 
 
 def _verify_partition(
-    log: Log, topics: Topics, partition: int, stored: RocksStorage, on_progress: OnProgress | None
+    log: Log,
+    topics: Topics,
+    partition: int,
+    stored: RocksStorage,
+    on_progress: OnProgress | None,
+    checkpoints: CheckpointStore | None,
 ) -> Verified:
     result = Verified(partition)
     position = State(stored, partition).partition.position
@@ -254,8 +266,10 @@ def _verify_partition(
         )
         return result
     with tempfile.TemporaryDirectory(prefix="odradek-verify-") as scratch:
-        folded = RocksStorage(Path(scratch) / str(partition))
+        folder = _begun(log, topics, partition, position, checkpoints, Path(scratch))
+        folded = RocksStorage(folder or Path(scratch) / str(partition))
         try:
+            result.begun_at = State(folded, partition).partition.position
             result.records = _fold_into(State(folded, partition), log, topics, partition, position, on_progress)
             for difference in _compare(stored, folded, result):
                 result.differing += 1
@@ -265,6 +279,16 @@ def _verify_partition(
             folded.destroy()
     result.problems += problems(State(stored, partition))
     return result
+
+
+def _begun(
+    log: Log, topics: Topics, partition: int, end: int, checkpoints: CheckpointStore | None, scratch: Path
+) -> Path | None:
+    """Where the log has lost its beginning: a folder with the state of the newest good checkpoint up to `end`."""
+    first, _ = log.offsets(TopicPartition(topics.events, partition))
+    if first == 0 or checkpoints is None:
+        return None
+    return checkpointing.restore(checkpoints, topics.namespace, partition, first, end, scratch)
 
 
 def _compare(stored: RocksStorage, folded: RocksStorage, result: Verified) -> Iterator[Difference]:
@@ -289,10 +313,17 @@ def _compare(stored: RocksStorage, folded: RocksStorage, result: Verified) -> It
 # ---------------------------------------------------------------- rebuilding
 
 
-def rebuild(log: Log, namespace: str, data_dir: Path, on_progress: OnProgress | None = None) -> Iterator[Rebuilt]:
+def rebuild(
+    log: Log,
+    namespace: str,
+    data_dir: Path,
+    on_progress: OnProgress | None = None,
+    checkpoints: CheckpointStore | None = None,
+) -> Iterator[Rebuilt]:
     """Fold the log again, partition by partition, and put the result in the place of the stored state.
 
-    The old state of a partition stays until the new one is whole. Raises StoreError if an engine has the state open,
+    `checkpoints`: to begin from where the log was trimmed. The old state of a partition stays until the new one is
+    whole. Raises StoreError if an engine has the state open,
     LogError as the log does.
     """
     topics = Topics(namespace)
@@ -302,7 +333,7 @@ def rebuild(log: Log, namespace: str, data_dir: Path, on_progress: OnProgress | 
         fresh = folder.with_name(f"{partition}.rebuilding")
         try:
             shutil.rmtree(fresh, ignore_errors=True)
-            rebuilt = _rebuild_partition(log, topics, partition, fresh, on_progress)
+            rebuilt = _rebuild_partition(log, topics, partition, fresh, on_progress, checkpoints)
         except BaseException:
             old.close()
             raise
@@ -312,16 +343,26 @@ def rebuild(log: Log, namespace: str, data_dir: Path, on_progress: OnProgress | 
 
 
 def _rebuild_partition(
-    log: Log, topics: Topics, partition: int, folder: Path, on_progress: OnProgress | None
+    log: Log,
+    topics: Topics,
+    partition: int,
+    folder: Path,
+    on_progress: OnProgress | None,
+    checkpoints: CheckpointStore | None,
 ) -> Rebuilt:
+    end = log.offsets(TopicPartition(topics.events, partition))[1]
+    with tempfile.TemporaryDirectory(prefix="rebuild-", dir=folder.parent) as scratch:
+        begun = _begun(log, topics, partition, end, checkpoints, Path(scratch))
+        if begun is not None:
+            begun.rename(folder)
     storage = RocksStorage(folder)
     try:
-        end = log.offsets(TopicPartition(topics.events, partition))[1]
+        begun_at = State(storage, partition).partition.position
         count = _fold_into(State(storage, partition), log, topics, partition, end, on_progress)
         rows = sum(1 for _ in storage.scan(_FIRST_KEY, _LAST_KEY))
     finally:
         storage.close()
-    return Rebuilt(partition, count, rows)
+    return Rebuilt(partition, count, rows, begun_at)
 
 
 # ---------------------------------------------------------------- checkpoints
@@ -341,5 +382,44 @@ def make_checkpoints(
         def fold_up_to(state: State, end: int, partition: int = partition) -> None:
             _fold_into(state, log, topics, partition, end, on_progress)
 
-        end = log.offsets(TopicPartition(topics.events, partition))[1]
-        yield partition, checkpointing.create(store, namespace, partition, end, fold_up_to)
+        first, end = log.offsets(TopicPartition(topics.events, partition))
+        yield partition, checkpointing.create(store, namespace, partition, first, end, fold_up_to)
+
+
+@dataclass(frozen=True)
+class Trimmed:
+    """A partition of `events`, which began at `before` and begins at `first` now; it could at `checkpoint`."""
+
+    partition: int
+    before: int
+    first: int
+    checkpoint: int
+
+
+def trim(log: Log, namespace: str, store: CheckpointStore, with_history: bool = False) -> list[Trimmed]:
+    """Delete the records of `events` behind the oldest checkpoint of each partition, for good.
+
+    `with_history`: a log in a folder keeps what shares a file with what is kept; it may delete what is in `history` and
+    `dead-letters`, too, where that is all that holds a file. All are read back first. Where one partition has none
+    that is good, nothing is deleted. Raises CheckpointError,
+    LogError.
+    """
+    topics = Topics(namespace)
+    plan: dict[TopicPartition, tuple[int, int]] = {}
+    for number in range(partitions_of(log, topics.events)):
+        here = TopicPartition(topics.events, number)
+        first, end = log.offsets(here)
+        if end:
+            covered = checkpointing.trimmable(store, namespace, number).position
+            if covered > end:
+                raise CheckpointError(
+                    f"the checkpoint of partition {number} is at {covered}, the log ends at {end}: it is of another log"
+                )
+            plan[here] = (first, covered)
+    offsets = {here: covered for here, (_, covered) in plan.items()}
+    if with_history:
+        for topic in (topics.history, topics.dead_letters):
+            beside = [TopicPartition(topic, number) for number in range(log.partitions(topic))]
+            offsets.update({here: log.offsets(here)[1] for here in beside})
+    left = log.delete_before(offsets)
+    return [Trimmed(here.partition, first, left[here], covered) for here, (first, covered) in plan.items()]

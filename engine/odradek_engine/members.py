@@ -82,6 +82,10 @@ class Members:
         holds = frozenset(record.holds)
         self._others[record.member] = _Member(self._clock.monotonic(), record.version, holds, record.standbys)
 
+    def knows(self, member: str) -> bool:
+        """Whether another engine was heard of late."""
+        return member in self._alive()
+
     def stands_by(self, partition: int) -> bool:
         """Whether we are to follow a partition that we do not hold, by what is known of the others."""
         if self._clock.monotonic() - self._since < LISTEN_S:

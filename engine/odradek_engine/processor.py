@@ -28,7 +28,7 @@ from .emission import Emitter, Output, Place
 from .fold import VERSION, Effect, Folded, State, UnsupportedVersionError, events, fold, keys
 from .leadership import Leadership, Role
 from .members import Members
-from .reads import Read, Reads
+from .reads import EarlyReads, Read, Reads
 from .sessions import Sessions
 from .silence import Silence
 from .strays import Strays
@@ -141,6 +141,7 @@ class Processor:
         self._check_at = state.partition.position - 1
         self._mark_at = 0.0
         self._flush_at: float | None = None
+        self._early = EarlyReads(clock)
         self._unflushed_bytes = 0
         self._second_at = 0.0
         self._handover_at = 0.0
@@ -263,13 +264,15 @@ class Processor:
     def _observe(self, elected: LeaderElected) -> bool:
         """Follow an election; return whether we lead from here on, and have emitted all that had not left (E3)."""
         now = self.state.partition
-        self.candidacy.watch.forget()
+        self.candidacy.watch.elected(self.members.knows(elected.member))
         accepted = (now.member, now.nonce) == (elected.member, elected.nonce)
         was_leading = self.leadership.leading
         if self.leadership.observe(elected, accepted):
             logger.info("leading partition %d from offset %d", self.partition, now.epoch)
             self._begin_term()
             self.emitter.emit_all()
+            for value in self._early.take():
+                self.handle_ephemeral(value)
             return True
         if was_leading and not self.leadership.leading:
             logger.info("deposed on partition %d by %s", self.partition, elected.member)
@@ -431,6 +434,8 @@ class Processor:
                 self._engine_heard(record)
             return
         if not self.leadership.leading:
+            if isinstance(getattr(record, "request", None), Request):
+                self._early.keep(value)
             return
         if isinstance(record, ephemeral.WorkerHeartbeat):
             if not past:

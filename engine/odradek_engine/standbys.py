@@ -36,9 +36,9 @@ class LeaderWatch:
         self._confirmed = False
         self._looked_at: float | None = None
 
-    def forget(self) -> None:
-        """Another leads: it was not heard yet."""
-        self._silent, self._confirmed = None, False
+    def elected(self, known: bool) -> None:
+        """Another leads. One who is `known` from elsewhere will be heard here, too."""
+        self._silent, self._confirmed = 0.0 if known else None, False
 
     def heard(self) -> None:
         self._silent, self._confirmed = 0.0, False

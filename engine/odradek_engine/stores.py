@@ -67,6 +67,18 @@ class Stores:
             )
             state = self.empty(partition)
             rebuilds = 1
+        return Opened(self._brought_up(partition, state, first, end), end, rebuilds)
+
+    def rebuild(self, partition: int) -> Opened:
+        """The stored state is discarded: begin from nothing, or a checkpoint where the log was trimmed."""
+        state = self.empty(partition)
+        first, end = self._offsets(TopicPartition(self._topic, partition))
+        if first > 0:
+            state = self._brought_up(partition, state, first, end)
+        return Opened(state, end, 1)
+
+    def _brought_up(self, partition: int, state: State, first: int, end: int) -> State:
+        """The state, or that of a checkpoint which is so much newer, or without which the log cannot be folded."""
         if self._checkpointing is not None:
             restored = self._checkpointing.newer(partition, state.partition.position, first, end)
             if restored is not None:
@@ -77,10 +89,11 @@ class Stores:
         if first > state.partition.position:
             raise StoreError(
                 f"partition {partition} of {self._topic} begins at offset {first}, the state in "
-                f"{self._folder / str(partition)} ends at {state.partition.position}: records in between are gone. "
-                "Put back a newer copy of the state"
+                f"{self._folder / str(partition)} ends at {state.partition.position}: records in between are gone, "
+                "and no checkpoint has what they led to. Start the engine with the --checkpoints that the log was "
+                "trimmed behind, or put back a newer copy of the state"
             )
-        return Opened(state, end, rebuilds)
+        return state
 
     def empty(self, partition: int) -> State:
         """The stored state is discarded."""

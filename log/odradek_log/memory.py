@@ -81,6 +81,10 @@ class MemoryLog:
         else:
             self.later(lambda: on_result(ends, None))
 
+    def delete_before(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """It keeps all: it ends with the program."""
+        return dict.fromkeys(offsets, 0)
+
     def producer(self, linger_ms: float = 0.0) -> MemoryProducer:
         return MemoryProducer(self)
 

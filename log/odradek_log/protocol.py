@@ -179,6 +179,13 @@ class Log(Protocol):
         """The same second number for many partitions, without blocking: `on_result` runs once, from any thread."""
         ...
 
+    def delete_before(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Give up the records below these offsets, for good. Returns the first offset of each that can be read now.
+
+        A log may keep some of them for as long as they share files with others. Offsets never change. Raises LogError.
+        """
+        ...
+
     def producer(self, linger_ms: float = 0.0) -> Producer:
         """A new session. Sends may wait `linger_ms` for others to go with them, where nobody waits for them."""
         ...

@@ -61,4 +61,10 @@ def test_engine_worker_and_commands_on_kafka(kafka_bootstrap: str, tmp_path: Pat
     signals = [r["record"]["signal"] for r in records if r["record"]["type"] == "SignalWorkflow"]
     assert signals == ["picked_up", "delivered"]
     assert json.loads(command("log", "rebuild", log, "--data-dir", state, "--json"))["records"] == len(records)
-    assert json.loads(command("log", "verify", log, "--data-dir", state, "--json"))["ok"] is True
+    kept = str(tmp_path / "kept")
+    assert len(json.loads(command("checkpoint", "create", log, "--store", kept, "--json"))) == 4
+    trimmed = json.loads(command("log", "trim", log, "--checkpoints", kept, "--json"))
+    assert sum(partition["first"] for partition in trimmed) == len(records), "brokers delete to the record"
+    assert odradek("log", "verify", log, "--data-dir", state, env=env).code == 4
+    done = command("log", "verify", log, "--data-dir", state, "--checkpoints", kept)
+    assert "from checkpoints, as the log was trimmed" in done

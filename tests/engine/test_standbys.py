@@ -9,11 +9,12 @@ import pytest
 from odradek_engine import Engine
 from odradek_engine.candidacy import NEAR
 from odradek_engine.members import LISTEN_S, Members
+from odradek_engine.reads import EARLY_S
 from odradek_engine.standbys import LeaderWatch, chosen
 from odradek_schemas import encode, records
-from odradek_schemas.ephemeral import EngineAlive
+from odradek_schemas.ephemeral import DescribeWorkflow, EngineAlive
 
-from .harness import T0
+from .harness import T0, request
 from .solo import ManualClock, Solo
 from .test_rules_upgrade import PARTITIONS, TOPICS, Fleet
 
@@ -256,6 +257,21 @@ def test_l1_one_who_leads_in_place_of_another_does_not_contest() -> None:
     assert [e.member for e in solo.elections()] == ["other", "me", "holder"]
 
 
+def test_what_was_asked_before_a_standby_leads_is_answered_by_it() -> None:
+    """Breaks when whoever asked while nobody led waits until it asks again, ten seconds later."""
+    solo = Solo()
+    follow(solo)
+    describe = [DescribeWorkflow(workflow_id="w", request=request(f"r{n}"), barrier=0) for n in range(2)]
+    solo.processor.handle_ephemeral(encode(describe[0]))
+    solo.clock.seconds += EARLY_S + 1
+    solo.processor.handle_ephemeral(encode(describe[1]))
+    alive(solo, leaving=True)
+    solo.processor.tick()
+    answer(solo)
+    solo.settle()
+    assert [reply.request_id for reply in solo.outputs("replies")] == ["r1"]
+
+
 def test_one_who_was_paused_itself_blames_nobody() -> None:
     """Breaks when the time in which we did not listen counts as the leader's silence."""
     watch = LeaderWatch(LOST_AFTER)
@@ -275,6 +291,18 @@ def test_a_leader_that_was_never_heard_is_left_to_the_group() -> None:
         watch.listened(second)
     watch.confirm()
     assert (watch.suspect, watch.gone) == (False, False)
+
+
+def test_l1_a_leader_that_dies_as_soon_as_it_was_elected_is_missed(guard: Guard) -> None:
+    """Breaks when one who lived long enough to be elected, and not to be heard, is left to the group."""
+    guard.add("a")
+    guard.until_warm()
+    other = guard.add("b")
+    guard.until(lambda: len(other.leading) == 1)
+    guard.die("b")
+    first = guard.engines["a"]
+    guard.pass_time(LOST_AFTER + 3)
+    assert first.leading == list(PARTITIONS)
 
 
 def test_who_stands_by_changes_little_when_engines_come_and_go() -> None:

@@ -413,3 +413,24 @@ def test_a_log_that_is_opened_again_goes_on(harness: Harness) -> None:
     assert records[:50] == before
     assert records[50].value == b"more"
     assert records[50].timestamp_ms >= records[49].timestamp_ms
+
+
+def test_records_below_an_offset_can_be_given_up(harness: Harness) -> None:
+    """Breaks when more goes than was given up, offsets change, or what is left cannot be read from its beginning."""
+    where = TopicPartition(harness.topic(), 0)
+    producer = harness.log.producer()
+    for number in range(10):
+        producer.send(*where, b"", str(number).encode())
+    assert producer.flush(PATIENCE) == 0
+    left = harness.log.delete_before({where: 6})
+    assert left == {where: harness.log.offsets(where)[0]}
+    assert left[where] in (0, 6), "all of them, or whole files"
+    consumer = harness.log.consumer()
+    consumer.assign({where: 0})
+    first = consumer.poll(PATIENCE, 1)[0]
+    assert (first.offset, first.value) == (left[where], str(left[where]).encode())
+    consumer.close()
+    producer.send(*where, b"", b"next")
+    assert producer.flush(PATIENCE) == 0
+    assert harness.log.offsets(where) == (left[where], 11)
+    producer.close()

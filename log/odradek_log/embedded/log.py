@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 from weakref import WeakSet
@@ -86,6 +86,8 @@ class EmbeddedLog:
         self._lock = threading.Lock()
         self._partitions: dict[tuple[str, int], Partition] = {}
         self._by_key: dict[PartitionKey, Partition] = {}
+        self._unwanted: dict[PartitionKey, int] = {}  # offsets below which records may go
+        self._expiring = threading.Lock()
         self._journals = {True: durable, False: eager}
         for topic in self._catalogue.topics.values():
             self._add(topic)
@@ -152,6 +154,19 @@ class EmbeddedLog:
             on_result({}, e)
         else:
             on_result(ends, None)
+
+    def delete_before(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Whole files go, the oldest first, when all that is in one may go, now or when the next one is begun; but the
+        newest stays. A log that is opened again must be told again."""
+        self.check_open()
+        for partition, offset in offsets.items():
+            found = self._partitions.get(partition)
+            if found is None:
+                raise self.unknown(*partition)
+            self._unwanted[found.key] = max(offset, self._unwanted.get(found.key, 0))
+        for durable in (True, False):
+            self._expire(durable)
+        return {partition: self._partitions[partition].first for partition in offsets}
 
     def producer(self, linger_ms: float = 0.0) -> EmbeddedProducer:
         self.check_open()
@@ -233,13 +248,16 @@ class EmbeddedLog:
             partition = self._by_key.get(key)
             if partition is None:
                 return False
+            if end <= self._unwanted.get(key, 0):
+                return True
             retention_ms = self._catalogue.topics[partition.topic].retention_ms
             if retention_ms is None or last_ms + retention_ms > now:
                 return False
             return durable or self.groups.passed(TopicPartition(partition.topic, partition.number), end)
 
         try:
-            changed = self._journals[durable].expire(disposable)
+            with self._expiring:
+                changed = self._journals[durable].expire(disposable)
         except OSError as e:
             _log.warning("cannot delete old segments in %s: %s", self.folder, e)
             changed = set(self._by_key)

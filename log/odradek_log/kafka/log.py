@@ -11,6 +11,7 @@ from typing import Any
 from weakref import WeakSet
 
 from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import TopicPartition as Position
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     ClusterMetadata,
@@ -185,6 +186,22 @@ class KafkaLog:
             self._list_offsets(wanted, _LATEST, on_result)
         else:
             on_result({}, None)
+
+    def delete_before(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        if not offsets:
+            return {}
+        futures = self._client().delete_records(
+            [Position(*partition, offset) for partition, offset in offsets.items()],
+            request_timeout=self._request_timeout, operation_timeout=self._request_timeout,
+        )  # fmt: skip
+        left = {}
+        for position, future in futures.items():
+            try:
+                left[TopicPartition(position.topic, position.partition)] = future.result().low_watermark
+            except KafkaException as e:
+                what = f"delete records of {position.topic}/{position.partition}"
+                raise translate(kafka_error(e), what, self._servers) from e
+        return left
 
     def _list_offsets(self, partitions: list[TopicPartition], spec: OffsetSpec, on_result: OnOffsets) -> None:
         OffsetListing(self._client(), partitions, spec, on_result, self._request_timeout, self._servers).ask()

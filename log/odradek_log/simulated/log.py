@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import TypeVar
@@ -72,6 +72,12 @@ class SimulatedProcess:
 
         self._answers.put(answer)
         self.log.settle()
+
+    def delete_before(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        for partition, offset in offsets.items():
+            self.log.check_known(partition)
+            self.log.expire(partition, offset)
+        return {partition: self.log.first[partition] for partition in offsets}
 
     def producer(self, linger_ms: float = 0.0) -> SimulatedProducer:
         producer = SimulatedProducer(self)

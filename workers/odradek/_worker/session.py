@@ -38,7 +38,7 @@ class WorkerSession:
         client_id: str = "",
         reply_partition: int = -1,
         identity: str = "",
-        lost_after: float = 10.0,
+        lost_after: float = 8.0,
         workflow_queues: Sequence[str] = (),
         activity_queues: Sequence[str] = (),
         room: Callable[[], tuple[int, list[int]]] = lambda: (0, []),

@@ -59,7 +59,8 @@ class Worker:
     max_task_queue_activities_per_second: of all workers of the queue together; give all of them the same number: each
     keeps to its part, by the partitions that it has. cache_bytes: for running workflows kept in memory (others
     are replayed when they go on). lost_after: seconds without a sign of life after which other workers take over
-    its activities. blocked_after: seconds after which a workflow that does not give its thread back is reported.
+    its activities, a second or two later at most. blocked_after: seconds after which a workflow that does not give
+    its thread back is reported.
     shutdown_timeout: seconds that running activities get to finish; after that they are cancelled and handed to
     others. identity: shown in descriptions (default: process ID and host). eager_activities: run at once
     what its own workflows schedule, without a task, where a slot is free; of a fan-out three, the rest is shared.
@@ -90,7 +91,7 @@ class Worker:
         max_activities_per_second: float | None = None,
         max_task_queue_activities_per_second: float | None = None,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
-        lost_after: Duration = 10,
+        lost_after: Duration = 8,
         blocked_after: Duration = 2,
         shutdown_timeout: Duration = 10,
         identity: str | None = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from itertools import islice
@@ -24,7 +24,8 @@ from .options import AsJson, KafkaOptions, Namespace, kafka_settings
 from .output import compact, cut, print_json, stderr, stdout
 
 if TYPE_CHECKING:  # imported where they are used: the other commands need not wait for them
-    from odradek_engine.maintenance import Verified
+    from odradek_engine.checkpoints import CheckpointStore
+    from odradek_engine.maintenance import Rebuilt, Verified
 
 app = typer.Typer(no_args_is_help=True, help="Look at a log's records; verify or rebuild the state folded from it.")
 
@@ -39,6 +40,11 @@ Target = Annotated[
 DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", metavar="FOLDER", help="Where the state is. Of a folder: its `state` by default."),
+]
+
+Checkpoints = Annotated[
+    str,
+    typer.Option("--checkpoints", metavar="ADDRESS", help="Of a log that was trimmed: the checkpoints to begin from."),
 ]
 
 
@@ -171,11 +177,11 @@ def _data_dir(given: Path | None, beside: Path | None) -> Path:
 
 @contextmanager
 def _store_errors() -> Iterator[None]:
-    from odradek_engine import StoreError
+    from odradek_engine import CheckpointError, StoreError
 
     try:
         yield
-    except StoreError as error:
+    except (CheckpointError, StoreError) as error:
         raise CommandError(ExitCode.UNAVAILABLE, str(error)) from error
 
 
@@ -183,6 +189,7 @@ def _store_errors() -> Iterator[None]:
 def verify(
     target: Target,
     data_dir: DataDir = None,
+    checkpoints: Checkpoints = "",
     namespace: Namespace = "default",
     kafka_option: KafkaOptions = [],  # noqa: B006
     as_json: AsJson = False,
@@ -198,7 +205,7 @@ def verify(
         with opened_to_read(target, kafka_option) as log:
             total = maintenance.count_records(log, namespace)
             with progress_bar("Verifying", total, as_json) as advance:
-                results = list(maintenance.verify(log, namespace, folder, advance, stores))
+                results = list(maintenance.verify(log, namespace, folder, advance, stores, _store_at(checkpoints)))
     if as_json:
         print_json({"ok": all(r.ok for r in results), "partitions": [_verified_json(r) for r in results]})
     else:
@@ -209,6 +216,7 @@ def verify(
 def _verified_json(result: Verified) -> dict[str, Any]:
     return {
         "partition": result.partition,
+        "begun_at": result.begun_at,
         "records": result.records,
         "rows": result.rows,
         "differing": result.differing,
@@ -239,7 +247,7 @@ def _print_verified(results: list[Verified]) -> None:
             stdout.print(f"partition {result.partition}: {more:,} further rows differ")
     records, rows = sum(r.records for r in results), sum(r.rows for r in results)
     bad = [r for r in results if not r.ok]
-    checked = f"{records:,} records folded into {rows:,} rows, in {len(results)} partitions"
+    checked = f"{records:,} records folded into {rows:,} rows, in {len(results)} partitions{_begun(results)}"
     if bad:
         stdout.print(f"[bold red]Not the same[/] in {len(bad)} partitions ({checked}).")
         stdout.print("The log is the truth: `odradek log rebuild` folds the state again. Please report the difference.")
@@ -251,6 +259,7 @@ def _print_verified(results: list[Verified]) -> None:
 def rebuild(
     target: Target,
     data_dir: DataDir = None,
+    checkpoints: Checkpoints = "",
     namespace: Namespace = "default",
     kafka_option: KafkaOptions = [],  # noqa: B006
     as_json: AsJson = False,
@@ -265,14 +274,73 @@ def rebuild(
             total = maintenance.count_records(log, namespace)
             began = datetime.now(UTC)
             with progress_bar("Rebuilding", total, as_json) as advance:
-                results = list(maintenance.rebuild(log, namespace, folder, advance))
+                results = list(maintenance.rebuild(log, namespace, folder, advance, _store_at(checkpoints)))
             seconds = (datetime.now(UTC) - began).total_seconds()
     records, rows = sum(r.records for r in results), sum(r.rows for r in results)
     if as_json:
         print_json({"partitions": len(results), "records": records, "rows": rows, "seconds": round(seconds, 3)})
         return
     rate = f"{records / seconds:,.0f} records/s" if seconds else ""
-    stdout.print(f"Rebuilt {len(results)} partitions: {records:,} records, {rows:,} rows, {rate}.")
+    stdout.print(f"Rebuilt {len(results)} partitions{_begun(results)}: {records:,} records, {rows:,} rows, {rate}.")
+
+
+def _begun(results: Sequence[Verified | Rebuilt]) -> str:
+    """What to say where the log has no beginning any more."""
+    begun = sum(result.begun_at > 0 for result in results)
+    return f" ({begun} of them from checkpoints, as the log was trimmed)" if begun else ""
+
+
+def _store_at(address: str) -> CheckpointStore | None:
+    from odradek_engine import CheckpointStore
+
+    return CheckpointStore(address) if address else None
+
+
+# ---------------------------------------------------------------- trim
+
+
+@app.command()
+def trim(
+    target: Target,
+    checkpoints: Annotated[
+        str, typer.Option("--checkpoints", metavar="ADDRESS", help="Where they are: a folder, s3://bucket/prefix ...")
+    ],
+    with_history: Annotated[
+        bool, typer.Option("--with-history", help="Of a folder: the public history and dead letters beside them, too.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    namespace: Namespace = "default",
+    kafka_option: KafkaOptions = [],  # noqa: B006
+    as_json: AsJson = False,
+) -> None:
+    """Delete the records of `events` that the oldest checkpoint of each partition makes unnecessary, for good.
+
+    The checkpoints are read back first; if any partition has no good one, nothing is deleted. From then on, whoever has
+    no state of a partition begins from a checkpoint: engines, `log verify` and `log rebuild` need --checkpoints.
+    """
+    from odradek_engine import maintenance
+
+    with told(as_json), _store_errors():
+        set_up("error", "text")
+        store = _store_at(checkpoints)
+        assert store is not None
+        if not yes and not as_json:
+            typer.confirm("What is deleted from the log is only in the checkpoints. Go on?", abort=True)
+        with opened(target, kafka_option) as (log, beside):
+            if with_history and beside is None:
+                raise CommandError(ExitCode.USAGE, "On Kafka, set the retention of the topic history instead")
+            trimmed = maintenance.trim(log, namespace, store, with_history)
+    if as_json:
+        print_json([
+            {"partition": t.partition, "before": t.before, "first": t.first, "checkpoint": t.checkpoint}
+            for t in trimmed
+        ])  # fmt: skip
+        return
+    gone = sum(t.first - t.before for t in trimmed)
+    kept = sum(t.checkpoint - t.first for t in trimmed)
+    stdout.print(f"{gone:,} records deleted, in {len(trimmed)} partitions.")
+    if kept:
+        stdout.print(f"{kept:,} more share files with what is kept; those go as a whole. See --with-history.")
 
 
 __all__ = ["app"]

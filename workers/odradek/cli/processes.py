@@ -41,6 +41,9 @@ def engine(
         str, typer.Option(metavar="ADDRESS", help="Where copies of the state are kept: a folder, s3://bucket/prefix.")
     ] = "",
     checkpoint_every: Annotated[float, typer.Option(metavar="SECONDS", min=1, help="How often they are made.")] = 600,
+    trim: Annotated[
+        bool, typer.Option("--trim", help="With --checkpoints: delete the log behind the oldest of them, for good.")
+    ] = False,
     kafka_option: KafkaOptions = [],  # noqa: B006
     log_level: LogLevel = "info",
     log_format: LogFormat = "text",
@@ -49,7 +52,9 @@ def engine(
     with told():
         set_up(log_level, log_format)
         _check(log, "engine")
-        kept = (checkpoints, checkpoint_every) if checkpoints else None
+        if trim and not checkpoints:
+            raise CommandError(ExitCode.USAGE, "--trim needs --checkpoints: what is deleted is only there then")
+        kept = (checkpoints, checkpoint_every, trim) if checkpoints else None
         asyncio.run(_run_engine(log, namespace, data, partitions, standbys, kafka_option, kept))
 
 
@@ -60,7 +65,7 @@ async def _run_engine(
     partitions: int,
     standbys: int,
     options: list[str],
-    kept: tuple[str, float] | None,
+    kept: tuple[str, float, bool] | None,
 ) -> None:
     from odradek_engine import (  # the other commands need not wait for it
         CheckpointError,
@@ -80,7 +85,7 @@ async def _run_engine(
                 schedules = SchedulesOnDemand(opened, namespace)
                 running = Engine(
                     log=opened, namespace=namespace, data_dir=data, partitions=partitions, on_topic=schedules.noticed,
-                    standbys=standbys, checkpoints=CheckpointSettings(*kept) if kept else None,
+                    standbys=standbys, checkpoints=CheckpointSettings(kept[0], kept[1], trim=kept[2]) if kept else None,
                 )
                 await stack.enter_async_context(running)
                 await stack.enter_async_context(schedules)

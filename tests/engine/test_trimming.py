@@ -1,0 +1,168 @@
+"""Trimming the log behind checkpoints: what folds from the beginning begins from a checkpoint then, or says why not."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from odradek_engine import CheckpointError, CheckpointSettings, CheckpointStore, StoreError
+from odradek_engine.fold import State
+from odradek_engine.maintenance import Trimmed, make_checkpoints, open_stores, rebuild, trim, verify
+from odradek_log import TopicPartition
+from odradek_log.embedded import EmbeddedLog
+
+from .test_engine_embedded import TOPICS, Place
+
+NAMESPACE = "test"
+PARTITIONS = (0, 1)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """A place whose log has small files, so that some can go."""
+    place = Place(tmp_path)
+    place.log.close()
+    place.log = EmbeddedLog(tmp_path / "log", fsync=False, segment_bytes=4_000)
+    yield place
+    place.stop()
+    place.log.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> CheckpointStore:
+    return CheckpointStore(str(tmp_path / "kept"))
+
+
+def work(place: Place, count: int, first: int = 0, **settings: CheckpointSettings) -> None:
+    place.start(count, first)
+    place.boot(**settings)
+    place.settle()
+    place.stop()
+
+
+def firsts(place: Place) -> list[int]:
+    return [place.log.offsets(TopicPartition(TOPICS.events, p))[0] for p in PARTITIONS]
+
+
+def trimmed(place: Place, store: CheckpointStore) -> list[dict[bytes, bytes]]:
+    """A log that has lost its beginning, with a tail after its checkpoints; what it folds to."""
+    work(place, 60)
+    assert all(one is not None for _, one in make_checkpoints(place.log, NAMESPACE, store))
+    work(place, 10, first=60)
+    ends = [place.log.offsets(TopicPartition(TOPICS.events, p))[1] for p in PARTITIONS]
+    states = [place.golden(p, end) for p, end in zip(PARTITIONS, ends, strict=True)]
+    trim(place.log, NAMESPACE, store, with_history=True)
+    assert all(first > 0 for first in firsts(place))
+    return states
+
+
+def test_only_what_the_oldest_checkpoint_covers_is_deleted(place: Place, store: CheckpointStore) -> None:
+    """Breaks when a checkpoint that is kept has lost its tail, or history goes unasked."""
+    work(place, 60)
+    oldest = {p: one.position for p, one in make_checkpoints(place.log, NAMESPACE, store) if one is not None}
+    work(place, 60, first=60)
+    assert all(one is not None for _, one in make_checkpoints(place.log, NAMESPACE, store))
+    kept = trim(place.log, NAMESPACE, store)
+    assert [(t.partition, t.checkpoint) for t in kept] == sorted(oldest.items())
+    before = firsts(place)
+    gone = trim(place.log, NAMESPACE, store, with_history=True)
+    after = firsts(place)
+    assert gone == [Trimmed(p, before[p], after[p], oldest[p]) for p in PARTITIONS]
+    assert all(before[p] < after[p] <= oldest[p] for p in PARTITIONS), "what history shares a file with was kept"
+    place.log.close()
+    place.log = EmbeddedLog(place.folder / "log", fsync=False, segment_bytes=4_000)
+    assert firsts(place) == after
+
+
+def test_a_log_is_not_trimmed_without_a_good_checkpoint_of_each_partition(
+    place: Place, store: CheckpointStore, tmp_path: Path
+) -> None:
+    """Breaks when records go that nothing else has."""
+    work(place, 60)
+    with pytest.raises(CheckpointError, match=r"partition 0 .* there is none\. Make one"):
+        trim(place.log, NAMESPACE, store, with_history=True)
+    list(make_checkpoints(place.log, NAMESPACE, store))
+    for path in (tmp_path / "kept" / NAMESPACE / "checkpoints" / "1").iterdir():
+        path.write_bytes(b"{}")
+    with pytest.raises(CheckpointError, match=r"partition 1 .* none is good"):
+        trim(place.log, NAMESPACE, store, with_history=True)
+    assert firsts(place) == [0, 0]
+
+
+def test_a_new_machine_begins_from_the_checkpoint_of_a_trimmed_log(place: Place, store: CheckpointStore) -> None:
+    """Breaks when the state of a trimmed log is not the one of the whole log, byte for byte."""
+    trimmed(place, store)
+    shutil.rmtree(place.data)
+    engine = place.boot(checkpoints=CheckpointSettings(store.address))
+    place.until(lambda: engine.leading == [0, 1])
+    place.stop()
+    checked = list(verify(place.log, NAMESPACE, place.data, checkpoints=store))
+    assert [(v.ok, v.begun_at > 0, v.rows > 0) for v in checked] == [(True, True, True)] * 2
+    with pytest.raises(StoreError, match="Give the checkpoints"):
+        list(verify(place.log, NAMESPACE, place.data))
+
+
+def stored(place: Place) -> list[dict[bytes, bytes]]:
+    return [State(store, p).dump() for p, store in open_stores(NAMESPACE, place.data).items()]
+
+
+def test_a_trimmed_log_is_rebuilt_from_its_checkpoints(place: Place, store: CheckpointStore) -> None:
+    """Breaks when it is folded with a gap, or the old state goes before there is a new one."""
+    states = trimmed(place, store)
+    with pytest.raises(StoreError, match="Give the checkpoints"):
+        list(rebuild(place.log, NAMESPACE, place.data))
+    assert stored(place) == states, "the old one is still there"
+    rebuilt = list(rebuild(place.log, NAMESPACE, place.data, checkpoints=store))
+    assert all(one.begun_at > 0 for one in rebuilt)
+    assert stored(place) == states
+    assert all(v.ok for v in verify(place.log, NAMESPACE, place.data, checkpoints=store))
+    assert all(one is not None for _, one in make_checkpoints(place.log, NAMESPACE, store))
+
+
+def test_an_engine_without_state_and_checkpoints_says_what_to_do(place: Place, store: CheckpointStore) -> None:
+    """Breaks when it folds what is left as if it were all."""
+    trimmed(place, store)
+    shutil.rmtree(place.data)
+    engine = place.boot()
+    with pytest.raises(StoreError, match="Start the engine with the --checkpoints"):
+        place.until(lambda: engine.leading == [0, 1])
+
+
+def test_a_state_of_another_log_is_rebuilt_from_a_checkpoint(place: Place, store: CheckpointStore) -> None:
+    """L3: breaks when a discarded state of a trimmed log is looked for at the log's beginning, again and again."""
+    trimmed(place, store)
+    foreign = Place(place.folder / "foreign")
+    work(foreign, 50)
+    foreign.log.close()
+    shutil.rmtree(place.data)
+    shutil.copytree(foreign.data, place.data)
+    engine = place.boot(checkpoints=CheckpointSettings(store.address))
+    place.until(lambda: engine.leading == [0, 1])
+    place.stop()
+    assert all(v.ok for v in verify(place.log, NAMESPACE, place.data, checkpoints=store))
+
+
+def test_an_engine_trims_behind_its_checkpoints_if_it_is_told_to(place: Place, store: CheckpointStore) -> None:
+    """Breaks when it does so unasked, or not at all."""
+    place.start(80)
+    told: list[dict[TopicPartition, int]] = []
+    delete = place.log.delete_before
+
+    def noted(offsets: dict[TopicPartition, int]) -> dict[TopicPartition, int]:
+        told.append(dict(offsets))
+        return delete(offsets)
+
+    place.log.delete_before = noted  # type: ignore[method-assign, assignment]
+    place.boot(checkpoints=CheckpointSettings(store.address, every=0.0))
+    place.settle()
+    place.until(lambda: {e.partition for e in store.entries(NAMESPACE)} == {0, 1})
+    place.stop()
+    assert told == []
+    place.start(2, first=80)
+    place.boot(checkpoints=CheckpointSettings(store.address, every=0.0, trim=True))
+    place.until(lambda: {tp.partition for one in told for tp in one} == {0, 1})
+    place.stop()
+    there = {(e.partition, e.position) for e in store.entries(NAMESPACE)}
+    assert all(offset <= max(at for p, at in there if p == tp.partition) for one in told for tp, offset in one.items())
