@@ -1,6 +1,7 @@
 # make demo    a food order on the embedded log, killed in the middle, goes on
 # make test    the whole test suite; a real Apache Kafka comes from Docker, or from Maven and Java 17+
 # make simulate SEEDS=200    whole clusters in one thread, with faults by a seed; a seed that fails is shrunk and shown
+# make fuzz SECONDS=60    hostile bytes for codec, JSON, a partition, workers and clients (atheris, where it can be installed)
 # make chaos FAULTS=50 SEED=1    three Kafka brokers, engines, workers: killed, stopped, cut off, while orders run (minutes)
 # make cluster    three Kafka brokers, killed and stopped one after the other while records are appended (two minutes)
 # make recovery OPEN=100000    how long work stands still when an engine or a worker is killed or stopped, on a real broker
@@ -16,7 +17,7 @@ SOURCES := schemas log engine workers examples
 PYTEST_OPTIONS ?= -q --durations=15 -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test lint types check bench bench-rebuild recovery chaos cluster simulate clean python
+.PHONY: help demo install test lint types check bench bench-rebuild recovery chaos cluster fuzz simulate clean python
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -69,6 +70,11 @@ chaos: $(INSTALLED)
 SEEDS ?= 100
 simulate: $(INSTALLED)
 	$(BIN)/python -m tests.simulation $(SEEDS) --without "$(WITHOUT)" --trace "$(TRACE)"
+
+SECONDS ?= 60
+fuzz: $(INSTALLED)
+	@$(BIN)/pip install --quiet --disable-pip-version-check atheris || echo "without atheris, then"
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(if $(TARGET),--target $(TARGET))
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist odradek-data odradek-state odradek-stats \

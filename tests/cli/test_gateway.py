@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import random
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -89,3 +90,45 @@ def test_a_body_that_is_too_large(server: str) -> None:
     body = json.dumps({"workflow_type": "echo", "workflow_id": "large", "input": ["x" * 2_000_000]})
     status, answer = ask(server, "POST", BASE, body)
     assert (status, answer["error"]["code"]) == (413, "too_large")
+
+
+ROUTES = {
+    BASE: {"workflow_type": "echo", "workflow_id": "fuzzed", "task_queue": "nobody", "input": [1]},
+    f"{BASE}/nobody/signals/s": {"input": [1], "request_id": "r"},
+    f"{BASE}/nobody/queries/q": {"input": [1], "timeout": 0.1},
+    f"{BASE}/nobody/updates/u": {"input": [1], "wait_for": "accepted", "request_id": "r"},
+    f"{BASE}/nobody/cancel": {"reason": "r"},
+    f"{BASE}/nobody/terminate": {"reason": "r"},
+    f"{BASE}/nobody/reset": {"event_id": 1, "reason": "r", "reapply": "signals"},
+    f"{BASE}/nobody/reset-before": {"point": "last", "activity_type": "a"},
+    f"{BASE}/nobody/pause": {"reason": "r"},
+    f"{BASE}/nobody/activities": {"action": "pause", "which": 1, "reason": "r", "options": {"task_queue": "q"}},
+    "/api/v1/namespaces/default/task-queues/q/builds/current": {"build_id": "b"},
+    "/api/v1/namespaces/default/activities/complete": {"task_token": "dA==", "result": 1},
+    "/api/v1/namespaces/default/activities/fail": {"task_token": "dA==", "failure": {"message": "m"}},
+    "/api/v1/namespaces/default/schedules": {"schedule_id": "s", "schedule": {"spec": {}, "action": {}}},
+    "/api/v1/namespaces/default/schedules/s/trigger": {"overlap": "skip"},
+}
+ODD_JSON: tuple[Any, ...] = (
+    None, True, -1, 2**70, 1e308, "", "x" * 2_000, "\0", [], {}, [[[[]]]], {"a": {"b": [None]}}, "2026-01-01", "\ud800",
+)  # fmt: skip
+
+
+def test_any_body_gets_an_answer_that_is_no_defect(server: str) -> None:
+    """Breaks when a body that makes no sense ends in a traceback of the server."""
+    seed = random.randrange(2**32)
+    rng = random.Random(seed)
+    answered = set()
+    for number in range(90):
+        path, good = list(ROUTES.items())[number % len(ROUTES)]
+        body: dict[str, Any] = dict(good)
+        for _ in range(rng.randrange(3)):
+            body[rng.choice([*body, "nonsense"])] = rng.choice(ODD_JSON)
+        text = json.dumps(body)
+        if rng.randrange(4) == 0:
+            at = rng.randrange(len(text))
+            text = text[:at] + rng.choice(("", "{", "\0", '"', "9" * 400, "[" * 1_000)) + text[at + rng.randrange(3) :]
+        status, answer = ask(server, "POST", path, text)
+        assert status < 500 or answer["error"]["code"] != "defect", (seed, path, text, answer)
+        answered.add(status)
+    assert {200, 400, 404} <= answered, "bodies of all kinds were among them"

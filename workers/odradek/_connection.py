@@ -249,7 +249,12 @@ class Connection:
                 deadline_ms=how.deadline_ms,
             )
         )
-        key, value = workflow_id.encode(), encode(record)
+        try:
+            key, value = workflow_id.encode(), encode(record)
+        except (OverflowError, UnicodeEncodeError, ValueError) as error:
+            raise InvalidRequestError(
+                f"{type(record).__name__} cannot be written: {error}. Numbers have up to 64 bits, and text is Unicode"
+            ) from error
         self._check_size(record, len(key) + len(value))
         expires = None if how.timeout is None else time.monotonic() + how.timeout
         partition = partition_of(key, self.partitions) if partition is None else partition

@@ -222,7 +222,10 @@ class WorkflowRequests:
         claims = self.converter.claims
         if claims is None:
             return make
-        packed = claims.pack(make(_NOBODY), self.connection.log.max_record_bytes - _KEY_BYTES)
+        try:
+            packed = claims.pack(make(_NOBODY), self.connection.log.max_record_bytes - _KEY_BYTES)
+        except (OverflowError, ValueError):
+            return make  # it cannot be written, which is said where it is
         if not packed.blobs:
             return make
         await asyncio.to_thread(claims.put, packed.blobs)
