@@ -42,13 +42,14 @@ class Function:
     method: bool = False
     is_async: bool = True
     has_result: bool = True
-    message: tuple[str, str] | None = None  # a message that goes with it: its kind, and its type
+    message: tuple[str, str, str] | None = None  # one that goes with it: its kind, its type, its type for a class
 
     def render(self) -> str:
         overloads = [self._by_name(typed=True)] if self.has_result else []
         overloads += [self._by_name(typed=False)]
-        overloads += [self._overload(count) for count in range(MANY)]
-        overloads += [self._overload(MANY)]
+        overloads += [self._overload(count) for count in range(MANY + 1)]
+        if self.message is not None:  # the same with messages of the class that starts
+            overloads += [self._overload(count, "Makes") for count in range(MANY + 1)]
         return "\n".join([*overloads, self._implementation()])
 
     def _by_name(self, *, typed: bool) -> str:
@@ -56,25 +57,28 @@ class Function:
         extra = ["result_type: TypeForm[R]"] if typed else []
         return self._signature(["workflow: str", "/", "*args: Any", *extra, *self._others("Any")], result)
 
-    def _overload(self, count: int) -> str:
+    def _overload(self, count: int, family: str = "Takes") -> str:
         result = self.result.format(W="W", R="R")
+        made = "V, " if family == "Makes" else ""
         if count == MANY:
             numbered = [f"arg{number}: Any" for number in range(1, MANY + 1)]
-            parameters = ["workflow: TakesMany[W, R]", *numbered, "/", "*args: Any", *self._others("W")]
+            first = f"workflow: {family}Many[W, {made}R]"
+            parameters = [first, *numbered, "/", "*args: Any", *self._others(family)]
             return self._signature(parameters, result, "  # from six arguments on: not checked, pass a dataclass")
         numbered = [f"arg{number}: Arg{number}" for number in range(1, count + 1)]
         variables = "".join(f"Arg{number}, " for number in range(1, count + 1))
-        first = f"workflow: Takes{LADDER[count]}[W, {variables}R]"
+        first = f"workflow: {family}{LADDER[count]}[W, {made}{variables}R]"
         star = [] if self.message is None else ["*"]
-        return self._signature([first, *numbered, "/", *star, *self._others("W")], result)
+        return self._signature([first, *numbered, "/", *star, *self._others(family)], result)
 
     def _others(self, workflow: str) -> list[str]:
-        """The keyword parameters. A message must be one of the workflow that starts."""
+        """The keyword parameters. A message must be one of the workflow that starts, or a name."""
         options = f"**options: Unpack[{self.options}]"
         if self.message is None:
             return [options]
-        kind, kind_type = self.message
-        return [f"{kind}: {kind_type.format(W=workflow)} | str", f"{kind}_args: Sequence[Any] = ()", options]
+        kind, of_any, of_class = self.message
+        kind_type = {"Any": f"{of_any} | str", "Takes": "str", "Makes": of_class}[workflow]
+        return [f"{kind}: {kind_type}", f"{kind}_args: Sequence[Any] = ()", options]
 
     def _signature(self, parameters: list[str], result: str, comment: str = "") -> str:
         indent = "    " if self.method else ""
@@ -137,10 +141,10 @@ STARTING = [
              "return await self._execute(workflow, args, options)", method=True),
     Function("signal_with_start", "StartOptions", "WorkflowHandle[{W}, {R}]", SIGNAL_DOC,
              "return await self._signal_with_start(workflow, args, options)", method=True,
-             message=("signal", "Signal[{W}, ...]")),
+             message=("signal", "Signal[Any, ...]", "SignalOf[W, V]")),
     Function("update_with_start", "StartOptions", "UpdateHandle[U]", UPDATE_DOC,
              "return await self._update_with_start(workflow, args, options)", method=True, has_result=False,
-             message=("update", "Update[{W}, ..., U]")),
+             message=("update", "Update[Any, ..., U]", "UpdateOf[W, V, U]")),
 ]  # fmt: skip
 CHILDREN = [
     Function("execute_child", "ChildOptions", "{R}", EXECUTE_CHILD_DOC,
@@ -174,8 +178,8 @@ def starting() -> str:
         "from typing_extensions import TypeForm",
         "",
         "from ._handle import UpdateHandle, WorkflowHandle",
-        "from ._handlers import Signal, Update",
-        imported_types("StartOptions", "U"),
+        "from ._handlers import Signal, SignalOf, Update, UpdateOf",
+        imported_types("StartOptions", "U", "V", "MakesMany", *[f"Makes{word}" for word in LADDER]),
     ])  # fmt: skip
     header = HEADER.format(docstring="The calls of a client that start workflows, typed by the workflow's arguments.",
                            imports=imports)  # fmt: skip

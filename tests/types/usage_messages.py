@@ -62,6 +62,23 @@ class Other:
     def change(self) -> None: ...
 
 
+class Stoppable:
+    @workflow.signal
+    def stop(self) -> None: ...
+
+
+@workflow.define
+class Machine(Stoppable):
+    def __init__(self, speed: int = 3) -> None: ...
+
+    async def run(self) -> None: ...
+
+
+@workflow.define
+async def plain(name: str) -> int:
+    return len(name)
+
+
 async def right(client: Client, cart: WorkflowHandle[Cart, int]) -> None:
     await cart.signal(Cart.pay, 3)
     await cart.signal(Cart.ship)
@@ -87,6 +104,9 @@ async def right(client: Client, cart: WorkflowHandle[Cart, int]) -> None:
     both = await client.signal_with_start(Cart, "Ada", id="c", signal=Cart.pay, signal_args=[3])
     assert_type(both, WorkflowHandle[Cart, int])
     assert_type(await client.signal_with_start("Cart", "Ada", id="c", signal="pay"), WorkflowHandle[Any, Any])
+    machine = await client.signal_with_start(Machine, id="m", signal=Machine.stop)
+    assert_type(machine, WorkflowHandle[Machine, None])
+    await client.signal_with_start(plain, "Ada", id="p", signal="told")
     mine = Cart()
     pay: Callable[[int], None] = mine.pay
     pay(3)
@@ -114,8 +134,8 @@ async def wrong(client: Client, cart: WorkflowHandle[Cart, int]) -> None:
     cart.get_update("u-1", Other.change)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
     await client.update_with_start(Cart, "Ada", id="c")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     await client.update_with_start(Cart, 3, id="c", update=Cart.add)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    # mypy solves these two with a workflow that is both
-    await client.update_with_start(Cart, "Ada", id="c", update=Other.change)  # pyright: ignore[reportCallIssue, reportArgumentType]
-    await client.signal_with_start(Cart, "Ada", id="c", signal=Other.poke)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    await client.update_with_start(Cart, "Ada", id="c", update=Other.change)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    await client.signal_with_start(Cart, "Ada", id="c", signal=Other.poke)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    await client.signal_with_start(Machine, id="m", signal=Cart.pay)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     await client.signal_with_start(Cart, "Ada", signal=Cart.pay)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     await client.signal_with_start(Cart, "Ada", id="c", signal=Cart.add)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, ClassVar, Concatenate, Generic, Protocol, Self, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Protocol, Self, overload
 
 from ._signature import Signature, captured_names, signature_of
-from ._types import P, R, R_co, W, W_contra
+from ._types import P, R, R_co, V_contra, W, W_contra
 from .errors import DefinitionError
 
 
@@ -54,6 +54,16 @@ class Signal(Handler, Generic[W_contra, P]):
     """A message without an answer, for instance `Order.picked_up`."""
 
     kind = "signal"
+
+    if TYPE_CHECKING:
+
+        def _signal_of(self, one: W_contra, other: W_contra, /) -> None: ...
+
+
+class SignalOf(Protocol[W_contra, V_contra]):
+    """A signal of a workflow class that is both: see `_types.MakesZero`."""
+
+    def _signal_of(self, one: W_contra, other: V_contra, /) -> None: ...
 
 
 class SyncSignal(Signal[W_contra, P]):
@@ -149,6 +159,10 @@ class Update(Handler, Generic[W_contra, P, R_co]):
 
     kind = "update"
 
+    if TYPE_CHECKING:
+
+        def _update_of(self, one: W_contra, other: W_contra, /) -> R_co: ...
+
     def __init__(self, fn: Any, *, name: str | None = None, dynamic: bool = False) -> None:
         super().__init__(fn, name=name, dynamic=dynamic)
         self.validator_fn: Callable[..., None] | None = None
@@ -161,6 +175,12 @@ class Update(Handler, Generic[W_contra, P, R_co]):
             raise DefinitionError(f"update {self.name}: a validator takes the same parameters as the update")
         self.validator_fn = fn
         return fn
+
+
+class UpdateOf(Protocol[W_contra, V_contra, R_co]):
+    """An update of a workflow class that is both: see `_types.MakesZero`."""
+
+    def _update_of(self, one: W_contra, other: V_contra, /) -> R_co: ...
 
 
 class SyncUpdate(Update[W_contra, P, R_co]):

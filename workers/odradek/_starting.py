@@ -12,13 +12,20 @@ from typing import Any, Unpack, overload
 from typing_extensions import TypeForm
 
 from ._handle import UpdateHandle, WorkflowHandle
-from ._handlers import Signal, Update
+from ._handlers import Signal, SignalOf, Update, UpdateOf
 from ._types import (
     Arg1,
     Arg2,
     Arg3,
     Arg4,
     Arg5,
+    MakesFive,
+    MakesFour,
+    MakesMany,
+    MakesOne,
+    MakesThree,
+    MakesTwo,
+    MakesZero,
     R,
     StartOptions,
     TakesFive,
@@ -29,6 +36,7 @@ from ._types import (
     TakesTwo,
     TakesZero,
     U,
+    V,
     W,
 )
 
@@ -217,7 +225,7 @@ class Starting:
         workflow: TakesZero[W, R],
         /,
         *,
-        signal: Signal[W, ...] | str,
+        signal: str,
         signal_args: Sequence[Any] = (),
         **options: Unpack[StartOptions],
     ) -> WorkflowHandle[W, R]: ...
@@ -228,7 +236,7 @@ class Starting:
         arg1: Arg1,
         /,
         *,
-        signal: Signal[W, ...] | str,
+        signal: str,
         signal_args: Sequence[Any] = (),
         **options: Unpack[StartOptions],
     ) -> WorkflowHandle[W, R]: ...
@@ -240,7 +248,7 @@ class Starting:
         arg2: Arg2,
         /,
         *,
-        signal: Signal[W, ...] | str,
+        signal: str,
         signal_args: Sequence[Any] = (),
         **options: Unpack[StartOptions],
     ) -> WorkflowHandle[W, R]: ...
@@ -253,7 +261,7 @@ class Starting:
         arg3: Arg3,
         /,
         *,
-        signal: Signal[W, ...] | str,
+        signal: str,
         signal_args: Sequence[Any] = (),
         **options: Unpack[StartOptions],
     ) -> WorkflowHandle[W, R]: ...
@@ -267,7 +275,7 @@ class Starting:
         arg4: Arg4,
         /,
         *,
-        signal: Signal[W, ...] | str,
+        signal: str,
         signal_args: Sequence[Any] = (),
         **options: Unpack[StartOptions],
     ) -> WorkflowHandle[W, R]: ...
@@ -282,7 +290,7 @@ class Starting:
         arg5: Arg5,
         /,
         *,
-        signal: Signal[W, ...] | str,
+        signal: str,
         signal_args: Sequence[Any] = (),
         **options: Unpack[StartOptions],
     ) -> WorkflowHandle[W, R]: ...
@@ -298,7 +306,98 @@ class Starting:
         arg6: Any,
         /,
         *args: Any,
-        signal: Signal[W, ...] | str,
+        signal: str,
+        signal_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
+    ) -> WorkflowHandle[W, R]: ...
+    @overload
+    async def signal_with_start(
+        self,
+        workflow: MakesZero[W, V, R],
+        /,
+        *,
+        signal: SignalOf[W, V],
+        signal_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
+    ) -> WorkflowHandle[W, R]: ...
+    @overload
+    async def signal_with_start(
+        self,
+        workflow: MakesOne[W, V, Arg1, R],
+        arg1: Arg1,
+        /,
+        *,
+        signal: SignalOf[W, V],
+        signal_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
+    ) -> WorkflowHandle[W, R]: ...
+    @overload
+    async def signal_with_start(
+        self,
+        workflow: MakesTwo[W, V, Arg1, Arg2, R],
+        arg1: Arg1,
+        arg2: Arg2,
+        /,
+        *,
+        signal: SignalOf[W, V],
+        signal_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
+    ) -> WorkflowHandle[W, R]: ...
+    @overload
+    async def signal_with_start(
+        self,
+        workflow: MakesThree[W, V, Arg1, Arg2, Arg3, R],
+        arg1: Arg1,
+        arg2: Arg2,
+        arg3: Arg3,
+        /,
+        *,
+        signal: SignalOf[W, V],
+        signal_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
+    ) -> WorkflowHandle[W, R]: ...
+    @overload
+    async def signal_with_start(
+        self,
+        workflow: MakesFour[W, V, Arg1, Arg2, Arg3, Arg4, R],
+        arg1: Arg1,
+        arg2: Arg2,
+        arg3: Arg3,
+        arg4: Arg4,
+        /,
+        *,
+        signal: SignalOf[W, V],
+        signal_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
+    ) -> WorkflowHandle[W, R]: ...
+    @overload
+    async def signal_with_start(
+        self,
+        workflow: MakesFive[W, V, Arg1, Arg2, Arg3, Arg4, Arg5, R],
+        arg1: Arg1,
+        arg2: Arg2,
+        arg3: Arg3,
+        arg4: Arg4,
+        arg5: Arg5,
+        /,
+        *,
+        signal: SignalOf[W, V],
+        signal_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
+    ) -> WorkflowHandle[W, R]: ...
+    @overload  # from six arguments on: not checked, pass a dataclass
+    async def signal_with_start(
+        self,
+        workflow: MakesMany[W, V, R],
+        arg1: Any,
+        arg2: Any,
+        arg3: Any,
+        arg4: Any,
+        arg5: Any,
+        arg6: Any,
+        /,
+        *args: Any,
+        signal: SignalOf[W, V],
         signal_args: Sequence[Any] = (),
         **options: Unpack[StartOptions],
     ) -> WorkflowHandle[W, R]: ...
@@ -325,7 +424,7 @@ class Starting:
         workflow: TakesZero[W, R],
         /,
         *,
-        update: Update[W, ..., U] | str,
+        update: str,
         update_args: Sequence[Any] = (),
         **options: Unpack[StartOptions],
     ) -> UpdateHandle[U]: ...
@@ -336,7 +435,7 @@ class Starting:
         arg1: Arg1,
         /,
         *,
-        update: Update[W, ..., U] | str,
+        update: str,
         update_args: Sequence[Any] = (),
         **options: Unpack[StartOptions],
     ) -> UpdateHandle[U]: ...
@@ -348,7 +447,7 @@ class Starting:
         arg2: Arg2,
         /,
         *,
-        update: Update[W, ..., U] | str,
+        update: str,
         update_args: Sequence[Any] = (),
         **options: Unpack[StartOptions],
     ) -> UpdateHandle[U]: ...
@@ -361,7 +460,7 @@ class Starting:
         arg3: Arg3,
         /,
         *,
-        update: Update[W, ..., U] | str,
+        update: str,
         update_args: Sequence[Any] = (),
         **options: Unpack[StartOptions],
     ) -> UpdateHandle[U]: ...
@@ -375,7 +474,7 @@ class Starting:
         arg4: Arg4,
         /,
         *,
-        update: Update[W, ..., U] | str,
+        update: str,
         update_args: Sequence[Any] = (),
         **options: Unpack[StartOptions],
     ) -> UpdateHandle[U]: ...
@@ -390,7 +489,7 @@ class Starting:
         arg5: Arg5,
         /,
         *,
-        update: Update[W, ..., U] | str,
+        update: str,
         update_args: Sequence[Any] = (),
         **options: Unpack[StartOptions],
     ) -> UpdateHandle[U]: ...
@@ -406,7 +505,98 @@ class Starting:
         arg6: Any,
         /,
         *args: Any,
-        update: Update[W, ..., U] | str,
+        update: str,
+        update_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
+    ) -> UpdateHandle[U]: ...
+    @overload
+    async def update_with_start(
+        self,
+        workflow: MakesZero[W, V, R],
+        /,
+        *,
+        update: UpdateOf[W, V, U],
+        update_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
+    ) -> UpdateHandle[U]: ...
+    @overload
+    async def update_with_start(
+        self,
+        workflow: MakesOne[W, V, Arg1, R],
+        arg1: Arg1,
+        /,
+        *,
+        update: UpdateOf[W, V, U],
+        update_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
+    ) -> UpdateHandle[U]: ...
+    @overload
+    async def update_with_start(
+        self,
+        workflow: MakesTwo[W, V, Arg1, Arg2, R],
+        arg1: Arg1,
+        arg2: Arg2,
+        /,
+        *,
+        update: UpdateOf[W, V, U],
+        update_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
+    ) -> UpdateHandle[U]: ...
+    @overload
+    async def update_with_start(
+        self,
+        workflow: MakesThree[W, V, Arg1, Arg2, Arg3, R],
+        arg1: Arg1,
+        arg2: Arg2,
+        arg3: Arg3,
+        /,
+        *,
+        update: UpdateOf[W, V, U],
+        update_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
+    ) -> UpdateHandle[U]: ...
+    @overload
+    async def update_with_start(
+        self,
+        workflow: MakesFour[W, V, Arg1, Arg2, Arg3, Arg4, R],
+        arg1: Arg1,
+        arg2: Arg2,
+        arg3: Arg3,
+        arg4: Arg4,
+        /,
+        *,
+        update: UpdateOf[W, V, U],
+        update_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
+    ) -> UpdateHandle[U]: ...
+    @overload
+    async def update_with_start(
+        self,
+        workflow: MakesFive[W, V, Arg1, Arg2, Arg3, Arg4, Arg5, R],
+        arg1: Arg1,
+        arg2: Arg2,
+        arg3: Arg3,
+        arg4: Arg4,
+        arg5: Arg5,
+        /,
+        *,
+        update: UpdateOf[W, V, U],
+        update_args: Sequence[Any] = (),
+        **options: Unpack[StartOptions],
+    ) -> UpdateHandle[U]: ...
+    @overload  # from six arguments on: not checked, pass a dataclass
+    async def update_with_start(
+        self,
+        workflow: MakesMany[W, V, R],
+        arg1: Any,
+        arg2: Any,
+        arg3: Any,
+        arg4: Any,
+        arg5: Any,
+        arg6: Any,
+        /,
+        *args: Any,
+        update: UpdateOf[W, V, U],
         update_args: Sequence[Any] = (),
         **options: Unpack[StartOptions],
     ) -> UpdateHandle[U]: ...

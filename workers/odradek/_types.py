@@ -16,6 +16,9 @@ R_co = TypeVar("R_co", covariant=True)
 W = TypeVar("W")
 W_co = TypeVar("W_co", covariant=True)
 W_contra = TypeVar("W_contra", contravariant=True)
+V = TypeVar("V")
+V_co = TypeVar("V_co", covariant=True)
+V_contra = TypeVar("V_contra", contravariant=True)
 S = TypeVar("S")
 T = TypeVar("T")
 U = TypeVar("U", default=Any)
@@ -66,6 +69,46 @@ class TakesFive(Protocol[W_contra, A1_contra, A2_contra, A3_contra, A4_contra, A
 
 class TakesMany(Protocol[W_contra, R_co]):
     def run(_self, self: W_contra, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, R_co]: ...
+
+
+# The same of a class that can be instantiated, with what that makes: V_co. A message that is to be of the class is held
+# against both. W alone has only upper bounds, and mypy would solve it with a subclass of both classes, as there may
+# be one.
+class MakesZero(TakesZero[W_contra, R_co], Protocol[W_contra, V_co, R_co]):
+    def __call__(_self, *args: Any, **kwargs: Any) -> V_co: ...
+
+
+class MakesOne(TakesOne[W_contra, A1_contra, R_co], Protocol[W_contra, V_co, A1_contra, R_co]):
+    def __call__(_self, *args: Any, **kwargs: Any) -> V_co: ...
+
+
+class MakesTwo(TakesTwo[W_contra, A1_contra, A2_contra, R_co], Protocol[W_contra, V_co, A1_contra, A2_contra, R_co]):
+    def __call__(_self, *args: Any, **kwargs: Any) -> V_co: ...
+
+
+class MakesThree(
+    TakesThree[W_contra, A1_contra, A2_contra, A3_contra, R_co],
+    Protocol[W_contra, V_co, A1_contra, A2_contra, A3_contra, R_co],
+):
+    def __call__(_self, *args: Any, **kwargs: Any) -> V_co: ...
+
+
+class MakesFour(
+    TakesFour[W_contra, A1_contra, A2_contra, A3_contra, A4_contra, R_co],
+    Protocol[W_contra, V_co, A1_contra, A2_contra, A3_contra, A4_contra, R_co],
+):
+    def __call__(_self, *args: Any, **kwargs: Any) -> V_co: ...
+
+
+class MakesFive(
+    TakesFive[W_contra, A1_contra, A2_contra, A3_contra, A4_contra, A5_contra, R_co],
+    Protocol[W_contra, V_co, A1_contra, A2_contra, A3_contra, A4_contra, A5_contra, R_co],
+):
+    def __call__(_self, *args: Any, **kwargs: Any) -> V_co: ...
+
+
+class MakesMany(TakesMany[W_contra, R_co], Protocol[W_contra, V_co, R_co]):
+    def __call__(_self, *args: Any, **kwargs: Any) -> V_co: ...
 
 
 @dataclass(frozen=True, kw_only=True)
