@@ -82,6 +82,25 @@ async def doubled(number: int) -> int:
 
 
 @workflow.define
+class Hasty:
+    """Ends although a handler runs."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    async def run(self) -> None:
+        await workflow.wait_condition(lambda: self.closed)
+
+    @workflow.update
+    async def take_later(self) -> None:
+        await workflow.wait_condition(lambda: False)
+
+    @workflow.signal
+    def close(self) -> None:
+        self.closed = True
+
+
+@workflow.define
 class Sums:
     """Handlers with every kind of step; each notes what it found."""
 
@@ -116,7 +135,7 @@ class Sums:
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module", autouse=True)
 async def worker(system: System) -> AsyncIterator[None]:
-    async with system.worker(QUEUE, workflows=[Stock]):
+    async with system.worker(QUEUE, workflows=[Stock, Hasty]):
         yield
 
 
@@ -144,6 +163,19 @@ async def test_updates_are_validated_answered_and_recorded_only_if_taken(system:
     await handle.signal(Stock.close)
     assert await handle.result() == 1
     assert before.count("UpdateAccepted") == 1
+
+
+async def test_a_workflow_that_closes_with_running_handlers_warns(
+    system: System, caplog: pytest.LogCaptureFixture
+) -> None:
+    handle = await system.client.start(Hasty, id=system.name("hasty"), task_queue=QUEUE)
+    update = await handle.start_update(Hasty.take_later)
+    with caplog.at_level("WARNING", logger="odradek"):
+        await handle.signal(Hasty.close)
+        await handle.result()
+    assert "workflow Hasty closed while handlers were running: update take_later" in caplog.text
+    with pytest.raises(WorkflowClosedError):
+        await update.result()
 
 
 async def test_a_started_update_is_waited_for_later(system: System) -> None:

@@ -153,6 +153,12 @@ class Run:
                 await asyncio.sleep(2 ** (attempt - 1))
         raise ActivityError("no")
 
+    async def effect(self, value: int) -> int:
+        await self._alive()
+        done: asyncio.Future[int] = self.model.loop.create_future()
+        self.model.later(lambda: None if done.done() else done.set_result(value))
+        return await done
+
     async def wait(self, fn: Any, timeout: float | None) -> Any:
         async with asyncio.timeout(timeout):
             if value := fn():

@@ -25,6 +25,7 @@ used: Counter[str] = Counter()
 _leaves = st.one_of(
     st.tuples(st.just("activity"), salts, st.integers(0, ATTEMPTS)),
     st.tuples(st.just("activity"), salts, st.just(0)),
+    st.tuples(st.just("effect"), salts),
     st.tuples(st.just("sleep"), salts),
     st.tuples(st.just("wait"), slots, st.integers(1, 3)),
     st.tuples(st.just("wait_for"), slots, st.integers(1, 3), salts),
@@ -116,6 +117,8 @@ class World(Protocol):
 
     async def activity(self, ms: int, fails: int) -> str: ...
 
+    async def effect(self, value: int) -> int: ...
+
     async def wait(self, fn: Any, timeout: float | None) -> Any: ...
 
     async def child(self, path: str, program: Any) -> Any: ...
@@ -159,6 +162,9 @@ class Interpreter:
 
     async def _activity(self, salt: int, fails: int) -> str:
         return await self.world.activity(duration_ms(self.world.path, salt), fails)
+
+    async def _effect(self, salt: int) -> int:
+        return await self.world.effect(salt)
 
     async def _sleep(self, salt: int) -> None:
         await asyncio.sleep(duration_ms(self.world.path, salt) / 1000)

@@ -50,6 +50,9 @@ class RealWorld:
             "act", ms, fails, result_type=str, retry_policy=policy, start_to_close_timeout=None
         )
 
+    async def effect(self, value: int) -> int:
+        return await workflow.side_effect(lambda: value)
+
     async def wait(self, fn: Any, timeout: float | None) -> Any:
         return await workflow.wait_condition(fn, timeout)
 
