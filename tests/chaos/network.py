@@ -131,9 +131,10 @@ class Network:
     def _caller(self, port: int, listening: int) -> str:
         """The name of the process that has a connection from this port. Others have none, and are never cut off."""
         inode = _inode(port, listening)
-        for name, pid in list(self._processes.items()) if inode else ():
-            if _has_open(pid, f"socket:[{inode}]"):
-                return name
+        if inode:
+            for name, pid in sorted(self._processes.items(), reverse=True):  # brokers, with their many files, last
+                if _has_open(pid, f"socket:[{inode}]"):
+                    return name
         return ""
 
 
@@ -163,7 +164,7 @@ def _inode(port: int, listening: int) -> int:
 def _has_open(pid: int, what: str) -> bool:
     folder = f"/proc/{pid}/fd"
     with contextlib.suppress(OSError):  # the process has ended
-        for descriptor in os.listdir(folder):
+        for descriptor in reversed(os.listdir(folder)):  # the latest
             with contextlib.suppress(OSError):
                 if os.readlink(f"{folder}/{descriptor}") == what:
                     return True

@@ -13,10 +13,10 @@ _DEFAULT_PORT = 9092
 COMMON: dict[str, Any] = {
     "socket.nagle.disable": True,
     "socket.keepalive.enable": True,
-    # A broker that is cut off, or stands still, closes nothing: after so long what was asked of it is asked again, of
-    # the leader of then. librdkafka's own is a minute.
-    "socket.timeout.ms": 10_000,
-    "socket.connection.setup.timeout.ms": 5_000,
+    # A broker that is cut off, or stands still, closes nothing: after so long what was asked of it is asked again,
+    # of the leader of then. librdkafka has a minute; with 10 s, busy brokers did nothing but serve new connections.
+    "socket.timeout.ms": 20_000,
+    "socket.connection.setup.timeout.ms": 10_000,
     "reconnect.backoff.ms": 20,
     "reconnect.backoff.max.ms": 2000,
     # How soon a topic that was just made, or a new leader, is seen.
