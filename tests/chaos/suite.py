@@ -30,6 +30,8 @@ KINDS_OF_WORKERS = ("workflows", "activities", "both", "both")
 PATIENCE_S = 120.0
 """After a round of faults all partitions go on within so long, and in the end everything comes to its end."""
 DELAY_S = 0.1
+FETCH_WAIT_MS = 400
+"""Less than the default would have many idle consumers keep a small machine busy."""
 _LEADS = re.compile(r"leading partition (\d+) from offset (\d+)")
 
 
@@ -92,7 +94,7 @@ class Suite:
         self.report = Report()
         self.disks = {name: Disk(folder / f"state-{name}") for name in ENGINES}
         self.journal, self.lines = folder / "journal.jsonl", folder / "lines.jsonl"
-        target = f"kafka://{cluster.bootstrap}"
+        target = f"kafka://{cluster.bootstrap}?fetch.wait.max.ms={FETCH_WAIT_MS}"
         session = [] if session_s is None else ["--kafka-option", f"session.timeout.ms={round(session_s * 1000)}"]
         engine = [
             str(Path(sys.executable).with_name("odradek")), "engine", "--log", target, "-n", self.namespace,
