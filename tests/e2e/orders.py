@@ -14,8 +14,8 @@ TASK_QUEUE = "orders"
 PATIENT_LOG = {"request_timeout": 120.0}
 """On a busy machine a broker may be slow to answer; no process of the tests is to give up for that."""
 STEPS = ("weigh", "charge", "ship", "thank")
-PAUSE = float(os.environ.get("ODRADEK_TEST_PAUSE", "0.3"))
-"""How long an order waits between its steps, in seconds: long where many are to be open at a time."""
+PAUSE = 0.3
+"""How long an order waits between its steps, in seconds."""
 
 
 def note(step: str) -> None:

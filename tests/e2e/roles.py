@@ -1,4 +1,4 @@
-"""The processes of the kill tests: `roles.py engine TARGET NAMESPACE FOLDER`, `roles.py worker TARGET NAMESPACE KIND`.
+"""The processes of the kill tests: `roles.py engine TARGET NAMESPACE FOLDER`, `roles.py alone TARGET NAMESPACE`.
 
 Each prints `ready` when it serves.
 """
@@ -9,12 +9,10 @@ import asyncio
 import logging
 import signal
 import sys
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from families import FAMILY_QUEUE, FAMILY_WORKFLOWS
 from odradek import Client, Worker
 from odradek_engine import Engine
 from orders import PATIENT_LOG, TASK_QUEUE, Order, charge, ship, thank, weigh
@@ -31,22 +29,6 @@ async def _until_terminated() -> None:
 
 async def engine(target: str, namespace: str, folder: str) -> None:
     async with Engine(target, namespace=namespace, data_dir=folder, log_settings=PATIENT_LOG):
-        await _until_terminated()
-
-
-async def worker(target: str, namespace: str, kind: str) -> None:
-    workflows = [] if kind == "activities" else [Order]
-    activities = [] if kind == "workflows" else ACTIVITIES
-    async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(Client(target, namespace=namespace, log_settings=PATIENT_LOG))
-        await stack.enter_async_context(
-            Worker(
-                client, task_queue=TASK_QUEUE, workflows=workflows, activities=activities, local_activities=[weigh],
-                eager_activities=True,
-            )
-        )
-        if workflows:
-            await stack.enter_async_context(Worker(client, task_queue=FAMILY_QUEUE, workflows=FAMILY_WORKFLOWS))
         await _until_terminated()
 
 
@@ -75,4 +57,4 @@ async def alone(target: str, namespace: str) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
-    asyncio.run({"engine": engine, "worker": worker, "alone": alone}[sys.argv[1]](*sys.argv[2:]))
+    asyncio.run({"engine": engine, "alone": alone}[sys.argv[1]](*sys.argv[2:]))
