@@ -97,7 +97,7 @@ class Network:
         for link in self._links.values():
             if reset and (link.delay or not link.open.is_set()):
                 for connection in link.connections:
-                    connection.transport.abort()
+                    _reset(connection)
             link.delay = 0.0
             link.open.set()
 
@@ -113,7 +113,7 @@ class Network:
         try:
             there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port, limit=CHUNK)
         except OSError:  # nobody listens
-            writer.transport.abort()
+            _reset(writer)
             return
         ours = writer.get_extra_info("sockname")[1], writer.get_extra_info("peername")[1]
         link = self._link(frozenset((self._caller(ours[1], ours[0]), name)))
@@ -145,6 +145,13 @@ async def _pump(link: _Link, reader: asyncio.StreamReader, writer: asyncio.Strea
         await writer.drain()
     await link.gate()
     raise ConnectionResetError  # one end is gone: so is the other
+
+
+def _reset(connection: asyncio.StreamWriter) -> None:
+    """Break it, as one whose other end does not know it."""
+    own: socket.socket = connection.get_extra_info("socket")
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.transport.abort()
 
 
 def _inode(port: int, listening: int) -> int:
