@@ -57,24 +57,30 @@ class Silence:
         out: dict[tuple[str, int], object] = dict(emission.oldest())
         if self.sent > self.reported:
             out[self._here] = self.reported, out.get(self._here)
+        again, silent = [], []
         for where, wait in list(self._waits.items()):
             if out.get(where) != wait.oldest:
                 del self._waits[where]
                 if wait.told:
-                    logger.warning("%s/%d acknowledges appends again, after %.0f s", *where, now - wait.since)
+                    again.append(where)
         for where, oldest in out.items():
             wait = self._waits.setdefault(where, _Wait(oldest, now))
             if not wait.told and now - wait.since >= ALARM_AFTER_S:
                 wait.told = True
-                self._alarm(*where, now - wait.since)
+                silent.append(where)
+        if again:
+            logger.warning("partition %d: appends to %s are acknowledged again", self._here.partition, _names(again))
+        if silent:
+            logger.error(
+                "ALARM: workflows of partition %d wait: for %.0f s no append to %s was acknowledged. Its broker is away"
+                " or cut off, or fewer copies are in sync than min.insync.replicas: see which brokers are up, and what "
+                "they say. Nothing is lost, and all goes on by itself",
+                self._here.partition, ALARM_AFTER_S, _names(silent),
+            )  # fmt: skip
 
-    def _alarm(self, topic: str, partition: int, seconds: float) -> None:
-        logger.error(
-            "ALARM: %s/%d has acknowledged no append for %.0f s: its broker is away or cut off, or fewer copies are in "
-            "sync than min.insync.replicas. Workflows of partition %d wait, and go on by themselves; nothing is lost. "
-            "See which brokers are up, and what they say",
-            topic, partition, seconds, self._here.partition,
-        )  # fmt: skip
+
+def _names(places: list[tuple[str, int]]) -> str:
+    return ", ".join(f"{topic}/{partition}" for topic, partition in places)
 
 
 __all__ = ["ALARM_AFTER_S", "Silence"]

@@ -42,9 +42,11 @@ def test_an_append_that_stays_out_raises_one_alarm_and_one_all_clear(caplog: pyt
         silence.look(_Out(7))
         assert len(caplog.records) == (1 if second >= ALARM_AFTER_S else 0)
         clock.now += 1.0
-    assert "odradek.default.history/3 has acknowledged no append for 15 s" in caplog.records[0].getMessage()
+    assert "for 15 s no append to odradek.default.history/3 was acknowledged" in caplog.records[0].getMessage()
     silence.look(_Out(8))  # a new one
-    assert "odradek.default.history/3 acknowledges appends again, after 40 s" in caplog.records[1].getMessage()
+    assert "appends to odradek.default.history/3 are acknowledged again" in caplog.records[1].getMessage()
     clock.now += 30.0
-    silence.look(_Out())
-    assert "odradek.default.events/3 has acknowledged no append for 31 s" in caplog.records[2].getMessage()
+    silence.look(_Out(8))
+    both = "odradek.default.history/3, odradek.default.events/3"
+    assert f"for 15 s no append to {both} was acknowledged" in caplog.records[2].getMessage()
+    assert len(caplog.records) == 3
