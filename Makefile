@@ -64,8 +64,9 @@ cluster: $(INSTALLED)
 
 FAULTS ?= 50
 BROKERS ?= 3
+STANDBYS ?= 0
 chaos: $(INSTALLED)
-	$(BIN)/python -m tests.chaos --faults $(FAULTS) --brokers $(BROKERS) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.chaos --faults $(FAULTS) --brokers $(BROKERS) --standbys $(STANDBYS) $(if $(SEED),--seed $(SEED))
 
 SEEDS ?= 100
 simulate: $(INSTALLED)

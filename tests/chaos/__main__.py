@@ -60,10 +60,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--brokers", type=int, choices=(1, 3), default=3, help="one stays; of three, each may go")
     parser.add_argument("--in-flight", type=int, default=20, help="orders at a time")
+    parser.add_argument("--standbys", type=int, default=0, help="engines that keep up with each partition")
     parser.add_argument("--only", default="", help="kinds of faults, with commas between")
     parser.add_argument("--keep", type=Path, help="a folder for the processes' output")
     given = parser.parse_args()
-    print(f"seed {given.seed}: make chaos FAULTS={given.faults} SEED={given.seed} BROKERS={given.brokers}", flush=True)
+    again = f"FAULTS={given.faults} SEED={given.seed} BROKERS={given.brokers} STANDBYS={given.standbys}"
+    print(f"seed {given.seed}: make chaos {again}", flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.keep or Path(temporary)
         of = kinds(given.brokers, can_be_full(folder))
@@ -72,7 +74,7 @@ def main() -> None:
         network = Network()
         try:
             with running(network, given.brokers) as cluster:
-                suite = Suite(cluster, network, folder, in_flight=given.in_flight)
+                suite = Suite(cluster, network, folder, in_flight=given.in_flight, standbys=given.standbys)
                 rounds = plan(given.seed, given.faults, of, given.brokers, Lengths())
                 report = asyncio.run(suite.run(rounds))
         finally:

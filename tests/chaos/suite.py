@@ -76,7 +76,7 @@ def running(network: Network, brokers: int) -> Iterator[Cluster]:
 
 class Suite:
     """`cluster`: brokers that run, whose ports were published in `network`. `session_s`: after so long a member of a
-    group that is gone loses its partitions (default: Odradek's own)."""
+    group that is gone loses its partitions (default: Odradek's own). `standbys`: of each partition."""
 
     def __init__(
         self,
@@ -86,6 +86,7 @@ class Suite:
         *,
         in_flight: int = 20,
         session_s: float | None = None,
+        standbys: int = 0,
     ) -> None:
         self.cluster = cluster
         self.network = network
@@ -98,7 +99,7 @@ class Suite:
         session = [] if session_s is None else ["--kafka-option", f"session.timeout.ms={round(session_s * 1000)}"]
         engine = [
             str(Path(sys.executable).with_name("odradek")), "engine", "--log", target, "-n", self.namespace,
-            "--partitions", str(PARTITIONS), *session,
+            "--partitions", str(PARTITIONS), "--standbys", str(standbys), *session,
         ]  # fmt: skip
         program = [sys.executable, str(HERE / "roles.py")]
         self.roles = {name: self._role(name, [*engine, "--data", str(self.disks[name].folder)]) for name in ENGINES}
