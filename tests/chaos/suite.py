@@ -157,10 +157,11 @@ class Suite:
 
     async def _strike(self, fault: Fault, alone: bool) -> None:
         await asyncio.sleep(fault.after)
-        self.report.struck.append(Struck(fault, now(), alone))
+        struck = Struck(fault, now(), alone)
+        self.report.struck.append(struck)
         how = fault.kind.partition(" ")[0]
         if fault.kind == DISK_FULL:
-            await self._fill(fault)
+            await self._fill(fault, struck)
         elif how in ("cut", "slow"):
             pairs = [frozenset((fault.victim, other)) for other in fault.others]
             self.network.cut(pairs) if how == "cut" else self.network.slow(pairs, DELAY_S)
@@ -189,14 +190,16 @@ class Suite:
         else:
             broker.resume()
 
-    async def _fill(self, fault: Fault) -> None:
-        """The disk of an engine has no room left until the engine has said so and ended; then, for a while longer."""
+    async def _fill(self, fault: Fault, struck: Struck) -> None:
+        """The disk of an engine has no room left until the engine has said so and ended, from where recovery counts;
+        then, for a while longer."""
         role, disk = self.roles[fault.victim], self.disks[fault.victim]
         ended = len(role.ended)
         disk.fill()
         give_up = time.monotonic() + PATIENCE_S
         while len(role.ended) == ended and time.monotonic() < give_up:
             await asyncio.sleep(0.1)
+        struck.at = now()
         if len(role.ended) == ended or "Is the disk full?" not in role.output.read_text():
             self.report.stalls.append(f"{fault.victim} went on with a full disk, or ended without saying why")
         await asyncio.sleep(fault.seconds)
