@@ -7,33 +7,38 @@ found is printed with the command that repeats it.
 from __future__ import annotations
 
 import argparse
+import importlib
 import random
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
-from .targets import TARGETS, quiet
+NAMES = ("codec", "json", "processor", "worker", "client")
+OURS = ["odradek", "odradek_schemas", "odradek_engine", "odradek_log"]
+
+Target = Callable[[bytes], None]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
     parser.add_argument("--seconds", type=float, default=60.0, help="for each target")
-    parser.add_argument("--target", choices=TARGETS, action="append")
+    parser.add_argument("--target", choices=NAMES, action="append")
     parser.add_argument("--here", action="store_true", help="in this process")
     parser.add_argument("--data", help="hexadecimal: only these bytes")
     options = parser.parse_args()
-    quiet()
-    names = options.target or list(TARGETS)
-    if options.here:
-        _fuzz(names[0], options.seconds)
-        return 0
+    names = options.target or list(NAMES)
     if options.data is not None:
         for name in names:
-            TARGETS[name](bytes.fromhex(options.data))
-        return 0
-    failed = [name for name in names if _in_a_process(name, options.seconds)]
-    print(f"failed: {', '.join(failed)}" if failed else f"{', '.join(names)}: nothing found", flush=True)
-    return 1 if failed else 0
+            _target(name)(bytes.fromhex(options.data))
+    elif options.here:
+        _fuzz(names[0], options.seconds)
+    else:
+        failed = [name for name in names if _in_a_process(name, options.seconds)]
+        print(f"failed: {', '.join(failed)}" if failed else f"{', '.join(names)}: nothing found", flush=True)
+        return 1 if failed else 0
+    return 0
 
 
 def _in_a_process(name: str, seconds: float) -> bool:
@@ -42,28 +47,39 @@ def _in_a_process(name: str, seconds: float) -> bool:
     return subprocess.run(command).returncode != 0
 
 
-def _fuzz(name: str, seconds: float) -> None:
-    quiet()
+def _target(name: str) -> Target:
+    targets: Any = importlib.import_module("tests.fuzz.targets")
+    targets.quiet()
+    found: Target = targets.TARGETS[name]
+    return found
 
-    def target(data: bytes) -> None:
+
+def _fuzz(name: str, seconds: float) -> None:
+    try:
+        atheris: Any = importlib.import_module("atheris")
+    except ImportError:
+        _at_random(name, _told(name, _target(name)), seconds)
+        return
+    with atheris.instrument_imports(include=OURS):
+        target = _target(name)
+    atheris.Setup([sys.argv[0], f"-max_total_time={seconds:.0f}", "-max_len=2000"], _told(name, target))
+    atheris.Fuzz()
+
+
+def _told(name: str, target: Target) -> Target:
+    """The target; what raises is printed."""
+
+    def told(data: bytes) -> None:
         try:
-            TARGETS[name](data)
+            target(data)
         except Exception:
             print(f"FOUND. Repeat it: python -m tests.fuzz --target {name} --data {data.hex() or '00'}", flush=True)
             raise
 
-    try:
-        import atheris  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        _random(name, target, seconds)
-        return
-    atheris.instrument_all()
-    atheris.Setup([sys.argv[0], f"-max_total_time={seconds:.0f}", "-max_len=2000", "-verbosity=0"], target)
-    atheris.Fuzz()
+    return told
 
 
-def _random(name: str, target: object, seconds: float) -> None:
-    assert callable(target)
+def _at_random(name: str, target: Target, seconds: float) -> None:
     end, count = time.monotonic() + seconds, 0
     while time.monotonic() < end:
         target(random.randbytes(random.randrange(2_000)))
