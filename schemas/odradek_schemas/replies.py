@@ -8,7 +8,7 @@ from .common import Caller, Failure, Payload, Position, Record
 class RequestReply(Record, frozen=True):
     """The outcome of a request that went through the log.
 
-    outcome: ok, started, existing (the open run is used), already_started, reuse_rejected, not_found,
+    outcome: ok, started, existing (the open run is used), already_started, reuse_rejected, overloaded, not_found,
     closed, expired, invalid. Of an update: accepted, completed (`result`), failed and rejected (`failure`), closed.
     """
 

@@ -7,7 +7,13 @@ from typing import NoReturn
 from odradek_schemas.common import Failure
 from odradek_schemas.replies import RequestReply
 
-from .errors import OdradekError, WorkflowAlreadyStartedError, WorkflowClosedError, WorkflowNotFoundError
+from .errors import (
+    OdradekError,
+    OverloadedError,
+    WorkflowAlreadyStartedError,
+    WorkflowClosedError,
+    WorkflowNotFoundError,
+)
 
 
 def refused(workflow_id: str, reply: RequestReply) -> NoReturn:
@@ -24,6 +30,8 @@ def refused(workflow_id: str, reply: RequestReply) -> NoReturn:
         raise WorkflowClosedError(message, workflow_id=workflow_id, run_id=reply.run_id)
     if reply.outcome == "not_found":
         raise WorkflowNotFoundError(message, workflow_id=workflow_id, run_id=reply.run_id)
+    if reply.outcome == "overloaded":
+        raise OverloadedError(message)
     raise OdradekError(f"{message}; the engine may be of another version")
 
 

@@ -80,6 +80,7 @@ def _task_completed(state: State, run: RunRow, e: events.Appended, a: history.Wo
         "base": a.id,
         "last_task_event_id": e.event_id,
         "consumed_through": a.consumed_through,
+        "consumed_size": run.history_size,
         "build_id": a.build_id,
         "versioning": a.versioning,
         "seen_through": e.event_id if all_seen else run.seen_through,

@@ -28,7 +28,7 @@ from . import activities, callers, events, keys
 from .cancelling import end_cancelled
 from .closing import close
 from .limits import brief, check_build, check_choice, check_id, check_start
-from .outcomes import Outcome, not_open
+from .outcomes import Outcome, flooded, is_flooded, not_open
 from .pausing import change_activity, check_change, pause, unpause
 from .reset import REAPPLY, reset
 from .rows import RequestRow, RunRow
@@ -80,6 +80,11 @@ def decide_request(step: Step, record: AnyRequest) -> None:
         step.reply(request, "expired", message="the request arrived after its deadline; its outcome is unknown")
         return
     done = _do(step, record)
+    if done.outcome == "overloaded":  # not remembered: it may be asked again
+        step.reply(request, done.outcome, done.run_id, done.message)
+        if request.reply_partition < 0:
+            _report(step, done)
+        return
     expire = request.deadline_ms or step.now + KEEP_REQUEST_MS
     step.apply(
         events.RequestAnswered(
@@ -215,6 +220,8 @@ def _append_start_signal(step: Step, record: StartWorkflow, run_id: str) -> None
 
 
 def _message_open(step: Step, record: StartWorkflow, run: RunRow) -> Outcome:
+    if is_flooded(run, record.update):
+        return flooded(run)
     if record.signal:
         _append_start_signal(step, record, run.run_id)
     return _update_with_start(step, record, "existing", run.run_id)
@@ -237,6 +244,8 @@ def _update(step: Step, record: UpdateWorkflow) -> Outcome:
     if run is None:
         return not_open(step, record.workflow_id)
     assert record.request is not None, "it was checked"
+    if is_flooded(run, record.update):
+        return flooded(run)
     by = brief(record.identity)
     seq = ask_update(step, run, record.request, record.update, record.input, record.headers, record.wait_for, by)
     wake(step, run.workflow_id)
@@ -261,6 +270,8 @@ def _signal(step: Step, record: SignalWorkflow) -> Outcome:
     run = _receiver(step, record)
     if run is None:
         return not_open(step, record.workflow_id)
+    if is_flooded(run):
+        return flooded(run)
     request_id = record.request.request_id if record.request else ""
     step.append(
         run.workflow_id,

@@ -76,6 +76,7 @@ class RunRow(Row, frozen=True):
     `seen_through`: no input up to here is unread; local results are seen before they have an ID, so that
     `consumed_through` may stay far behind. `last_task_event_id`: the last WorkflowTaskCompleted.
     `reset_request_id`: of the request that reset the workflow last, this run or one that it follows.
+    `consumed_size`: the history's size at the last WorkflowTaskCompleted.
     """
 
     workflow_id: str
@@ -128,6 +129,7 @@ class RunRow(Row, frozen=True):
     last_task_event_id: int = 0
     reset_request_id: str = ""
     local_steps: list[LocalStep] = []
+    consumed_size: int = 0
 
     @property
     def is_open(self) -> bool:
