@@ -38,7 +38,7 @@ from odradek_schemas import Topics, encode, partition_of, records  # noqa: E402
 
 QUEUE = "recovery"
 DEFAULT_SESSION, SHORT_SESSION = 10.0, 3.0
-PATIENCE_S = 300.0
+PATIENCE_S = 900.0
 FAR_MS = 7 * 24 * 3_600_000
 
 

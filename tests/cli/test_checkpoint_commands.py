@@ -42,3 +42,16 @@ def test_what_cannot_be_is_told(used: Path) -> None:
     assert done.code != 0
     assert "s3://bucket/prefix" in done.err
     assert "Traceback" not in done.err
+
+
+def test_a_log_is_trimmed_behind_checkpoints_only(used: Path, tmp_path: Path) -> None:
+    kept = str(tmp_path / "kept")
+    refused = odradek_here("log", "trim", str(used), "--checkpoints", kept, "--yes")
+    assert refused.code == 4
+    assert "odradek checkpoint create" in refused.err
+    assert odradek_here("checkpoint", "create", str(used), "--store", kept).code == 0
+    done = odradek_here("log", "trim", str(used), "--checkpoints", kept, "--yes")
+    assert "0 records deleted, in 16 partitions" in done.out, done.err
+    assert "share files with what is kept" in done.out, "the newest file stays"
+    assert odradek_here("log", "verify", str(used), "--checkpoints", kept).code == 0
+    assert odradek_here("engine", "--log", "kafka://127.0.0.1:1", "--trim").code == 2

@@ -28,7 +28,7 @@ async def _until_terminated() -> None:
 
 
 async def engine(target: str, namespace: str, folder: str) -> None:
-    async with Engine(target, namespace=namespace, data_dir=folder, log_settings=PATIENT_LOG):
+    async with Engine(target, namespace=namespace, data_dir=folder, standbys=1, log_settings=PATIENT_LOG):
         await _until_terminated()
 
 
