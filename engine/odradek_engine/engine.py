@@ -111,6 +111,7 @@ class Engine:
         self._standbys = standbys
         self._lock = threading.RLock()
         self._stopping = threading.Event()
+        self._leaving = False
         self._processors: dict[int, Processor] = {}
         self._threads: list[threading.Thread] = []
         self._known_topics: set[str] = set()
@@ -250,6 +251,7 @@ class Engine:
     def hand_over(self) -> None:
         """Stop leading, tell it to who stands by, leave the group, and put the state on disk: what the folding thread
         does at its end."""
+        self._leaving = True
         with self._lock:
             for processor in self._processors.values():
                 processor.release()
@@ -380,8 +382,10 @@ class Engine:
     def _on_revoked(self, lost: list[TopicPartition]) -> None:
         """Where there are standbys, we go on leading until whoever gets a partition is ready to."""
         with self._lock:
+            if self._leaving:
+                return  # the others need not wait until all is on disk
             partitions = [tp.partition for tp in lost]
-            if self._standbys and not self._stopping.is_set():
+            if self._standbys:
                 led = [p for p in partitions if p in self._processors and self._processors[p].leadership.leading]
                 for partition in led:
                     self._following.keep(partition)

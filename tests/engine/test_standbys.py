@@ -137,6 +137,18 @@ def test_a_planned_stop_is_handed_over_at_once(guard: Guard) -> None:
     leaving.stop()
 
 
+def test_the_group_is_left_before_the_state_is_put_on_disk(guard: Guard) -> None:
+    """Breaks when the other engines wait for the disk of one that stops."""
+    engine = guard.add("a")
+    guard.until(guard.led)
+    happened: list[str] = []
+    leave, close = engine._consumer.close, engine._stores.close
+    engine._consumer.close = lambda: (leave(), happened.append("left"))[0]  # type: ignore[method-assign, func-returns-value]
+    engine._stores.close = lambda p: (close(p), happened.append("closed"))[0]  # type: ignore[method-assign, func-returns-value]
+    guard.remove("a")
+    assert happened == ["left", "closed", "closed"]
+
+
 def test_who_has_to_give_a_partition_up_leads_until_the_other_does(guard: Guard) -> None:
     """Breaks when a partition has no leader while its new holder opens it and catches up."""
     first = guard.add("a")
