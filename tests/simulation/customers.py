@@ -37,7 +37,7 @@ RESETS = ("reset", "batch")
 class Habits:
     """What clients like to do: weights of meddling, how many messages they send to a workflow, how long they wait
     between them and before they meddle (s), how long starts are delayed (s), where resets go to (0: the beginning);
-    kinds of messages, and with which they start workflows."""
+    kinds of messages, and with which they start workflows; whether they ask workflows often."""
 
     meddling: Mapping[str, float] = field(default_factory=lambda: MEDDLING)
     messages: tuple[int, int] = (0, 5)
@@ -46,6 +46,7 @@ class Habits:
     depths: tuple[float, ...] = (0.0, 0.3, 0.6, 1.0)
     kinds: tuple[str, ...] = ("signal", "signal", "slow", "update", "refused")
     with_start: tuple[str, ...] = ("signal",)
+    curious: bool = False
 
 
 @dataclass
@@ -65,6 +66,7 @@ class Task:
     with_start: bool
     pauses: list[float] = field(default_factory=list)
     depth: float = 0.0
+    curious: bool = False
     started: bool = False
     meddled: bool = False
     done: int = 0
@@ -99,7 +101,7 @@ def _task(rng: Random, workflow_id: str, ids: list[str], mix: Mix, habits: Habit
         workflow_id, script, messages, meddling, rng.choice(habits.delays), attempts,
         rng.random() < 0.2 and bool(kinds) and kinds[0] in habits.with_start,
         [rng.choice(habits.pauses) for _ in range(8)],
-        rng.choice(habits.depths) if meddling == "reset" else 0.0,
+        rng.choice(habits.depths) if meddling == "reset" else 0.0, habits.curious,
     )  # fmt: skip
 
 
@@ -154,6 +156,8 @@ async def _talk(handle: WorkflowHandle[Scripted, Any], journal: Journal, task: T
         if number < task.done:
             continue
         await asyncio.sleep(task.pauses[1 + number])
+        if task.curious:
+            await _check_heard(handle, journal, task)
         mine = handle.with_options(request_id=f"message-{token}")
         try:
             await _send(mine, kind, token)
@@ -165,7 +169,16 @@ async def _talk(handle: WorkflowHandle[Scripted, Any], journal: Journal, task: T
             heard = "signal" if kind in ("signal", "slow") else "update"
             journal.acknowledged.append(Acknowledged(heard, task.workflow_id, token, "client"))
         task.done = number + 1
-        if kind == "signal" and task.strict and token not in await insist(lambda: handle.query(Scripted.heard)):
+        if kind == "signal":
+            await _check_heard(handle, journal, task)
+
+
+async def _check_heard(handle: WorkflowHandle[Scripted, Any], journal: Journal, task: Task) -> None:
+    """A query knows of all that was acknowledged before it."""
+    sent = [token for kind, token in task.messages[: task.done] if kind in ("signal", "update")]
+    if task.strict and sent:
+        heard = await insist(lambda: handle.query(Scripted.heard))
+        for token in set(sent) - set(heard):
             journal.wrong.append(f"a query of {task.workflow_id} does not know of {token}, acknowledged before")
 
 

@@ -108,6 +108,13 @@ def _deaf(world: World, machine: Machine, size: float) -> None:
         machine.log.expel()
 
 
+def _numb(world: World, machine: Machine, size: float) -> None:
+    """It is taken for dead, and hears nothing at all, not even what became of its own records."""
+    if machine.up:
+        machine.log.numb_until = world.hub.now + size
+        machine.log.expel()
+
+
 def _clock_jump(world: World, machine: Machine, size: float) -> None:
     """The wall clock of a machine is off for some time."""
     process = machine.process
@@ -229,6 +236,7 @@ _KINDS: dict[str, tuple[float, Callable[[World, Machine, float], None], str]] = 
     "skip": (1, _skip, "worker"),
     "move": (0, _move, "worker"),
     "deaf": (0, _deaf, "engine worker"),
+    "numb": (0, _numb, "engine worker"),
     "expire": (0, _expire, "worker"),
     "forget commits": (0.5, _forget_commits, "worker"),
     "lose disk": (1, _lose_disk, "engine"),

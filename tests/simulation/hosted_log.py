@@ -47,6 +47,8 @@ class HostedProcess(SimulatedProcess):
         self.host = process
         self.deaf_until = 0.0
         """Until then, its members of groups hear nothing."""
+        self.numb_until = 0.0
+        """Until then, it hears nothing at all."""
 
     def producer(self, linger_ms: float = 0.0) -> HostedProducer:
         producer = HostedProducer(self)
@@ -137,7 +139,8 @@ class HostedConsumer(SimulatedConsumer):
         self._host.touch("poll")
         until = hub.now + timeout
         while True:
-            deaf = self._member is not None and hub.now < self._hosted.deaf_until
+            hears_at = max(self._hosted.numb_until, self._hosted.deaf_until if self._member is not None else 0.0)
+            deaf = hub.now < hears_at
             records = [] if deaf else super().poll(0.0, max_records)
             if records or self._wanted or hub.now >= until:
                 self._wanted = False
@@ -147,7 +150,7 @@ class HostedConsumer(SimulatedConsumer):
                 continue
             self._thread = hub.current
             self._cluster.polling.append(self)
-            hub.block((min(until, self._hosted.deaf_until) if deaf else until) - hub.now)
+            hub.block((min(until, hears_at) if deaf else until) - hub.now)
             self._cluster.polling.remove(self)
             self._thread = None
 

@@ -29,7 +29,7 @@ def drawn(seed: int) -> Scenario:
 
 def special(**fields: Any) -> Scenario:
     """A small world, so that the race is most of what happens, and hopeless soon."""
-    scenario = Scenario(**{"orders": (0, 0), "reissues": 0.0, "quiet": 45.0, **fields})
+    scenario = Scenario(**{"orders": (0, 0), "reissues": 0.0, "quiet": 45.0, "patience": 100.0, **fields})
     SPECIAL.append(scenario)
     return scenario
 
@@ -85,25 +85,48 @@ EAGER = special(
 CONTESTED = special(
     name="workers that go on with what others have",
     engines=1,
-    machines=3,
+    partitions=2,
+    tasks=(5, 6),
+    mix=Mix(steps={"act": 5, "par": 1}, activities={"quick": 1, "brief": 4}, length=(6, 8), again=0),
+    habits=Habits(meddling={"none": 1}, messages=(5, 5), pauses=(0.3, 0.7, 1.2), delays=(0.0,)),
+    weather=_only({"zombie": 1, "numb": 4}, (20, 24), seconds=6, roles={"zombie": "worker", "numb": "worker"},
+                  sizes={"zombie": (1.0, 12.0), "numb": (0.4, 1.2)}),
+    workers=_KEEP,
+)
+
+REPLAYS = special(
+    name="workers that remember little, and read much at once",
+    engines=1,
+    partitions=2,
+    tasks=(3, 4),
+    mix=Mix(steps={"act": 1}, activities={"quick": 1, "brief": 2}, length=(5, 7), again=0),
+    habits=Habits(meddling={"none": 1}, messages=(5, 5), pauses=(0.1, 0.3, 0.7), delays=(0.0,)),
+    weather=_only({"cut off": 1}, (8, 12), seconds=5, roles={"cut off": "worker"}, sizes={"cut off": (0.4, 1.2)}),
+    workers={**_TASKS, "cache_bytes": (1,)},
+)
+
+REREAD = special(
+    name="tasks that are read again from the first one on",
+    engines=1,
     partitions=2,
     tasks=(3, 5),
-    mix=Mix(steps={"act": 5, "par": 3}, activities={"quick": 1, "brief": 2}, length=(4, 7), again=0),
-    habits=Habits(meddling={"none": 1}, messages=(2, 5), pauses=(0.0, 0.1, 1.0), delays=(0.0,)),
-    weather=_only({"zombie": 2, "deaf": 2}, (10, 16), seconds=8, roles={"zombie": "worker", "deaf": "worker"},
-                  sizes={"zombie": (1.0, 12.0), "deaf": (0.3, 2.0)}),
-    workers=_KEEP,
+    mix=Mix(steps={"act": 1, "sleep": 1}, activities={"quick": 1}, length=(5, 8), again=0, sleeps=(2.0, 3.0)),
+    habits=_CALM,
+    weather=_only({"forget commits": 1, "expel": 1}, (10, 14), seconds=12, roles={"expel": "worker"}),
+    workers=_TASKS,
 )
 
 CRASHES = special(
     name="workers that die with tasks in hand",
     engines=1,
     partitions=2,
-    tasks=(3, 5),
-    mix=Mix(steps={"act": 3, "par": 3}, activities={"quick": 3, "slow": 2}, length=(2, 4), again=0),
+    tasks=(4, 6),
+    mix=Mix(steps={"act": 2, "par": 1, "sleep": 3}, inner={"act": 1}, activities={"quick": 1}, length=(7, 10), again=0,
+            sleeps=(0.5, 1.0)),
     habits=_CALM,
-    weather=_only({"crash": 1}, (5, 8), roles={"crash": "worker"}),
-    workers={**_TASKS, "max_concurrent_activities": (2,)},
+    weather=_only({"crash": 2, "cut off": 3}, (14, 18), roles={"crash": "worker", "cut off": "worker"},
+                  sizes={"crash": (0, 8), "cut off": (0.5, 2.0)}),
+    workers=_TASKS,
 )
 
 SKIPS = special(
@@ -174,10 +197,11 @@ MOVES = special(
     name="workflows that move between workers, and are asked meanwhile",
     engines=1,
     partitions=2,
-    tasks=(3, 5),
-    mix=Mix(steps={"act": 2, "sleep": 1}, activities={"quick": 1}, length=(1, 3), again=0),
-    habits=Habits(meddling={"none": 1}, messages=(5, 5), pauses=(0.0, 0.1, 0.5), delays=(0.0,)),
-    weather=_only({"move": 8, "expel": 1}, (60, 80), seconds=6, roles={"expel": "worker"}),
+    tasks=(4, 5),
+    mix=Mix(steps={"act": 2, "sleep": 1}, activities={"quick": 1}, length=(1, 2), again=0),
+    habits=Habits(meddling={"none": 1}, messages=(5, 5), pauses=(0.3, 0.7, 1.2), delays=(0.0,),
+                  curious=True),
+    weather=_only({"move": 1, "deaf": 3}, (24, 32), seconds=7, roles={"deaf": "worker"}, sizes={"deaf": (0.2, 0.6)}),
     workers=_TASKS,
 )
 
@@ -190,5 +214,86 @@ EMISSION = special(
     weather=_only({"crash": 3, "fail producers": 2, "cut off": 1, "zombie": 1}, (8, 14), seconds=10,
                   roles=dict.fromkeys(("crash", "fail producers", "cut off", "zombie"), "engine"),
                   sizes={"cut off": (0.2, 2.0), "crash": (0, 40)}, refuse=(0.0, 0.05, 0.1)),
+    workers=_TASKS,
+)
+
+ELECTIONS = special(
+    name="elections that land after others have led",
+    partitions=2,
+    machines=1,
+    tasks=(2, 4),
+    mix=Mix(steps={"act": 1, "sleep": 1}, activities={"quick": 1}, length=(3, 5), again=0, sleeps=(1.0, 3.0)),
+    habits=_CALM,
+    weather=_only({"late election": 1}, (1, 3), seconds=5),
+    workers=_TASKS,
+)
+
+DISKS = special(
+    name="engines that come back with another disk",
+    partitions=2,
+    machines=1,
+    tasks=(2, 4),
+    mix=Mix(steps={"act": 1, "sleep": 1}, activities={"quick": 1}, length=(3, 5), again=0, sleeps=(1.0, 3.0)),
+    habits=_CALM,
+    weather=_only({"other disk": 3, "old disk": 1, "lose disk": 1}, (4, 6), seconds=10),
+    workers=_TASKS,
+)
+
+STRANGERS = special(
+    name="records of strangers, in the wrong partition",
+    engines=1,
+    machines=1,
+    partitions=3,
+    tasks=(1, 2),
+    habits=_CALM,
+    weather=_only({"stranger": 1}, (4, 6), seconds=4),
+    workers=_TASKS,
+)
+
+CONTINUING = special(
+    name="messages to runs that go on as others",
+    engines=1,
+    partitions=2,
+    tasks=(5, 6),
+    mix=Mix(steps={"act": 1, "sleep": 1}, activities={"brief": 1}, length=(3, 4), again=1.0, agains=3,
+            sleeps=(0.1, 0.3)),
+    habits=Habits(meddling={"none": 1}, messages=(5, 5), pauses=(0.0, 0.1, 0.3), delays=(0.0,)),
+    weather=_only({"cut off": 1}, (8, 12), seconds=4, roles={"cut off": "worker"}, sizes={"cut off": (0.2, 0.8)}),
+    workers=_TASKS,
+)
+
+CANCELS = special(
+    name="timers that fire while they are cancelled",
+    engines=1,
+    partitions=2,
+    tasks=(5, 6),
+    mix=Mix(steps={"limit": 1}, inner={"act": 1}, activities={"brief": 1}, length=(3, 5), again=0, limits=(0.5, 1.2)),
+    habits=_CALM,
+    weather=_only({"cut off": 1}, (10, 14), seconds=6, roles={"cut off": "worker"}, sizes={"cut off": (0.3, 1.0)}),
+    workers=_TASKS,
+)
+
+REQUESTS = special(
+    name="clients that do not hear what became of their requests",
+    partitions=2,
+    tasks=(4, 6),
+    mix=Mix(steps={"act": 1}, activities={"quick": 1}, length=(1, 2), again=0),
+    habits=Habits(meddling={"none": 1}, messages=(5, 5), pauses=(0.0, 0.3, 1.0), delays=(0.0,)),
+    weather=_only({"cut off": 2, "crash": 1, "pause": 1}, (10, 14), seconds=8,
+                  roles={"cut off": "engine", "crash": "client", "pause": "client"},
+                  sizes={"cut off": (1.0, 4.0), "crash": (0, 20), "pause": (0.5, 2.0)}),
+    workers=_TASKS,
+)
+
+CLOCKS = special(
+    name="clocks that are ahead",
+    engines=1,
+    machines=1,
+    partitions=2,
+    tasks=(4, 6),
+    mix=Mix(steps={"sleep": 1}, length=(3, 4), again=0, sleeps=(4.0, 8.0)),
+    habits=_CALM,
+    weather=_only({"clock jump": 2, "stamp a year ahead": 1}, (4, 6), seconds=12, roles={"clock jump": "engine"},
+                  sizes={"clock jump": (14.0, 20.0)}),
     workers=_TASKS,
 )

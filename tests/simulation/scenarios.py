@@ -25,7 +25,8 @@ class Scenario:
     """orders, tasks, plays: how many food orders, scripted workflows, and other programs there are. workers: what
     their options are drawn from, where not the usual. reissues: how often engines emit tasks again that were not
     answered within `reissue_after` s (0 to 1). quiet: if nothing comes into the log of events for so many seconds,
-    nothing more will. standbys: of engines."""
+    nothing more will. patience: so long after the last fault everything has ended, or never will. standbys: of
+    engines."""
 
     name: str
     engines: int = 2
@@ -41,6 +42,7 @@ class Scenario:
     reissues: float = 0.5
     reissue_after: float = 60.0
     quiet: float = float("inf")
+    patience: float = 300.0
     standbys: int = 0
 
 

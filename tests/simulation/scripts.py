@@ -29,8 +29,8 @@ ACTIVITIES = {"quick": 6.0, "plain": 3, "slow": 3, "stuck": 1, "beating": 1, "ho
 @dataclass(frozen=True, kw_only=True)
 class Mix:
     """What scripts are made of: weights of steps, of those inside others (as all, if not given), and of activities; how
-    often activities fail; how many steps there are; how often runs continue as new, and wait for some of their messages
-    on the way (0 to 1)."""
+    often activities fail; how many steps there are; how often runs continue as new (so many times), and wait for some
+    of their messages on the way (0 to 1); how long they sleep at most, and what takes too long (s)."""
 
     steps: Mapping[str, float] = field(default_factory=lambda: STEPS)
     inner: Mapping[str, float] = field(default_factory=dict)
@@ -38,9 +38,11 @@ class Mix:
     failures: tuple[int, ...] = (0, 0, 0, 1, 2)
     length: tuple[int, int] = (1, 6)
     again: float = 0.4
+    agains: int = 1
     wait: float = 0.2
     sleeps: tuple[float, ...] = (0.05, 1.0, 8.0)
     children: tuple[str, ...] = ("result", "result", "poke", "cancel", "abandon")
+    limits: tuple[float, float] = (0.05, 4.0)
 
 
 class Writer:
@@ -56,8 +58,9 @@ class Writer:
     def script(self, messages: int) -> list[Step]:
         """`messages`: how many it gets from its client; it waits for all of them in the end."""
         steps = [self._step(0) for _ in range(self.rng.randint(*self.mix.length))]
-        if self.rng.random() < self.mix.again:
-            steps.insert(self.rng.randint(0, len(steps)), ["again"])
+        for _ in range(self.mix.agains):
+            if self.rng.random() < self.mix.again:
+                steps.insert(self.rng.randint(0, len(steps)), ["again"])
         if self.rng.random() < self.mix.wait and messages > 1:
             steps.insert(self.rng.randint(0, len(steps)), ["wait", self.rng.randint(1, messages - 1)])
         return [*steps, ["wait", messages]]
@@ -92,7 +95,7 @@ class Writer:
         return ["par", [self._step(depth + 1) for _ in range(self.rng.randint(2, 4))]]
 
     def _limit(self, depth: int) -> Step:
-        return ["limit", round(self.rng.uniform(0.05, 4.0), 3), self._step(depth + 1)]
+        return ["limit", round(self.rng.uniform(*self.mix.limits), 3), self._step(depth + 1)]
 
     def _child(self, depth: int) -> Step:
         self._count += 1

@@ -38,9 +38,6 @@ from .trials import TRIALS
 REPERTOIRE = [*EXAMPLES, *TRIALS]
 """All plays that there are."""
 
-PATIENCE_S = 300.0
-"""After the last fault, everything has ended within so many seconds, or never will."""
-
 LOOK_EVERY = 1_500
 """Turns between two looks of the auditors."""
 
@@ -105,9 +102,9 @@ class World:
             journals._Now.where = self._where  # type: ignore[method-assign, assignment]
             try:
                 self._begin()
-                self._turn_until(lambda: self.clients_done, self.scenario.weather.seconds + PATIENCE_S)
+                self._turn_until(lambda: self.clients_done, self.scenario.weather.seconds + self.scenario.patience)
                 if not self.auditors.wrong:
-                    self._turn_until(self._settled, self.hub.now + PATIENCE_S)
+                    self._turn_until(self._settled, self.hub.now + self.scenario.patience)
                     self.journal.wrong += customers.check(self.tasks, self.journal)
                     self.auditors.close(self.engines)
                 return self._outcome()

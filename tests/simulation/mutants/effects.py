@@ -14,12 +14,12 @@ from odradek_schemas.records import EffectsEmitted, Mark
 
 from .. import races
 from ..world import World
-from .planting import Patch, faults, mutant
+from .planting import Patch, mutant
 
 # ---------------------------------------------------------------- emitting and receiving effects
 
 
-@mutant("E1", seed=1002)
+@mutant("E1", seed=1, scenario=races.EMISSION)
 def links_that_name_no_predecessor(patch: Patch) -> None:
     """Receivers take what leaves a gap."""
 
@@ -29,7 +29,7 @@ def links_that_name_no_predecessor(patch: Patch) -> None:
     patch(step, "Position", position)
 
 
-@mutant("E2", seed=1002)
+@mutant("E2", seed=1, scenario=races.EMISSION)
 def an_error_counts_as_delivered(patch: Patch) -> None:
     """An effect that failed is not sent again."""
 
@@ -40,7 +40,7 @@ def an_error_counts_as_delivered(patch: Patch) -> None:
     patch(Emitter, "_fail", fail)
 
 
-@mutant("E3", seed=1000, slow=True)
+@mutant("E3", seed=1, scenario=races.EMISSION)
 def a_new_leader_skips_the_outbox(patch: Patch) -> None:
     """It takes what is there for delivered."""
     observe = Leadership.observe
@@ -52,7 +52,7 @@ def a_new_leader_skips_the_outbox(patch: Patch) -> None:
     patch(Leadership, "observe", skipping)
 
 
-@mutant("E4", seed=1000, slow=True)
+@mutant("E4", seed=1, scenario=races.EMISSION)
 def one_chain_for_all_partitions(patch: Patch) -> None:
     """The predecessor is that of another output partition, so that receivers wait for what never comes."""
     tail = keys.tail
@@ -98,12 +98,7 @@ def _ends_with_an_election(world: World) -> bool:
     return [f for f in engines if f.kind in moves][-1].kind == "late election"
 
 
-@mutant(
-    "L1",
-    seed=5097,
-    slow=True,
-    needs=lambda w: faults(w, "late election") > 0 and len(w.plan) <= 20 and _ends_with_an_election(w),
-)
+@mutant("L1", seed=1, scenario=races.ELECTIONS)
 def a_deposed_holder_never_stands_again(patch: Patch) -> None:
     """A partition that it holds has no leader."""
     observe = Leadership.observe
@@ -118,7 +113,7 @@ def a_deposed_holder_never_stands_again(patch: Patch) -> None:
     patch(Leadership, "observe", once)
 
 
-@mutant("L2", seed=5058, slow=True, needs=lambda w: faults(w, "zombie", "engine") >= 6)
+@mutant("L2", seed=1, scenario=races.TAKEOVERS)
 def records_of_former_leaders_are_taken(patch: Patch) -> None:
     """A zombie says that workers are lost."""
     dispatch = core._dispatch
@@ -132,13 +127,13 @@ def records_of_former_leaders_are_taken(patch: Patch) -> None:
     patch(core, "_dispatch", unfenced)
 
 
-@mutant("L3", seed=5000, needs=lambda w: faults(w, "other disk") >= 2)
+@mutant("L3", seed=1, scenario=races.DISKS)
 def any_state_is_trusted(patch: Patch) -> None:
     """A state that is not of this log is gone on with."""
     patch(Processor, "_check", lambda self, record: None)
 
 
-@mutant("N1", seed=5013, needs=lambda w: faults(w, "stranger") >= 2 and len(w.plan) <= 20)
+@mutant("N1", seed=1, scenario=races.STRANGERS)
 def records_in_the_wrong_partition_stay_there(patch: Patch) -> None:
     """A workflow runs where nobody looks for it."""
     patch(core, "_forward", lambda step, home: None)

@@ -8,7 +8,7 @@ from odradek_engine import due
 from odradek_engine.fold import core, engine_records, events, step
 
 from .. import races
-from .planting import Patch, faults, mutant
+from .planting import Patch, mutant
 
 
 @mutant("R1", seed=1, scenario=races.RESETS)
@@ -28,19 +28,19 @@ def due_records_are_appended_once(patch: Patch) -> None:
     patch(due, "REPEAT_MS", 10**12)
 
 
-@mutant("Q1", seed=5000, needs=lambda w: faults(w, "cut off", "engine") + faults(w, "crash", "engine") >= 8)
+@mutant("Q1", seed=1, scenario=races.REQUESTS)
 def repeated_requests_are_done_again(patch: Patch) -> None:
     """A client that asked twice gets it twice."""
     patch(events, "RequestAnswered", _forgetful(events.RequestAnswered))
 
 
-@mutant("C1", seed=5112, needs=lambda w: faults(w, "clock jump", "engine", 12.0) > 0)
+@mutant("C1", seed=1, scenario=races.CLOCKS)
 def timers_that_fire_early_are_taken(patch: Patch) -> None:
     """A leader whose clock is ahead ends waits before their time."""
     patch(engine_records, "EARLY_MS", 10**9)
 
 
-@mutant("C1", seed=5110, slow=True, needs=lambda w: faults(w, "stamp a year ahead") > 0 and len(w.plan) <= 20)
+@mutant("C1", seed=1, scenario=races.CLOCKS)
 def any_stamp_is_believed(patch: Patch) -> None:
     """One record stamped a year ahead poisons its partition."""
     patch(core, "TRUST_MS", 10**13)

@@ -18,10 +18,10 @@ from odradek_log import Committed
 from odradek_schemas import records
 
 from .. import races
-from .planting import Patch, faults, mutant, replaced
+from .planting import Patch, mutant, replaced
 
 
-@mutant("T1", seed=5152, slow=True, needs=lambda w: not w.reissues and faults(w, "crash", "worker") >= 5)
+@mutant("T1", seed=1, scenario=races.CRASHES)
 def tasks_count_as_done_when_read(patch: Patch) -> None:
     """A worker that dies takes them with it."""
     commit = LowWaterMark.commit
@@ -34,7 +34,7 @@ def tasks_count_as_done_when_read(patch: Patch) -> None:
     patch(LowWaterMark, "commit", early)
 
 
-@mutant("T4", seed=5003, needs=lambda w: faults(w, "zombie", "worker") >= 5)
+@mutant("T4", seed=1, scenario=races.REREAD)
 def old_tasks_run_at_once(patch: Patch) -> None:
     """Activities begin that have ended elsewhere."""
     on_task = Activities.on_task
@@ -46,13 +46,13 @@ def old_tasks_run_at_once(patch: Patch) -> None:
     patch(ActivityWorker, "_held_back", lambda self, taken: False)
 
 
-@mutant("T6", seed=5004, slow=True, needs=lambda w: faults(w, "crash", "worker") >= 4)
+@mutant("T6", seed=1, scenario=races.CRASHES)
 def silent_workers_are_not_lost(patch: Patch) -> None:
     """Their activities are never run by others."""
     patch(sessions.Sessions, "lost", lambda self: iter(()))
 
 
-@mutant("T6", seed=5091, slow=True, needs=lambda w: faults(w, "pause", "worker") >= 4)
+@mutant("T6", seed=1, scenario=races.CUT_OFF)
 def a_worker_stays_with_its_dead_session(patch: Patch) -> None:
     """It was paused, taken for dead, and goes on under the session that has ended."""
     patch(WorkerSession, "ended", lambda self, session: False)

@@ -14,14 +14,14 @@ from odradek_schemas import records
 
 from .. import races
 from ..world import World
-from .planting import Patch, faults, mutant, replaced
+from .planting import Patch, mutant, replaced
 
 
 def _continue(world: World) -> bool:
     return sum(any(step[0] == "again" for step in task.script) for task in world.tasks) >= 4
 
 
-@mutant("W1", seed=5003, needs=lambda w: faults(w, "zombie", "worker") >= 6)
+@mutant("W1", seed=1, scenario=races.CONTESTED)
 def any_base_will_do(patch: Patch) -> None:
     """Two workers advance one workflow."""
     decide = completions.decide_task_completed
@@ -33,7 +33,7 @@ def any_base_will_do(patch: Patch) -> None:
     patch(core._DECIDE, records.WorkflowTaskCompleted, careless)  # type: ignore[arg-type]
 
 
-@mutant("W2", seed=5018, slow=True, needs=_continue)
+@mutant("W2", seed=1, scenario=races.CONTINUING)
 def what_came_after_the_end_counts_as_read(patch: Patch) -> None:
     """A message that arrives with the last event of a run is lost."""
 
@@ -50,7 +50,7 @@ def what_came_after_the_end_counts_as_read(patch: Patch) -> None:
     patch(workflow_tasks, "feed_until_end", feed_all)
 
 
-@mutant("W3", seed=5004, slow=True, needs=_continue)
+@mutant("W3", seed=1, scenario=races.CONTINUING)
 def continue_as_new_carries_nothing(patch: Patch) -> None:
     """Messages that the run did not read are gone."""
     end = continuing.end
@@ -62,20 +62,20 @@ def continue_as_new_carries_nothing(patch: Patch) -> None:
     patch(continuing, "end", forget)
 
 
-@mutant("W10", seed=1000, slow=True)
+@mutant("W10", seed=1, scenario=races.REPLAYS)
 def replay_feeds_the_last_input_first(patch: Patch) -> None:
     """The code asks for other things than it did."""
     merged = _replay._merged
     patch(_replay, "_merged", lambda inputs, updates: list(reversed(merged(inputs, updates))))
 
 
-@mutant("W7", seed=1000, slow=True)
+@mutant("W7", seed=1, scenario=races.CUT_OFF)
 def a_failed_task_is_not_emitted_again(patch: Patch) -> None:
     """The workflow stands still."""
     patch(core._DECIDE, records.WorkflowTaskDue, lambda step, record: None)  # type: ignore[arg-type]
 
 
-@mutant("W9", seed=1004, slow=True)
+@mutant("W9", seed=1, scenario=races.CANCELS)
 def cancelling_what_has_ended_is_an_error(patch: Patch) -> None:
     """The code gives the same commands for ever, and they are refused for ever."""
     problem = completions._problem
