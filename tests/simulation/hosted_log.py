@@ -7,10 +7,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
-from odradek_log import Committed, LogError, OnDelivery, Record, TopicPartition
+from odradek_log import Committed, LogError, OnDelivery, Record, TopicPartition, TopicSpec
 from odradek_log.simulated import SimulatedConsumer, SimulatedLog, SimulatedProcess, SimulatedProducer
 
 from .hub import Hub, Process, SimThread
+from .scripted import NOWHERE
 
 
 class ClusterLog(SimulatedLog):
@@ -36,6 +37,13 @@ class ClusterLog(SimulatedLog):
         for consumer in self.polling:
             consumer.landed(where)
         return offset
+
+
+    def create_topics(self, specs: Iterable[TopicSpec]) -> None:
+        wanted = list(specs)
+        if any(NOWHERE in spec.name for spec in wanted):
+            raise LogError("nobody may make this topic")
+        super().create_topics(wanted)
 
 
 class HostedProcess(SimulatedProcess):

@@ -22,6 +22,9 @@ from .journal import executed
 
 QUICK = RetryPolicy(initial_interval=0.2, backoff_coefficient=2, maximum_interval=2)
 
+NOWHERE = "forbidden"
+"""A task queue whose topic the log never makes."""
+
 Step = list[Any]
 
 
@@ -220,6 +223,12 @@ class Scripted:
         except WorkflowNotFoundError:
             return "gone"
         return f"sent {token}"
+
+    async def do_nowhere(self, token: str) -> str:
+        try:
+            return await quick.with_options(task_queue=NOWHERE)(token, 0)
+        except ActivityError:
+            return "nowhere"
 
     async def do_patch(self, name: str) -> str:
         return "new" if workflow.patched(name) else "old"

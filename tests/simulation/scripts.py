@@ -111,6 +111,9 @@ class Writer:
     def _peer(self, depth: int) -> Step:
         return ["peer", self.rng.choice(self.others), self._token()]
 
+    def _nowhere(self, depth: int) -> Step:
+        return ["nowhere", self._token()]
+
     def _patch(self, depth: int) -> Step:
         return ["patch", self.rng.choice("abc")]
 
@@ -206,6 +209,10 @@ def misfit_script(script: list[Step], seen: list[Any]) -> str:
 
 def _misfit_peer(result: Any, workflow_id: str, token: str) -> str:
     return _differs(result, "gone", f"sent {token}")
+
+
+def _misfit_nowhere(result: Any, token: str) -> str:
+    return _differs(result, "nowhere")
 
 
 def _misfit_patch(result: Any, name: str) -> str:

@@ -7,10 +7,10 @@ import time
 
 from ..world import simulate
 from . import bugs
-from .planting import MUTANTS, Mutant, candidates, run
+from .planting import MUTANTS, Mutant, run
 
 
-def search(one: Mutant, seeds: list[int]) -> None:
+def search(one: Mutant, seeds: range) -> None:
     """Say how often it is caught, where first, and what the auditors say."""
     caught, took, first = [], 0.0, ""
     for seed in seeds:
@@ -24,7 +24,7 @@ def search(one: Mutant, seeds: list[int]) -> None:
     print(f"{one.rule} {one.name}: {often}: {caught[:6]} {first}", flush=True)
 
 
-def check(one: Mutant, seeds: list[int]) -> None:
+def check(one: Mutant, seeds: range) -> None:
     """Nothing is wrong in these worlds without the bug."""
     for seed in seeds:
         outcome = simulate(seed, one.scenario)
@@ -41,7 +41,7 @@ def main() -> None:
     arguments = parser.parse_args()
     for one in MUTANTS:
         if not arguments.which or {one.rule, one.name} & set(arguments.which):
-            seeds = candidates(one, arguments.tries, arguments.first)
+            seeds = range(arguments.first, arguments.first + arguments.tries)
             search(one, seeds)
             if arguments.sound:
                 check(one, seeds)

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from ..scenarios import ANYTHING, Scenario
-from ..world import Outcome, World, simulate
+from ..scenarios import Scenario
+from ..world import Outcome, simulate
 
 Patch = Callable[[Any, str, Any], None]
 """Put a value in place of an attribute, until the run is over."""
@@ -18,15 +18,12 @@ Patch = Callable[[Any, str, Any], None]
 
 @dataclass(frozen=True)
 class Mutant:
-    """rule: of the protocol. seed: on which it is caught, in worlds of which kind. slow: not in every test run. needs:
-    whether a world may show it. plant: puts the bug in."""
+    """rule: of the protocol. scenario, seed: the world in which it is caught. plant: puts the bug in."""
 
     name: str
     rule: str
     seed: int
     scenario: Scenario
-    slow: bool
-    needs: Callable[[World], bool]
     plant: Callable[[Patch], None]
 
     @property
@@ -39,22 +36,11 @@ _ABSENT = object()
 MUTANTS: list[Mutant] = []
 
 
-def _eventful(world: World) -> bool:
-    return len(world.plan) >= 40
-
-
-def mutant(
-    rule: str,
-    seed: int,
-    scenario: Scenario | None = None,
-    slow: bool = False,
-    needs: Callable[[World], bool] | None = None,
-) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
-    """Declare a planted bug. Without a scenario, it is looked for in any worlds in which much happens."""
+def mutant(rule: str, seed: int, scenario: Scenario) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
+    """Declare a planted bug."""
 
     def declare(plant: Callable[[Patch], None]) -> Callable[[Patch], None]:
-        fits = needs or (_eventful if scenario is None else lambda world: True)
-        MUTANTS.append(Mutant(plant.__name__, rule, seed, scenario or ANYTHING, slow, fits, plant))
+        MUTANTS.append(Mutant(plant.__name__, rule, seed, scenario, plant))
         return plant
 
     return declare
@@ -82,25 +68,10 @@ def planted(one: Mutant) -> Iterator[None]:
             action()
 
 
-def candidates(one: Mutant, count: int, first: int | None = None) -> list[int]:
-    """Seeds whose worlds have what the bug needs to show, from a seed on."""
-    seed, found = one.seed if first is None else first, []
-    while len(found) < count:
-        if one.needs(World(seed, one.scenario)):
-            found.append(seed)
-        seed += 1
-    return found
-
-
-def run(one: Mutant, seed: int | None = None) -> Outcome:
+def run(one: Mutant, seed: int) -> Outcome:
     """Run a seed with the bug in."""
     with planted(one):
-        return simulate(one.seed if seed is None else seed, one.scenario)
-
-
-def faults(world: World, kind: str, target: str = "", size: float = 0.0) -> int:
-    """How many faults of a kind a world has in its plan, of at least a size."""
-    return sum(f.kind == kind and f.target.startswith(target) and f.size >= size for f in world.plan)
+        return simulate(seed, one.scenario)
 
 
 def replaced(struct: Any, **fields: Any) -> Any:

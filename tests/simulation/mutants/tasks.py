@@ -21,7 +21,7 @@ from .. import races
 from .planting import Patch, mutant, replaced
 
 
-@mutant("T1", seed=1, scenario=races.CRASHES)
+@mutant("T1", seed=2, scenario=races.CRASHES)
 def tasks_count_as_done_when_read(patch: Patch) -> None:
     """A worker that dies takes them with it."""
     commit = LowWaterMark.commit
