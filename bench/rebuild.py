@@ -61,6 +61,7 @@ def rebuild(target: str, folder: Path, answer: Connection) -> None:
     results = list(maintenance.rebuild(log, NAMESPACE, folder))
     found: dict[str, Any] = {
         "records": sum(r.records for r in results),
+        "events": sum(r.events for r in results),
         "rows": sum(r.rows for r in results),
         "seconds": time.perf_counter() - begun,
         "cpu s": sum(process.cpu_times()[:2]) - cpu,
@@ -84,9 +85,9 @@ def measure(target: str, events: int, partitions: int, folder: Path) -> dict[str
     there.close()
     found: dict[str, Any] = here.recv()
     process.join()
+    assert found["events"] == made.events, "the rebuild counts what was made"
     cpu = found["cpu s"]
     return {
-        "events": made.events,
         "workflows": made.workflows,
         "seconds to write the log": written,
         **found,

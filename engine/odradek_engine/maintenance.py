@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from odradek_log import Log, LogError, LogUnavailableError, Record, TopicPartition
@@ -19,7 +19,7 @@ from odradek_schemas import Topics
 
 from . import checkpointing
 from .checkpoints import Checkpoint, CheckpointError, CheckpointStore
-from .fold import State, fold, keys
+from .fold import State, events, fold, keys
 from .fold.invariants import problems
 from .fold.rows import TABLES
 from .store import RocksStorage, StoreError
@@ -28,14 +28,23 @@ FLUSH_ROWS = 20_000
 FLUSH_BYTES = 32 * 1024 * 1024
 """The state is written each so many changed rows, or bytes of the records and effects that changed them. Most effects
 are marked as gone before that, and never made."""
+REPORT_EVERY = 100
+"""So many records are folded between two reports of progress."""
 EXAMPLES = 10
 """So many differences of a partition are kept to be shown; all are counted."""
 _POLL_SECONDS = 1.0
 _SILENT_POLLS = 30
 _FIRST_KEY, _LAST_KEY = b"\x01", b"\xff"
 
-OnProgress = Callable[[int], None]
-"""Called with the number of records folded since the last call."""
+class Folded(NamedTuple):
+    """How many records were folded, and how many events of workflows' histories that gave."""
+
+    records: int = 0
+    events: int = 0
+
+
+OnProgress = Callable[[Folded], None]
+"""Called now and then with what was folded since the last call."""
 
 _TABLE_NAMES = {
     keys.PARTITION: "partition",
@@ -112,10 +121,11 @@ class Verified:
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What rebuilding one partition gave."""
+    """What rebuilding one partition gave: `records` of the log, with `events` of workflows' histories."""
 
     partition: int
     records: int
+    events: int
     rows: int
     begun_at: int = 0
     """As of `Verified`."""
@@ -167,7 +177,7 @@ def partitions_of(log: Log, topic: str) -> int:
 
 def _fold_into(
     state: State, log: Log, topics: Topics, partition: int, end: int, on_progress: OnProgress | None
-) -> int:
+) -> Folded:
     """Fold the records of a partition, from the state's position up to below `end`; write the state to its storage."""
     here = TopicPartition(topics.events, partition)
     first, last = log.offsets(here)
@@ -178,6 +188,7 @@ def _fold_into(
             f"cannot be folded from offset {position} on. Give the checkpoints that the log was trimmed behind"
         )
     begin, unflushed = position, 0
+    reported, number_of_events = Folded(), 0
     for record in read_partition(log, here, position, min(end, last)):
         if record.offset != position:
             raise StoreError(
@@ -188,13 +199,19 @@ def _fold_into(
         unflushed += len(record.value)
         for effect in folded.effects:
             unflushed += effect.size
+        for event in folded.events:
+            if type(event) is events.Appended:
+                number_of_events += 1
         if state.unflushed >= FLUSH_ROWS or unflushed >= FLUSH_BYTES:
             state.flush()
             unflushed = 0
-        if on_progress is not None:
-            on_progress(1)
+        if on_progress is not None and (position - begin) % REPORT_EVERY == 0:
+            on_progress(Folded(position - begin - reported.records, number_of_events - reported.events))
+            reported = Folded(position - begin, number_of_events)
     state.flush()
-    return position - begin
+    if on_progress is not None:
+        on_progress(Folded(position - begin - reported.records, number_of_events - reported.events))
+    return Folded(position - begin, number_of_events)
 
 
 def stored_partitions(namespace: str, data_dir: Path) -> list[int]:
@@ -270,7 +287,8 @@ def _verify_partition(
         folded = RocksStorage(folder or Path(scratch) / str(partition))
         try:
             result.begun_at = State(folded, partition).partition.position
-            result.records = _fold_into(State(folded, partition), log, topics, partition, position, on_progress)
+            made = _fold_into(State(folded, partition), log, topics, partition, position, on_progress)
+            result.records = made.records
             for difference in _compare(stored, folded, result):
                 result.differing += 1
                 if len(result.examples) < EXAMPLES:
@@ -358,11 +376,11 @@ def _rebuild_partition(
     storage = RocksStorage(folder)
     try:
         begun_at = State(storage, partition).partition.position
-        count = _fold_into(State(storage, partition), log, topics, partition, end, on_progress)
-        rows = sum(1 for _ in storage.scan(_FIRST_KEY, _LAST_KEY))
+        made = _fold_into(State(storage, partition), log, topics, partition, end, on_progress)
+        rows = storage.count()
     finally:
         storage.close()
-    return Rebuilt(partition, count, rows, begun_at)
+    return Rebuilt(partition, made.records, made.events, rows, begun_at)
 
 
 # ---------------------------------------------------------------- checkpoints

@@ -124,6 +124,7 @@ def test_rebuild_folds_the_deleted_state_again(data: Path) -> None:
     done = odradek("log", "rebuild", str(data), "--json")
     assert done.code == 0
     assert done.json["partitions"] == 16
+    assert 0 < done.json["events"] < done.json["rows"], "each event of a workflow is a row"
     assert odradek("log", "verify", str(data)).code == 0
     with dev_server(data) as (_, address):
         assert odradek("workflow", "query", "counted", "value", address=address).json == 2

@@ -15,6 +15,7 @@ from moto.server import ThreadedMotoServer
 from odradek_engine import CheckpointError, CheckpointSettings, CheckpointStore
 from odradek_engine import checkpoints as checkpoints_module
 from odradek_engine.checkpointing import check
+from odradek_engine.maintenance import Folded as Progress
 from odradek_engine.maintenance import make_checkpoints
 
 from .test_engine_embedded import Place, place
@@ -201,9 +202,9 @@ def test_checkpoints_are_made_without_an_engine(place: Place, address: str) -> N
     assert {p: one is not None for p, one in make_checkpoints(place.log, NAMESPACE, store)} == {0: True, 1: True}
     assert [one for _, one in make_checkpoints(place.log, NAMESPACE, store)] == [None, None]
     place.start(10, first=30)
-    folded: list[int] = []
+    folded: list[Progress] = []
     again = dict(make_checkpoints(place.log, NAMESPACE, store, folded.append))
-    assert sum(folded) == 10, "only the tail is folded"
+    assert sum(each.records for each in folded) == 10, "only the tail is folded"
     assert [one.position for one in again.values() if one] == [e.position for e in store.entries(NAMESPACE)][::2]
     boot_elsewhere(place, address)
 

@@ -14,7 +14,7 @@ import typer
 from odradek_log import Log, LogLockedError, Record, TopicPartition, open_log
 from odradek_log.embedded.snapshot import snapshot
 from odradek_schemas import DecodeError, Topics, decode, to_json
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from .connect import existing_folder, running_process_told
@@ -25,7 +25,7 @@ from .output import compact, cut, print_json, stderr, stdout
 
 if TYPE_CHECKING:  # imported where they are used: the other commands need not wait for them
     from odradek_engine.checkpoints import CheckpointStore
-    from odradek_engine.maintenance import Rebuilt, Verified
+    from odradek_engine.maintenance import Folded, Rebuilt, Verified
 
 app = typer.Typer(no_args_is_help=True, help="Look at a log's records; verify or rebuild the state folded from it.")
 
@@ -148,20 +148,35 @@ def _fields(values: dict[str, Any]) -> str:
 # ---------------------------------------------------------------- verify and rebuild
 
 
-class _Rate(ProgressColumn):
-    """Records a second."""
+class _Share(ProgressColumn):
+    """How many records of how many."""
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.finished_speed or task.speed or 0:,.0f} records/s", "dim")
+        return Text(f"{task.completed:,.0f} of {task.total or 0:,.0f} records")
+
+
+class _Rates(ProgressColumn):
+    """Records of the log and events of workflows, a second, since it began."""
+
+    def render(self, task: Task) -> Text:
+        seconds = task.elapsed or 0
+        if not seconds or not task.completed:
+            return Text("")
+        records, events = task.completed / seconds, task.fields["events"] / seconds
+        return Text(f"{records:,.0f} records/s, {events:,.0f} events/s", "dim")
 
 
 @contextmanager
-def progress_bar(text: str, total: int, as_json: bool) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr, where a person looks at it."""
-    columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), _Rate())
+def progress_bar(text: str, total: int, as_json: bool) -> Iterator[Callable[[Folded], None]]:
+    """A bar on stderr, where a person looks at it: records of how many, how fast, and how long it will go on."""
+    columns = (TextColumn(text), BarColumn(), _Share(), _Rates(), TimeRemainingColumn(), TextColumn("left"))
     with Progress(*columns, console=stderr, transient=True, disable=as_json or not sys.stderr.isatty()) as progress:
-        task = progress.add_task(text, total=total)
-        yield lambda count: progress.advance(task, count)
+        task = progress.add_task(text, total=total, events=0)
+
+        def advance(folded: Folded) -> None:
+            progress.update(task, advance=folded.records, events=progress.tasks[task].fields["events"] + folded.events)
+
+        yield advance
 
 
 def _data_dir(given: Path | None, beside: Path | None) -> Path:
@@ -276,12 +291,14 @@ def rebuild(
             with progress_bar("Rebuilding", total, as_json) as advance:
                 results = list(maintenance.rebuild(log, namespace, folder, advance, _store_at(checkpoints)))
             seconds = (datetime.now(UTC) - began).total_seconds()
-    records, rows = sum(r.records for r in results), sum(r.rows for r in results)
+    found = {name: sum(getattr(r, name) for r in results) for name in ("records", "events", "rows")}
     if as_json:
-        print_json({"partitions": len(results), "records": records, "rows": rows, "seconds": round(seconds, 3)})
+        print_json({"partitions": len(results), **found, "seconds": round(seconds, 3)})
         return
-    rate = f"{records / seconds:,.0f} records/s" if seconds else ""
-    stdout.print(f"Rebuilt {len(results)} partitions{_begun(results)}: {records:,} records, {rows:,} rows, {rate}.")
+    records, events, rows = found.values()
+    took = f"in {seconds:,.1f} s ({records / seconds:,.0f} records/s, {events / seconds:,.0f} events/s)"
+    made = f"{records:,} records with {events:,} events of workflows, folded into {rows:,} rows"
+    stdout.print(f"Rebuilt {len(results)} partitions{_begun(results)}: {made} {took}.")
 
 
 def _begun(results: Sequence[Verified | Rebuilt]) -> str:
