@@ -62,7 +62,8 @@ def _fuzz(name: str, seconds: float) -> None:
         return
     with atheris.instrument_imports(include=OURS):
         target = _target(name)
-    atheris.Setup([sys.argv[0], f"-max_total_time={seconds:.0f}", "-max_len=2000"], _told(name, target))
+    options = [f"-max_total_time={seconds:.0f}", "-max_len=2000", "-len_control=0"]
+    atheris.Setup([sys.argv[0], *options], _told(name, target))
     atheris.Fuzz()
 
 
