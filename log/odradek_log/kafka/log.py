@@ -217,7 +217,9 @@ class KafkaLog:
         return producer
 
     def consumer(self) -> KafkaConsumer:
-        config = {**COMMON, **CONSUMER, **self._group, **self._given}
+        largest = int(self._given.get("message.max.bytes", self.max_record_bytes + _BATCH_OVERHEAD))
+        own = {"fetch.max.bytes": max(CONSUMER["fetch.max.bytes"], largest)}  # librdkafka wants room for a record
+        config = {**COMMON, **CONSUMER, **self._group, **own, **self._given}
         self._client()
         return KafkaConsumer(config, self._servers)
 
