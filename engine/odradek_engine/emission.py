@@ -18,7 +18,9 @@ from functools import partial
 from typing import TypeAlias
 
 from odradek_log import LogError, Producer, ProducerFailedError
+from odradek_schemas import class_of
 from odradek_schemas.records import EffectsEmitted, Mark
+from odradek_schemas.tasks import VoidEffect
 
 from .fold import Effect
 
@@ -30,7 +32,7 @@ Place: TypeAlias = tuple[int, int]
 
 @dataclass(slots=True)
 class _Session:
-    """What is known of one output partition."""
+    """What is known of one output partition. `hopeless`: it refuses even void effects; all others are reported."""
 
     number: int = 0
     sent: Place | None = None
@@ -39,6 +41,7 @@ class _Session:
     acknowledged: Place | None = None
     marked: Place | None = None
     failed: tuple[Place, LogError] | None = None
+    hopeless: LogError | None = None
     outstanding: int = 0
 
 
@@ -92,7 +95,9 @@ class Emitter:
         if session is None:
             session = self._sessions[output] = _Session()
             self._first_use(output, session, place)
-        if session.failed is None and not session.behind and (session.sent is None or place > session.sent):
+        if session.hopeless is not None:
+            self._report_once(output, place, session.hopeless)
+        elif session.failed is None and not session.behind and (session.sent is None or place > session.sent):
             self._send(output, session, effect)
 
     def emit_all(self) -> None:
@@ -221,18 +226,34 @@ class Emitter:
             self.producer_failed = True
             return
         if not error.retriable:
-            if (output, place) not in self._reported:
-                self._reported.add((output, place))
-                self._report(output, place, error)
+            self._give_up(output, session, place, error)
             return
         self.restart(output)
+
+    def _give_up(self, output: Output, session: _Session, place: Place, error: LogError) -> None:
+        """Report the effect that was refused. If it was void already, nothing gets through: report all others."""
+        for effect in self._outbox(session.acknowledged):
+            here = (effect.offset, effect.index)
+            if (effect.topic, effect.partition) != output or here < place:
+                continue
+            if class_of(effect.value) is not VoidEffect:
+                self._report_once(output, here, error)
+            elif here == place:
+                session.hopeless = error
+            if session.hopeless is None:
+                return
+
+    def _report_once(self, output: Output, place: Place, error: LogError) -> None:
+        if (output, place) not in self._reported:
+            self._reported.add((output, place))
+            self._report(output, place, error)
 
     def restart(self, output: Output) -> None:
         """Emit again from the first effect of an output that is not acknowledged."""
         session = self._sessions.get(output)
         if session is None or session.outstanding:
             return
-        session.failed = None
+        session.failed = session.hopeless = None
         session.sent = session.acknowledged
         session.behind = True
         self._behind[output] = None

@@ -368,6 +368,32 @@ def test_e6_a_topic_that_can_never_be_made_is_reported() -> None:
     assert solo.leading
 
 
+def test_e6_an_output_that_refuses_everything_has_all_its_effects_reported() -> None:
+    """Breaks when the second task for a topic that can never be made waits for ever behind the first."""
+    solo = Solo()
+    solo.lead()
+    solo.topic_error = LogError("not allowed")
+    start(solo, "a", "b")
+    [report] = solo.take(records.EffectFailed)
+    solo.land(report)
+    solo.fold()
+    for send in take(solo):  # a void one in place of the first, and the second
+        send.refuse(LogError("no such topic"))
+    solo.fold()
+    [report] = solo.take(records.EffectFailed)
+    solo.land(report)
+    solo.fold()
+    start(solo, "c")
+    for send in take(solo):
+        send.refuse(LogError("no such topic"))
+    solo.fold()
+    [report] = solo.take(records.EffectFailed)
+    solo.land(report)
+    solo.fold()
+    causes = [solo.state.get(keys.current(workflow_id)).task_failure_cause for workflow_id in ("a", "b", "c")]
+    assert causes == ["undeliverable"] * 3
+
+
 def test_errors_that_last_do_not_lose_the_order() -> None:
     """Breaks when repeated errors leave a gap or an effect behind."""
     solo = Solo()
