@@ -297,3 +297,14 @@ CLOCKS = special(
                   sizes={"clock jump": (14.0, 20.0)}),
     workers=_TASKS,
 )
+
+UNDELIVERABLE = special(
+    name="tasks for a queue whose topic the log refuses",
+    machines=1,
+    partitions=2,
+    tasks=(3, 5),
+    mix=Mix(steps={"act": 2, "nowhere": 2}, activities={"quick": 1}, length=(3, 5), again=0),
+    habits=_CALM,
+    weather=_only({"crash": 1, "rebalance": 1}, (0, 4), seconds=6, roles={"crash": "engine"}),
+    workers=_TASKS,
+)

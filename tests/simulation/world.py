@@ -30,7 +30,7 @@ from .machines import NAMESPACE, AsyncMachine, EngineMachine, Job, Machine, work
 from .plays import EXAMPLES, staged
 from .races import drawn
 from .scenarios import WORKERS, Scenario
-from .scripted import ACTIVITIES, Scripted
+from .scripted import ACTIVITIES, NOWHERE, Scripted
 from .stage import Play, Stage
 from .stdlib import installed
 from .trials import TRIALS
@@ -218,7 +218,7 @@ class World:
             partition_row = processor.state.partition
             if partition_row.position < end or partition_row.open_workflows:
                 return False
-            if next(processor.state.scan(keys.OUTBOX), None) is not None:
+            if any(NOWHERE not in row.topic for _, row in processor.state.scan(keys.OUTBOX)):
                 return False
             sessions = [row for _, row in processor.state.scan(keys.SESSION)]
             if any((row.session in living) == bool(row.ended_ms) for row in sessions):

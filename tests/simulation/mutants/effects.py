@@ -87,6 +87,12 @@ def one_mark_for_all_outputs(patch: Patch) -> None:
     patch(Emitter, "marks", together)
 
 
+@mutant("E6", seed=1, scenario=races.UNDELIVERABLE)
+def what_cannot_be_delivered_is_kept_for_ever(patch: Patch) -> None:
+    """The workflow waits for an activity that nobody will ever get."""
+    patch(Processor, "_report_failed", lambda self, output, place, error: None)
+
+
 # ---------------------------------------------------------------- leading
 
 
