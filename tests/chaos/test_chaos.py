@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from collections.abc import Iterator
@@ -43,7 +44,7 @@ def a_cluster(bootstrap: pytest.FixtureRequest, network: Network) -> Iterator[Cl
 async def test_nothing_is_lost_or_doubled_while_brokers_and_processes_fail(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    seed = random.randrange(10**6)
+    seed = int(os.environ.get("ODRADEK_CHAOS_SEED") or random.randrange(10**6))
     network = Network()
     try:
         with a_cluster(request, network) as cluster:
