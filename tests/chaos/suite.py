@@ -227,6 +227,8 @@ class Suite:
             affected = None
             if struck.fault.victim in ENGINES:
                 affected = self._led_by(struck.fault.victim, struck.at)
+            if affected == []:
+                continue  # it led nothing: nobody had to go on
             kind = struck.fault.kind if struck.alone else "two at once"
             self.report.recoveries[kind].append(watch.recovery(struck.at, affected))
 
