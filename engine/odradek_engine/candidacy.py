@@ -11,6 +11,9 @@ from .standbys import LeaderWatch
 ASK_AGAIN_S = 1.0
 """How long to wait for the log's end before asking again."""
 
+STILL_S = 2.0
+"""After so long without a record, there may be none up to the log's end."""
+
 NEAR = 1_000
 """So many records are folded in no time."""
 
@@ -33,6 +36,8 @@ class Candidacy:
         self._target: int | None = None
         self._behind = 0
         self._ask_at = 0.0
+        self._still_at = -1
+        self._still_since = 0.0
 
     def begin(self, end: int | None) -> None:
         """The group gives us the partition, whose end was `end` a moment ago; None: it is asked for."""
@@ -46,13 +51,21 @@ class Candidacy:
             self._target = None
         elif self._target is None:
             self._ask()
-        elif self._position() >= self._target:
+        elif self._position() >= self._target or self._stands_still():
             if self._behind > NEAR:  # much may have come while that was folded
                 self._ask()
             elif holding or self.watch.gone:
                 self._target = None
                 return True
         return False
+
+    def _stands_still(self) -> bool:
+        """Nothing has come for a while: what is left up to the end may be no records, but a transaction's. To stand too
+        early does no harm: whoever is elected has folded all before the election when it is read."""
+        now = self._clock.monotonic()
+        if self._position() != self._still_at:
+            self._still_at, self._still_since = self._position(), now
+        return now >= self._still_since + STILL_S
 
     def _ask(self) -> None:
         now = self._clock.monotonic()
@@ -64,5 +77,6 @@ class Candidacy:
         if end is not None:
             self._behind = end - self._position()
             self._target = end
+            self._still_at = -1
             self._ask_at = 0.0
             self.watch.confirm()

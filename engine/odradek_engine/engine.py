@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from odradek_log import Committed, Consumer, Log, LogError, Producer, TopicPartition, TopicSpec, open_log
+from odradek_log import Committed, Consumer, Log, LogError, Producer, Record, TopicPartition, TopicSpec, open_log
 from odradek_schemas import Topics, encode
 from odradek_schemas.ephemeral import EngineAlive
 
@@ -323,7 +323,7 @@ class Engine:
                     continue
                 touched[record.partition] = processor
                 try:
-                    processor.handle(record)
+                    processor.handle(record, gap=self._is_gap(processor, record))
                 except UnsupportedVersionError as error:
                     processor.decline(error)
                 except StaleStateError as error:
@@ -338,6 +338,12 @@ class Engine:
                 producer.flush(0.05)
             with self._lock:
                 self._tick(self._processors.values())
+
+    def _is_gap(self, processor: Processor, record: Record) -> bool:
+        """Whether offsets before a record were skipped that hold no records (those of others' transactions do not),
+        and none is gone: the log still begins before them."""
+        position = processor.state.partition.position
+        return record.offset > position and self._offsets(TopicPartition(record.topic, record.partition))[0] <= position
 
     def _tick(self, touched: Iterable[Processor]) -> None:
         """Do what time asks for: of the processors that just folded, and, when something is due, of all."""

@@ -146,6 +146,7 @@ class Processor:
         self._second_at = 0.0
         self._handover_at = 0.0
         self._clock_asked_at = 0.0
+        self._stuck_at = -1
         self._begin_term()
 
     def _begin_term(self) -> None:
@@ -231,13 +232,14 @@ class Processor:
 
     # ------------------------------------------------------------ folding
 
-    def handle(self, record: odradek_log.Record) -> None:
-        """Fold one record of `events`. Raises UnsupportedVersionError and StaleStateError; see there."""
+    def handle(self, record: odradek_log.Record, *, gap: bool = False) -> None:
+        """Fold one record of `events`. `gap`: the offsets before it that nobody gave us are no records, but what Kafka
+        keeps of a transaction. Raises UnsupportedVersionError and StaleStateError; see there."""
         position = self.state.partition.position
         if record.offset < position:
             self._check(record)
             return
-        if record.offset > position:
+        if record.offset > position and not gap:
             raise StaleStateError(
                 f"{self._here.topic} partition {self.partition}: the state ends at offset {position}, the log goes on "
                 f"at {record.offset}. Records in between are gone; restore them or start from a newer state"
@@ -389,8 +391,16 @@ class Processor:
             if self._next_version() > self.state.partition.version:
                 self._stand()
             self.reads.expire()
+            self._pass_gap()
             if self.state.partition.waiting:
                 self._ask_clock()
+
+    def _pass_gap(self) -> None:
+        """Reads that wait for the end of a log whose last offset is no record wait for ever: so another one comes."""
+        position = self.state.partition.position
+        if self.reads.behind and position == self._stuck_at:
+            self._ask_clock()
+        self._stuck_at = position if self.reads.behind else -1
 
     def wait_s(self) -> float:
         """How long it is until `tick` has something to do, at most a second."""

@@ -106,6 +106,11 @@ class Reads:
         """How many reads are not answered yet."""
         return self._waiting + len(self._unbarred) + len(self._asking or ()) + len(self._barred)
 
+    @property
+    def behind(self) -> bool:
+        """Whether some wait until more is folded."""
+        return bool(self._barred)
+
     def ask(self, read: Read) -> None:
         """A read arrived. It is answered at once where its barrier is passed already."""
         deadline_ms = read.request.deadline_ms

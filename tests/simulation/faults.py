@@ -147,6 +147,13 @@ def _poison(world: World, machine: Machine, size: float) -> None:
     world.log.append(where, b"poison", rng.choice(bad))
 
 
+def _marker(world: World, machine: Machine, size: float) -> None:
+    """A stranger appends to some partition within transactions: their ends take offsets that nobody reads."""
+    where = TopicPartition(world.topics.events, world.hub.rng.randrange(world.partitions))
+    for _ in range(world.hub.rng.randint(1, 3)):
+        world.log.mark(where)
+
+
 def _strangers(world: World, machine: Machine, size: float) -> None:
     """Somebody with another partitioner starts a workflow: its records are in the wrong partition."""
     world.strangers += 1
@@ -232,6 +239,7 @@ _KINDS: dict[str, tuple[float, Callable[[World, Machine, float], None], str]] = 
     "broker clock": (1, _broker_clock, "engine"),
     "stamp a year ahead": (0.5, _year_ahead, "engine"),
     "poison": (2, _poison, "engine"),
+    "transaction": (0, _marker, "engine"),
     "stranger": (2, _strangers, "engine"),
     "skip": (1, _skip, "worker"),
     "move": (0, _move, "worker"),
@@ -244,6 +252,10 @@ _KINDS: dict[str, tuple[float, Callable[[World, Machine, float], None], str]] = 
     "other disk": (1, _other_disk, "engine"),
     "full disk": (1, _full_disk, "engine"),
 }
+
+
+ALL_KINDS = {**{kind: known[0] for kind, known in _KINDS.items()}, "transaction": 2.0}
+"""How often each kind strikes, with those that the seeds of former days do not know."""
 
 
 @dataclass(frozen=True, kw_only=True)

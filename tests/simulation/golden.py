@@ -84,6 +84,7 @@ class Golden:
         self.completed: dict[str, float] = {}
         """When the result of an activity came to be in the log, by idempotency key, in true seconds."""
         self._log = log.records[TopicPartition(topics.events, partition)]
+        self._markers = log.markers[TopicPartition(topics.events, partition)]
         self._landed = log.landed[TopicPartition(topics.events, partition)]
         self._topics = topics
         self._wrong = wrong
@@ -92,8 +93,8 @@ class Golden:
 
     def follow(self, end: int) -> None:
         """Fold up to an offset."""
-        while self.state.partition.position < end:
-            record = self._log[self.state.partition.position]
+        while (position := self._next()) < end:
+            record = self._log[position]
             before, reason = self._before(record), self._void(record)
             folded = fold(self.state, self._topics, record.offset, record.timestamp_ms, record.key, record.value)
             self._count(folded.record)
@@ -107,6 +108,13 @@ class Golden:
                 where = TopicPartition(effect.topic, effect.partition)
                 body: Any = decoded(effect.value)
                 self.effects[where].append((body.position, effect.value))
+
+    def _next(self) -> int:
+        """Where the next record is, or would be."""
+        position = self.state.partition.position
+        while position in self._markers:
+            position += 1
+        return position
 
     def _count(self, record: Any) -> None:
         self.kinds[type(record).__name__] += 1

@@ -28,6 +28,13 @@ class ClusterLog(SimulatedLog):
         """When the last one came into a log of events."""
         hub.network_step = self.step
 
+    def last_record(self, where: TopicPartition) -> int:
+        """The offset of the last record that readers get; -1 if there is none."""
+        at = len(self.records[where]) - 1
+        while at in self.markers[where]:
+            at -= 1
+        return at
+
     def append(self, where: TopicPartition, key: bytes, value: bytes) -> int:
         offset = super().append(where, key, value)
         self.landed[where].append(self.hub.now)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .customers import ALL_MEDDLING, Habits
-from .faults import Weather
+from .faults import ALL_KINDS, Weather
 from .scripts import ALL_STEPS, Mix
 
 WORKERS: Mapping[str, tuple[Any, ...]] = {
@@ -59,5 +59,6 @@ EVERYTHING = Scenario(
         kinds=("signal", "signal", "slow", "update", "accepted", "failing", "refused"),
         with_start=("signal", "update"),
     ),
+    weather=Weather(kinds=ALL_KINDS),
 )
 """All that there is: work and faults that `ANYTHING` does not have, so that its seeds mean what they meant."""

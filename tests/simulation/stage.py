@@ -33,11 +33,14 @@ class Stage:
     rng: Random = field(default_factory=Random)
     memory: dict[str, Any] = field(default_factory=dict)
     ended: bool = False
+    lives: int = 0
+    """How many clients there were: what one of them had under way may land after what the next one does."""
 
     def begin(self, client: Client) -> None:
         """A client begins, or the next one."""
         self.client = client
         self.rng = Random(self.seed)
+        self.lives += 1
 
     async def once(self, key: str, call: Callable[[], Awaitable[Any]]) -> Any:
         """Call until there is an answer, and not again in a later life; what it gave, if it can be kept."""

@@ -214,7 +214,7 @@ class World:
             return False
         living = {session for w in self.workers if w.up for session in w.session_ids}
         for partition, processor in led.items():
-            end = len(self.log.records[TopicPartition(self.topics.events, partition)])
+            end = self.log.last_record(TopicPartition(self.topics.events, partition)) + 1
             partition_row = processor.state.partition
             if partition_row.position < end or partition_row.open_workflows:
                 return False

@@ -193,7 +193,8 @@ class SimulatedConsumer:
             position = first
         count = self._log.some(min(room, len(stored) - position))
         self._positions[where] = position + count
-        return stored[position : position + count]
+        markers = self._log.markers.get(where, ())
+        return [record for record in stored[position : position + count] if record.offset not in markers]
 
     def _follow_group(self, member: Member) -> None:
         group = member.group

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from random import Random
@@ -158,6 +159,7 @@ class SimulatedLog(SimulatedProcess):
         self.now_ms = 1_700_000_000_000
         self.records: dict[TopicPartition, list[Record]] = {}
         self.first: dict[TopicPartition, int] = {}
+        self.markers: dict[TopicPartition, set[int]] = defaultdict(set)
         self.max_record_bytes = max_record_bytes
         self._clock = clock or (lambda: self.now_ms)
         self._auto = auto
@@ -252,6 +254,10 @@ class SimulatedLog(SimulatedProcess):
     def set_skew(self, partition: TopicPartition, skew_ms: int) -> None:
         """The clock of the partition's broker is off by so much from now on; timestamps may go back (rule C1)."""
         self._skew[partition] = skew_ms
+
+    def mark(self, partition: TopicPartition) -> None:
+        """Somebody's transaction ends: an offset is taken by what no reader gets."""
+        self.markers[partition].add(self.append(partition, b"", b"the end of a transaction"))
 
     def expire(self, partition: TopicPartition, first: int) -> None:
         """Retention: records below `first` are gone."""

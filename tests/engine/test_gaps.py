@@ -1,0 +1,108 @@
+"""Offsets that are no records, in between and at the end: a stranger leaves them who appends within transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from odradek_engine import Engine
+from odradek_engine.engine import ensure_topics
+from odradek_log import TopicPartition
+from odradek_log.simulated import SimulatedLog
+from odradek_schemas import Topics, decode, encode, records, replies
+from odradek_schemas.common import Request
+from odradek_schemas.ephemeral import DescribeWorkflow
+
+from .solo import ManualClock
+
+TOPICS = Topics("test")
+EVENTS = TopicPartition(TOPICS.events, 0)
+
+
+class Solitary:
+    """One engine on a simulated log of one partition."""
+
+    def __init__(self, folder: Path, log: SimulatedLog, name: str) -> None:
+        self.clock = ManualClock()
+        self.log = log
+        self.engine = Engine(
+            log=log.process(name), namespace="test", data_dir=folder / name, clock=self.clock, partitions=1
+        )
+        self.engine.connect()
+
+    def until(self, reached: Callable[[], bool]) -> None:
+        for _ in range(400):
+            if reached():
+                return
+            self.clock.seconds += 0.1
+            self.engine.step(0.0)
+            self.engine.read_step(0.0)
+        pytest.fail("not reached")
+
+    def stop(self) -> None:
+        self.engine.hand_over()
+        self.engine.stop()
+
+    @property
+    def leads(self) -> bool:
+        return self.engine.leading == [0]
+
+    @property
+    def workflows(self) -> int:
+        return self.engine._processors[0].state.partition.open_workflows
+
+
+def start(log: SimulatedLog, workflow_id: str) -> None:
+    log.append(EVENTS, b"", encode(records.StartWorkflow(workflow_id=workflow_id, workflow_type="T", task_queue="q")))
+
+
+@pytest.fixture
+def log() -> SimulatedLog:
+    log = SimulatedLog(auto=True)
+    ensure_topics(log, TOPICS, 1)
+    return log
+
+
+def test_an_engine_goes_on_behind_the_end_of_a_transaction(tmp_path: Path, log: SimulatedLog) -> None:
+    """Breaks when it takes the gap for lost records: it would rebuild its state for ever, and lead no more."""
+    one = Solitary(tmp_path, log, "one")
+    one.until(lambda: one.leads)
+    log.mark(EVENTS)
+    start(log, "a")
+    log.mark(EVENTS)
+    start(log, "b")
+    one.until(lambda: one.workflows == 2)
+    assert one.engine.counters()[0].rebuilds == 0
+    one.stop()
+
+
+def test_records_that_are_gone_are_no_gap(tmp_path: Path, log: SimulatedLog) -> None:
+    """Breaks when a log whose beginning was deleted is folded from its middle."""
+    one = Solitary(tmp_path, log, "one")
+    one.until(lambda: one.leads)
+    processor = one.engine._processors[0]
+    behind = log.records[EVENTS][-1]
+    log.expire(EVENTS, processor.state.partition.position + 5)
+    log.first[EVENTS] = processor.state.partition.position + 1
+    record = type(behind)(*EVENTS, processor.state.partition.position + 5, 0, b"", b"")
+    assert not one.engine._is_gap(processor, record)
+    one.stop()
+
+
+def test_a_log_that_ends_with_the_end_of_a_transaction_is_led_and_read(tmp_path: Path, log: SimulatedLog) -> None:
+    """Breaks when somebody waits until the last offset was folded, which nobody ever is given."""
+    one = Solitary(tmp_path, log, "one")
+    one.until(lambda: one.leads)
+    start(log, "a")
+    one.until(lambda: one.workflows == 1)
+    one.stop()
+    log.mark(EVENTS)
+    two = Solitary(tmp_path, log, "two")
+    two.until(lambda: two.leads)
+    log.mark(EVENTS)
+    asked = DescribeWorkflow(workflow_id="a", request=Request("r", "c", 0, 0))
+    log.append(TopicPartition(TOPICS.ephemeral, 0), b"", encode(asked))
+    where = TopicPartition(TOPICS.replies, 0)
+    two.until(lambda: any(isinstance(decode(r.value), replies.WorkflowDescription) for r in log.records[where]))
+    two.stop()
