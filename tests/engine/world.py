@@ -245,7 +245,7 @@ class World:
                 end = len(self.log.records[TopicPartition(TOPICS.events, partition)])
                 if state.partition.position < end or next(state.scan(keys.OUTBOX), None) is not None:
                     return False
-        return not any(channel.queue and not channel.held for channel in self.log.network._channels)
+        return self.log.network.idle
 
     def audit(self) -> list[str]:
         """What is wrong: effects that are missing, doubled, out of order or other than the fold says; states, too."""

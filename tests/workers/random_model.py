@@ -28,14 +28,15 @@ class Selector(selectors.SelectSelector):
         self.now = 0.0
         self.messages: deque[tuple[float, list[Callable[[], None]]]] = deque()
         self.pending: deque[Callable[[], None]] = deque()
+        self.on_the_spot: deque[Callable[[], None]] = deque()
         self.conditions: dict[asyncio.Future[Any], Callable[[], Any]] = {}
         self.sweep: deque[asyncio.Future[Any]] | None = None
 
     def select(self, timeout: float | None = None) -> list[Any]:
         if timeout == 0 or self._woke():
             return []
-        if self.pending:
-            self.pending.popleft()()
+        if self.on_the_spot or self.pending:
+            (self.on_the_spot or self.pending).popleft()()
             return []
         at = self.messages[0][0] if self.messages else None
         if at is not None and (timeout is None or at <= self.now + timeout):
@@ -156,7 +157,7 @@ class Run:
     async def effect(self, value: int) -> int:
         await self._alive()
         done: asyncio.Future[int] = self.model.loop.create_future()
-        self.model.later(lambda: None if done.done() else done.set_result(value))
+        self.model.on_the_spot(lambda: None if done.done() else done.set_result(value))
         return await done
 
     async def wait(self, fn: Any, timeout: float | None) -> Any:
@@ -224,6 +225,10 @@ class Model:
 
     def later(self, action: Callable[[], None]) -> None:
         self.loop.selector.pending.append(action)
+
+    def on_the_spot(self, action: Callable[[], None]) -> None:
+        """In the same workflow task: before anything gets to others, or comes from them."""
+        self.loop.selector.on_the_spot.append(action)
 
     def start(self, path: str, segments: Any, parent: Run | None) -> Run:
         root = parent.interpreter.root if parent is not None else path

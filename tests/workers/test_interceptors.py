@@ -447,7 +447,7 @@ async def test_every_call_of_a_client_passes_the_interceptors() -> None:
         again = await told.reset(1)
         await again.update(Told.tell_now, "b")
         await again.cancel()
-        await again.terminate()
+        await (await client.start(Told, id="v")).terminate()
         await (await client.update_with_start(Told, id="u", update=Told.tell_now, update_args=["c"])).result()
     assert set(all_calls.notes) == set(CLIENT_CALLS)
     assert len([name for name in all_calls.notes if "activity" in name]) == 5

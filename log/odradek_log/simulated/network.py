@@ -73,6 +73,11 @@ class Network:
         if channel not in self._ready:
             insort(self._ready, channel, key=_number)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing can be delivered."""
+        return not any(channel.queue and not channel._held for channel in self._ready)
+
     def step(self) -> bool:
         """Deliver one thing of one channel, by the seed; False if nothing can be."""
         if not all(channel.queue and not channel._held for channel in self._ready):
