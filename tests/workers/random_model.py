@@ -29,15 +29,17 @@ class Selector(selectors.SelectSelector):
         self.messages: deque[tuple[float, list[Callable[[], None]]]] = deque()
         self.pending: deque[Callable[[], None]] = deque()
         self.on_the_spot: deque[Callable[[], None]] = deque()
+        self.behind_effects: deque[Callable[[], None]] = deque()
         self.conditions: dict[asyncio.Future[Any], Callable[[], Any]] = {}
         self.sweep: deque[asyncio.Future[Any]] | None = None
 
     def select(self, timeout: float | None = None) -> list[Any]:
         if timeout == 0 or self._woke():
             return []
-        if self.on_the_spot or self.pending:
-            (self.on_the_spot or self.pending).popleft()()
-            return []
+        for waiting in (self.on_the_spot, self.behind_effects, self.pending):
+            if waiting:
+                waiting.popleft()()
+                return []
         at = self.messages[0][0] if self.messages else None
         if at is not None and (timeout is None or at <= self.now + timeout):
             self.now = at
@@ -160,6 +162,15 @@ class Run:
         self.model.on_the_spot(lambda: None if done.done() else done.set_result(value))
         return await done
 
+    async def local(self, value: int, fails: bool) -> int:
+        await self._alive()
+        done: asyncio.Future[None] = self.model.loop.create_future()
+        self.model.behind_effects(lambda: None if done.done() else done.set_result(None))
+        await done
+        if fails:
+            raise ActivityError("no")
+        return value
+
     async def wait(self, fn: Any, timeout: float | None) -> Any:
         async with asyncio.timeout(timeout):
             if value := fn():
@@ -229,6 +240,10 @@ class Model:
     def on_the_spot(self, action: Callable[[], None]) -> None:
         """In the same workflow task: before anything gets to others, or comes from them."""
         self.loop.selector.on_the_spot.append(action)
+
+    def behind_effects(self, action: Callable[[], None]) -> None:
+        """In the same workflow task, once no side effect is left."""
+        self.loop.selector.behind_effects.append(action)
 
     def start(self, path: str, segments: Any, parent: Run | None) -> Run:
         root = parent.interpreter.root if parent is not None else path

@@ -26,6 +26,7 @@ _leaves = st.one_of(
     st.tuples(st.just("activity"), salts, st.integers(0, ATTEMPTS)),
     st.tuples(st.just("activity"), salts, st.just(0)),
     st.tuples(st.just("effect"), salts),
+    st.tuples(st.just("local"), salts, st.booleans()),
     st.tuples(st.just("sleep"), salts),
     st.tuples(st.just("wait"), slots, st.integers(1, 3)),
     st.tuples(st.just("wait_for"), slots, st.integers(1, 3), salts),
@@ -119,6 +120,8 @@ class World(Protocol):
 
     async def effect(self, value: int) -> int: ...
 
+    async def local(self, value: int, fails: bool) -> int: ...
+
     async def wait(self, fn: Any, timeout: float | None) -> Any: ...
 
     async def child(self, path: str, program: Any) -> Any: ...
@@ -165,6 +168,9 @@ class Interpreter:
 
     async def _effect(self, salt: int) -> int:
         return await self.world.effect(salt)
+
+    async def _local(self, salt: int, fails: bool) -> int:
+        return await self.world.local(salt, fails)
 
     async def _sleep(self, salt: int) -> None:
         await asyncio.sleep(duration_ms(self.world.path, salt) / 1000)
