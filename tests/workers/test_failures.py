@@ -337,3 +337,15 @@ def test_what_cannot_be_written_is_shown_instead() -> None:
     assert converter.to_failure(BadText()).message == "(its __str__ raised RuntimeError)"
     assert converter.to_failure(ValueError("\ud800")).message == "?"
     assert str(there_and_back(ValueError("\ud800"))) == "?"
+
+
+@pytest.mark.parametrize("ends", [StopIteration, StopAsyncIteration])
+async def test_an_activity_that_runs_out_of_items_fails_with_what_a_future_can_hold(ends: type[Exception]) -> None:
+    """Breaks when it is raised as itself: asyncio refuses that, and the workflow could never go on."""
+    failure = converter.to_failure(ends("no more"))
+    error = activity_error(failure, converter, activity_type="next_one", attempt=1)
+    future = asyncio.get_running_loop().create_future()
+    future.set_exception(error)
+    with pytest.raises(ActivityError, match="no more") as raised:
+        await future
+    assert raised.value.type == ends.__name__

@@ -311,7 +311,7 @@ def _own_error(failure: Failure, converter: DataConverter) -> Exception | None:
     if not is_dict(attributes) or not isinstance(attributes.get("class"), str):
         return None
     cls = _find_class(attributes["class"])
-    if cls is None:
+    if cls is None or issubclass(cls, (StopIteration, StopAsyncIteration)):  # no future or coroutine can raise these
         return None
     try:
         return _make(cls, failure, attributes, converter)
