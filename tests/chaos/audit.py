@@ -27,10 +27,12 @@ LOCAL = "weigh"
 
 @dataclass
 class ReadLog:
-    """A log that was read whole, as the auditors want it. `landed`: the log's own time of each record, in seconds."""
+    """A log that was read whole, as the auditors want it. `landed`: the log's own time of each record, in seconds.
+    `markers`: offsets that are no records; nobody writes within transactions there."""
 
     records: dict[TopicPartition, list[Record]] = field(default_factory=lambda: defaultdict(list))
     landed: dict[TopicPartition, list[float]] = field(default_factory=lambda: defaultdict(list))
+    markers: dict[TopicPartition, set[int]] = field(default_factory=lambda: defaultdict(set))
 
 
 def read_whole(log: Log, topics: Iterable[str]) -> ReadLog:

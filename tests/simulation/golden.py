@@ -40,6 +40,7 @@ class AuditedLog(Protocol):
 
     records: dict[TopicPartition, list[Record]]
     landed: dict[TopicPartition, list[float]]
+    markers: dict[TopicPartition, set[int]]
 
 
 class Entry(NamedTuple):
