@@ -190,6 +190,11 @@ class Activities:
         """Attempts that have begun and not ended."""
         return [a for a in self._attempts.values() if a.state not in ("reporting", "local")]
 
+    @property
+    def unsettled(self) -> int:
+        """How many attempts have not ended, or have a local result that is in no completion yet."""
+        return sum(attempt.state != "reporting" for attempt in self._attempts.values())
+
     # ------------------------------------------------------------ eager ones
 
     def hold(self, task: ActivityTask, session: str) -> Attempt:

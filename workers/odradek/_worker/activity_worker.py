@@ -77,9 +77,9 @@ class ActivityWorker:
 
     @property
     def working(self) -> int:
-        """How many attempts run here, or are about to."""
+        """How many attempts run here, are about to, or have results that are on their way into a completion."""
         with self._idle:
-            return len(self._core.running) + len(self._backlog)
+            return self._core.unsettled + len(self._backlog)
 
     def start(self) -> None:
         self._consumer.start()
