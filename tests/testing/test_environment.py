@@ -6,7 +6,15 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from odradek import ActivityTimeoutError, ApplicationError, RetryPolicy, WorkflowFailedError, activity, workflow
+from odradek import (
+    ActivityTimeoutError,
+    ApplicationError,
+    RetryPolicy,
+    Worker,
+    WorkflowFailedError,
+    activity,
+    workflow,
+)
 from odradek.testing import Environment
 
 MONTH = timedelta(days=30)
@@ -137,6 +145,17 @@ async def test_a_queue_is_served_also_while_nobody_waits_for_a_result() -> None:
     async with Environment(workflows=[Sleeper], activities=[compose]) as env:
         handle = await env.client.start(Sleeper, 2, id="s", task_queue="elsewhere")
         assert await handle.query(Sleeper.passed) == 0
+
+
+async def test_a_worker_of_the_test_has_its_queue_for_itself() -> None:
+    """Breaks when the environment serves that queue too: its worker knows other workflows, and took the tasks."""
+    async with Environment(workflows=[Sleeper], activities=[]) as env:
+        async with Worker(env.client, task_queue="own", workflows=[retries], activities=[flaky]):
+            assert await env.client.execute(retries, 3, id="r", task_queue="own") == 4  # time skipped meanwhile
+            assert (await env.client.get("r").describe()).workers == 1
+        waits = await env.client.start(Sleeper, 0, id="w", task_queue="own")
+        await env.sleep(MONTH)
+        assert (await waits.describe()).status == "running", "nobody else serves it when its worker has ended"
 
 
 async def test_the_workers_of_a_queue_may_be_away() -> None:

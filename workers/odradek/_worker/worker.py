@@ -139,10 +139,12 @@ class Worker:
         loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         running = self._running = _RunningWorker(self, _connection_of(self._client), loop, self._stop)
+        self._client._workers.add(self)
         try:
             await asyncio.to_thread(running.start)
         except LogError as error:
             self._running = None
+            self._client._workers.discard(self)
             raise unavailable(error) from error
         return self
 
@@ -178,6 +180,7 @@ class Worker:
         running, self._running = self._running, None
         if running is None:
             return None
+        self._client._workers.discard(self)
         ending = asyncio.ensure_future(asyncio.to_thread(running.stop))
         cancelled = False
         while not ending.done():

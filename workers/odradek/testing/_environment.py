@@ -37,9 +37,9 @@ class Environment:
         async with Environment(workflows=[Order], activities=[charge.with_fn(lambda product: "ch_1")]) as env:
             assert await env.client.execute(Order, product, id="order-1") == "ch_1"
 
-    workflows, activities: served on every task queue that is used. activities may be a dict of an activity and what
-    is run in its place. start_time: what time it is at first (default: now). data_converter, interceptors: as of
-    Client. away: task queues whose workers are away.
+    workflows, activities: served on every task queue that is used, other than those of workers that the test begins
+    itself. activities may be a dict of an activity and what is run in its place. start_time: what time it is at first
+    (default: now). data_converter, interceptors: as of Client. away: task queues whose workers are away.
 
     `client` is open inside `async with`. While activities run, time does not skip; nor while nobody waits, so that
     messages may be sent before a timeout strikes. Raises what Worker and Client raise.
@@ -66,6 +66,7 @@ class Environment:
         self._interceptors = interceptors
         self._clock = VirtualClock(None if start_time is None else round(start_time.timestamp() * 1000))
         self._workers: dict[str, Worker | ScheduleWorker] = {}
+        self._served_by_others: set[str] = set()
         self._exit: AsyncExitStack | None = None
 
     async def __aenter__(self) -> Self:
@@ -117,12 +118,16 @@ class Environment:
 
     def _surroundings(self) -> Surroundings:
         return Surroundings(
-            outlook=lambda now_ms: self._engine.outlook(now_ms, self._away),
-            working=lambda: sum(worker.working for worker in list(self._workers.values())),
+            outlook=lambda now_ms: self._engine.outlook(now_ms, self._without_workers()),
+            working=lambda: sum(w.working for w in {*self._workers.values(), *list(self.client._workers)}),
             waiting=lambda: self.client._worker_connection().waiting,
             serve=self._serve_new_queues,
             look_again=self._engine.look_again,
         )
+
+    def _without_workers(self) -> frozenset[str]:
+        """Task queues whose workers are away, or were the test's and have ended: time need not wait for their tasks."""
+        return self._away | (self._served_by_others - {worker.task_queue for worker in list(self.client._workers)})
 
     async def _serve(self, queue: str) -> None:
         worker: Worker | ScheduleWorker
@@ -134,12 +139,16 @@ class Environment:
         self._workers[queue] = worker
 
     def _serve_new_queues(self) -> bool:
-        """Begin a worker for each task queue that was used for the first time. In the driver's thread."""
+        """Begin a worker for each task queue that was used for the first time. In the driver's thread.
+
+        A worker of the test has its queue for itself, also once it has ended: one that knows other workflows would
+        take its tasks."""
+        self._served_by_others |= {worker.task_queue for worker in list(self.client._workers)} - self._workers.keys()
         topics = self._engine.topics
         found = set()
         for kind in (topics.workflow_tasks(""), topics.activity_tasks("")):
             found |= {name.removeprefix(kind) for name in self._log.topics(kind)}
-        new = sorted(found - self._workers.keys() - self._away)
+        new = sorted(found - self._workers.keys() - self._served_by_others - self._away)
         for queue in new:
             asyncio.run_coroutine_threadsafe(self._serve(queue), self._loop).result()
         return bool(new)
