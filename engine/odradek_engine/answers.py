@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 import msgspec
 from odradek_schemas import decode, history
@@ -102,16 +104,12 @@ def describe(
 ) -> WorkflowDescription:
     """What an on-call engineer wants to see of a run."""
     activities, missing = _pending_activities(state, sessions, run)
-    timers: list[PendingTimer] = []
-    for _, timer in state.scan(keys.of_run(keys.TIMER, run.workflow_id, run.run_id)):
-        if len(timers) < MAX_PENDING:
-            timers.append(PendingTimer(seq=timer.seq, due_ms=timer.due_ms, summary=timer.summary))
-    children: list[PendingChild] = []
-    for _, child in state.scan(keys.of_run(keys.CHILD, run.workflow_id, run.run_id)):
-        if len(children) < MAX_PENDING:
-            children.append(_pending_child(child))
-    of_updates = state.scan(keys.of_run(keys.UPDATE, run.workflow_id, run.run_id)) if run.open_updates else ()
-    updates = [_open_update(row) for _, row in islice(of_updates, MAX_PENDING)]
+    timers = [
+        PendingTimer(seq=timer.seq, due_ms=timer.due_ms, summary=timer.summary)
+        for timer in _pending_rows(state, keys.TIMER, run)
+    ]
+    children = [_pending_child(child) for child in _pending_rows(state, keys.CHILD, run)]
+    updates = [_open_update(update) for update in _pending_rows(state, keys.UPDATE, run)]
     build = build_of(state, run, run.task_queue)
     pollers = sessions.pollers(run.task_queue, build)
     if run.is_open and not pollers:
@@ -157,6 +155,11 @@ def describe(
         ],
         reset_request_id=run.reset_request_id,
     )
+
+
+def _pending_rows(state: State, table: bytes, run: RunRow) -> Iterator[Any]:
+    """What is open of a run, as much as an answer lists."""
+    return (row for _, row in islice(state.scan(keys.of_run(table, run.workflow_id, run.run_id)), MAX_PENDING))
 
 
 def _pending_activities(state: State, sessions: Sessions, run: RunRow) -> tuple[list[PendingActivity], list[str]]:

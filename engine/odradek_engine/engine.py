@@ -459,7 +459,7 @@ class Engine:
         old.release()
         if old.counters.rebuilds >= MAX_REBUILDS:
             raise StoreError(f"{error}. It was rebuilt {MAX_REBUILDS} times: do the checkpoints belong to another log?")
-        processor = self._processor(partition, self._stores.rebuild(partition).state)
+        processor = self._processor(partition, self._stores.rebuild(partition))
         processor.counters = old.counters
         processor.counters.rebuilds += 1
         self._processors[partition] = processor

@@ -104,10 +104,11 @@ class Following:
         """In the following thread: open one more partition that we should follow, and read what we follow now."""
         self._open_one()
         with self._lock:
-            assign, self._assign = self._assign, False
+            if not self._assign:
+                return
+            self._assign = False
             starts = {TopicPartition(self._topic, p): self._processors[p].start_offset for p in sorted(self.partitions)}
-        if assign:
-            self.consumer.assign(starts)
+        self.consumer.assign(starts)
 
     def _open_one(self) -> None:
         """That may take long, where a checkpoint is fetched: nobody waits for it."""

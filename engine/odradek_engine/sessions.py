@@ -17,6 +17,7 @@ from odradek_schemas.records import HeldDetails, WorkerLost
 
 from .clock import Clock
 from .fold import State, keys
+from .fold.limits import payload_bytes
 from .fold.rows import ActivityRow
 
 STALL_S = 2.0
@@ -205,4 +206,4 @@ class Sessions:
 
 def details_bytes(details: list[Payload]) -> int:
     """How many bytes the details of a heartbeat have."""
-    return sum(len(p.data) + sum(len(name) + len(value) for name, value in p.metadata.items()) for p in details)
+    return sum(map(payload_bytes, details))

@@ -69,13 +69,13 @@ class Stores:
             rebuilds = 1
         return Opened(self._brought_up(partition, state, first, end), end, rebuilds)
 
-    def rebuild(self, partition: int) -> Opened:
+    def rebuild(self, partition: int) -> State:
         """The stored state is discarded: begin from nothing, or a checkpoint where the log was trimmed."""
         state = self.empty(partition)
         first, end = self._offsets(TopicPartition(self._topic, partition))
         if first > 0:
             state = self._brought_up(partition, state, first, end)
-        return Opened(state, end, 1)
+        return state
 
     def _brought_up(self, partition: int, state: State, first: int, end: int) -> State:
         """The state, or that of a checkpoint which is so much newer, or without which the log cannot be folded."""

@@ -1,12 +1,23 @@
-"""Telling a sender what became of its append."""
+"""Appends that are kept to be made later, and telling a sender what became of one."""
 
 from __future__ import annotations
 
 import logging
+from typing import NamedTuple
 
 from .protocol import LogError, OnDelivery
 
 logger = logging.getLogger("odradek.log")
+
+
+class Send(NamedTuple):
+    """One append, as it was asked for."""
+
+    topic: str
+    partition: int
+    key: bytes
+    value: bytes
+    on_delivery: OnDelivery | None
 
 
 def report(on_delivery: OnDelivery | None, offset: int, error: LogError | None) -> None:

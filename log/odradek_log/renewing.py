@@ -6,21 +6,12 @@ import logging
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 from . import refusals
-from .delivering import report
+from .delivering import Send, report
 from .protocol import LogError, OnDelivery, Producer, ProducerFailedError
 
 logger = logging.getLogger("odradek.log")
-
-
-class _Send(NamedTuple):
-    topic: str
-    partition: int
-    key: bytes
-    value: bytes
-    on_delivery: OnDelivery | None
 
 
 class RenewingProducer:
@@ -34,7 +25,7 @@ class RenewingProducer:
         self._current = make()
         self._changed = threading.Condition()
         self._out = 0  # sends that the current session has not reported
-        self._again: list[_Send] = []  # those that it gave up because it failed
+        self._again: list[Send] = []  # those that it gave up because it failed
         self._closed = False
 
     def send(self, topic: str, partition: int, key: bytes, value: bytes, on_delivery: OnDelivery | None = None) -> None:
@@ -43,12 +34,12 @@ class RenewingProducer:
                 raise refusals.producer_closed()
             self._out += 1
             current = self._current
-        self._pass_on(current, _Send(topic, partition, key, value, on_delivery))
+        self._pass_on(current, Send(topic, partition, key, value, on_delivery))
 
-    def _pass_on(self, producer: Producer, send: _Send) -> None:
+    def _pass_on(self, producer: Producer, send: Send) -> None:
         producer.send(send.topic, send.partition, send.key, send.value, partial(self._delivered, send))
 
-    def _delivered(self, send: _Send, offset: int, error: LogError | None) -> None:
+    def _delivered(self, send: Send, offset: int, error: LogError | None) -> None:
         if isinstance(error, ProducerFailedError):
             self._again.append(send)
         else:

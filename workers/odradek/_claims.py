@@ -64,18 +64,19 @@ class Claims:
     def pack(self, record: Record, limit: int) -> Packed:
         """The record with references. Nothing is stored yet. `limit`: bytes that the encoded record may have."""
         payloads = sorted(_payloads(record), key=lambda payload: -len(payload.data))
-        chosen = [payload for payload in payloads if len(payload.data) > self.offload_above]
+        large = [payload for payload in payloads if len(payload.data) > self.offload_above]
         blobs: dict[str, bytes] = {}
-        made = _replaced(record, {id(payload): _reference(payload, blobs) for payload in chosen})
+        references = {id(payload): _reference(payload, blobs) for payload in large}
+        made = _replaced(record, references)
         over = len(encode(made)) - limit
-        for payload in payloads[len(chosen) :]:
+        if over <= 0:
+            return Packed(made, blobs)
+        for payload in payloads[len(large) :]:
             if over <= 0 or len(payload.data) <= _SMALL:
                 break
-            chosen.append(payload)
+            references[id(payload)] = _reference(payload, blobs)
             over -= len(payload.data) - _SMALL
-        blobs.clear()
-        made = _replaced(record, {id(payload): _reference(payload, blobs) for payload in chosen})
-        return Packed(made, blobs)
+        return Packed(_replaced(record, references), blobs)
 
     def put(self, blobs: Mapping[str, bytes]) -> None:
         """Store them. Blocks. Raises PayloadStoreError."""

@@ -10,10 +10,8 @@ from typing import Any
 from odradek_schemas.common import Failure, Payload, Record, Request
 from odradek_schemas.ephemeral import QueryWorkflow
 from odradek_schemas.records import (
-    CancelWorkflow,
     SignalWorkflow,
     StartWorkflow,
-    TerminateWorkflow,
     UpdateWorkflow,
 )
 from odradek_schemas.replies import QueryResult, RequestReply
@@ -22,11 +20,9 @@ from ._client_operations import ClientOperations, target_of
 from ._connection import MakeRecord
 from ._handle import Target, UpdateHandle, WorkflowHandle
 from ._interceptors import (
-    CancelWorkflowInput,
     QueryWorkflowInput,
     SignalWorkflowInput,
     StartWorkflowInput,
-    TerminateWorkflowInput,
     UpdateWorkflowInput,
     write_headers,
 )
@@ -115,26 +111,6 @@ class ClientCalls(ClientOperations):
                 signal=input.signal,
                 input=payloads,
                 headers=headers,
-                request=request,
-                identity=self._identity(input),
-            )
-
-        await self._requests.change(target_of(input), make)
-
-    async def cancel_workflow(self, input: CancelWorkflowInput) -> None:
-        await self._end(input, CancelWorkflow)
-
-    async def terminate_workflow(self, input: TerminateWorkflowInput) -> None:
-        await self._end(input, TerminateWorkflow)
-
-    async def _end(
-        self, input: CancelWorkflowInput | TerminateWorkflowInput, kind: type[CancelWorkflow] | type[TerminateWorkflow]
-    ) -> None:
-        def make(request: Request) -> Record:
-            return kind(
-                workflow_id=input.id,
-                run_id=input.run_id or "",
-                reason=input.reason,
                 request=request,
                 identity=self._identity(input),
             )

@@ -8,11 +8,13 @@ from odradek_schemas import parse_task_token
 from odradek_schemas.common import Record, Request
 from odradek_schemas.ephemeral import HeartbeatActivity
 from odradek_schemas.records import (
+    CancelWorkflow,
     ChangeActivity,
     CompleteActivity,
     FailActivity,
     PauseWorkflow,
     ResetWorkflow,
+    TerminateWorkflow,
     UnpauseWorkflow,
 )
 from odradek_schemas.replies import HeartbeatNoted
@@ -22,6 +24,7 @@ from ._connection import MakeRecord
 from ._description import HistoryEvent, WorkflowDescription
 from ._handle import Target
 from ._interceptors import (
+    CancelWorkflowInput,
     ChangeActivityInput,
     ClientInterceptor,
     CompleteActivityInput,
@@ -32,6 +35,7 @@ from ._interceptors import (
     MessageInput,
     PauseWorkflowInput,
     ResetWorkflowInput,
+    TerminateWorkflowInput,
     UnpauseWorkflowInput,
 )
 from ._options import pending_activity_changes
@@ -67,20 +71,26 @@ class ClientOperations(ClientInterceptor):
         return await self._requests.change(target_of(input), make)
 
     async def pause_workflow(self, input: PauseWorkflowInput) -> None:
-        def make(request: Request) -> Record:
-            return PauseWorkflow(
-                workflow_id=input.id,
-                run_id=input.run_id or "",
-                reason=input.reason,
-                request=request,
-                identity=self._identity(input),
-            )
-
-        await self._requests.change(target_of(input), make)
+        await self._change_run(input, PauseWorkflow)
 
     async def unpause_workflow(self, input: UnpauseWorkflowInput) -> None:
+        await self._change_run(input, UnpauseWorkflow)
+
+    async def cancel_workflow(self, input: CancelWorkflowInput) -> None:
+        await self._change_run(input, CancelWorkflow)
+
+    async def terminate_workflow(self, input: TerminateWorkflowInput) -> None:
+        await self._change_run(input, TerminateWorkflow)
+
+    async def _change_run(
+        self,
+        input: PauseWorkflowInput | UnpauseWorkflowInput | CancelWorkflowInput | TerminateWorkflowInput,
+        kind: type[PauseWorkflow | UnpauseWorkflow | CancelWorkflow | TerminateWorkflow],
+    ) -> None:
+        """What needs nothing but a reason."""
+
         def make(request: Request) -> Record:
-            return UnpauseWorkflow(
+            return kind(
                 workflow_id=input.id,
                 run_id=input.run_id or "",
                 reason=input.reason,

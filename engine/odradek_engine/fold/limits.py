@@ -18,6 +18,11 @@ MAX_REASON = 1_000
 MAX_MESSAGE, MAX_STACK, MAX_DETAIL_BYTES, MAX_CAUSES = 10_000, 20_000, 50_000, 5
 
 
+def payload_bytes(payload: Payload) -> int:
+    """How many bytes a payload has, with its metadata."""
+    return len(payload.data) + sum(len(name) + len(value) for name, value in payload.metadata.items())
+
+
 def brief(text: str) -> str:
     """A reason or a name for people, as much of it as is kept."""
     return text[:MAX_REASON]

@@ -15,7 +15,7 @@ from odradek_schemas.records import RejectedUpdate, StartWorkflow, UpdateWorkflo
 from odradek_schemas.tasks import PendingUpdate
 
 from . import events, keys
-from .limits import check_id, shorten
+from .limits import check_id, payload_bytes, shorten
 from .rows import RequestRow, RunRow, UpdateRow
 from .step import Step
 
@@ -35,13 +35,9 @@ def check_update(
         raise ValueError("an update needs a request with an ID: nobody would get its answer")
     if wait_for not in ("accepted", "completed"):
         raise ValueError(f"wait_for {wait_for!r}: use accepted or completed")
-    size = sum(map(_size, [*input, *record.headers.values()]))
+    size = sum(map(payload_bytes, [*input, *record.headers.values()]))
     if size > MAX_UPDATE_BYTES:
         raise ValueError(f"an update's arguments have {size:,} bytes, it may have {MAX_UPDATE_BYTES:,}")
-
-
-def _size(payload: Payload) -> int:
-    return len(payload.data) + sum(len(name) + len(value) for name, value in payload.metadata.items())
 
 
 # ---------------------------------------------------------------- asking

@@ -8,9 +8,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
-from odradek_log.protocol import LogError, LogUnavailableError, OnDelivery, Producer
+from odradek_log.delivering import Send, report
+from odradek_log.protocol import LogUnavailableError, OnDelivery, Producer
 from odradek_schemas import decode, encode
 
 from .._claims import Claims, Packed
@@ -30,14 +30,6 @@ class NotStoredError(LogUnavailableError):
     """What the record refers to could not be stored, so it was not appended."""
 
 
-class _Send(NamedTuple):
-    topic: str
-    partition: int
-    key: bytes
-    value: bytes
-    on_delivery: OnDelivery | None
-
-
 class StoringProducer:
     """See `odradek_log.Producer`. Order holds among the records of one topic and key, whatever is stored for them.
 
@@ -54,7 +46,7 @@ class StoringProducer:
         self._pauses = pauses
         self._clock = clock
         self._changed = threading.Condition()
-        self._queues: dict[tuple[str, bytes], deque[_Send]] = {}
+        self._queues: dict[tuple[str, bytes], deque[Send]] = {}
         self._bytes = 0
         self._closed = threading.Event()
         self._packed: tuple[bytes, Packed, bytes] | None = None
@@ -71,7 +63,7 @@ class StoringProducer:
             queue = self._queues.get(queue_key)
             if queue is not None or len(value) > self._claims.offload_above:
                 self._bytes += len(value)
-                send = _Send(topic, partition, key, value, on_delivery)
+                send = Send(topic, partition, key, value, on_delivery)
                 if queue is not None:
                     queue.append(send)
                     return
@@ -95,25 +87,21 @@ class StoringProducer:
                 self._store_and_send(send)
             except Exception:
                 logger.exception("a record for %s could not be sent", send.topic)
-                self._give_up(send, NotStoredError("a defect of the worker, see its log"))
+                report(send.on_delivery, -1, NotStoredError("a defect of the worker, see its log"))
             with self._changed:
                 queue.popleft()
                 self._bytes -= len(send.value)
                 self._changed.notify_all()
 
-    def _store_and_send(self, send: _Send) -> None:
+    def _store_and_send(self, send: Send) -> None:
         value = send.value
         if len(value) > self._claims.offload_above:
             packed, value = self._pack(value)
             error = self._put(packed)
             if error is not None:
-                self._give_up(send, NotStoredError(str(error)))
+                report(send.on_delivery, -1, NotStoredError(str(error)))
                 return
         self._producer.send(send.topic, send.partition, send.key, value, send.on_delivery)
-
-    def _give_up(self, send: _Send, error: LogError) -> None:
-        if send.on_delivery is not None:
-            send.on_delivery(-1, error)
 
     def _put(self, packed: Packed) -> PayloadStoreError | None:
         """Store what a record refers to; the error if that could not be done."""
