@@ -9,7 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self, overload
+from typing import Any, Literal, Self, overload
 
 from odradek_log import Log, LogError, open_log
 from odradek_schemas import check_name, parse_task_token
@@ -54,15 +54,6 @@ class Execution:
 
     id: str
     status: str
-
-
-class Serving(Protocol):
-    """A worker that runs on a client."""
-
-    @property
-    def task_queue(self) -> str: ...
-    @property
-    def working(self) -> int: ...
 
 
 class Client(Starting):
@@ -111,7 +102,6 @@ class Client(Starting):
         self._max_in_flight_bytes = max_in_flight_bytes
         self._now_ms: Callable[[], int] | None = None  # tests have a clock of their own, which skips
         self._deadline_slack = DEADLINE_SLACK_SECONDS
-        self._workers: set[Serving] = set()  # those that run on this client; they enter and leave by themselves
         self._exit: AsyncExitStack | None = None
         self._open: WorkflowRequests | None = None
 

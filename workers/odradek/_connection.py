@@ -25,6 +25,7 @@ from odradek_schemas.ephemeral import FetchHistory
 from odradek_schemas.replies import HistoryPage, WorkflowResult
 
 from ._converter import DataConverter
+from ._types import Serving
 from .errors import (
     ClientClosedError,
     InvalidRequestError,
@@ -123,6 +124,7 @@ class Connection:
         self.namespace = namespace
         self.topics = Topics(namespace)
         self.converter = converter
+        self.workers: set[Serving] = set()
         self._pauses = pauses or Pauses()
         self._now_ms = now_ms or _wall_clock_ms
         self._deadline_slack = deadline_slack

@@ -214,3 +214,12 @@ class ContinueOptions(CommonOptions, total=False):
     """
 
     versioning: Literal["auto_upgrade"]
+
+
+class Serving(Protocol):
+    """A worker that runs on a connection."""
+
+    @property
+    def task_queue(self) -> str: ...
+    @property
+    def working(self) -> int: ...

@@ -16,6 +16,7 @@ from odradek_schemas.tasks import PendingUpdate
 
 from .._converter import DataConverter
 from .._instance_locals import LocalCall
+from .._types import Serving
 
 OnPage: TypeAlias = Callable[[HistoryPage | Exception], None]
 ReplyCallback: TypeAlias = Callable[[Record], None]
@@ -31,6 +32,8 @@ class WorkerConnection(Protocol):
     reply_partition: int
     converter: DataConverter
     namespace: str
+    workers: set[Serving]
+    """Those that run on it; they enter and leave by themselves."""
 
     def now_ms(self) -> int:
         """The clock of requests and their deadlines, in ms since the Unix epoch."""

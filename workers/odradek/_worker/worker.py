@@ -139,12 +139,12 @@ class Worker:
         loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         running = self._running = _RunningWorker(self, _connection_of(self._client), loop, self._stop)
-        self._client._workers.add(self)
+        running.connection.workers.add(self)
         try:
             await asyncio.to_thread(running.start)
         except LogError as error:
             self._running = None
-            self._client._workers.discard(self)
+            running.connection.workers.discard(self)
             raise unavailable(error) from error
         return self
 
@@ -180,7 +180,7 @@ class Worker:
         running, self._running = self._running, None
         if running is None:
             return None
-        self._client._workers.discard(self)
+        running.connection.workers.discard(self)
         ending = asyncio.ensure_future(asyncio.to_thread(running.stop))
         cancelled = False
         while not ending.done():
@@ -207,7 +207,7 @@ class _RunningWorker:
     ) -> None:
         self.error: BaseException | None = None
         self._worker = worker
-        self._connection = connection
+        self.connection = connection
         self._loop = loop
         self._stop_event = stop
         log, topics, queue = connection.log, connection.topics, worker.task_queue
@@ -235,16 +235,16 @@ class _RunningWorker:
     def _workflow_worker(self, outlet: Outlet) -> WorkflowWorker:
         worker = self._worker
         workflows = RegisteredWorkflows(
-            worker._workflows, task_queue=worker.task_queue, namespace=self._connection.namespace,
-            converter=self._connection.converter, interceptors=worker._interceptors,
+            worker._workflows, task_queue=worker.task_queue, namespace=self.connection.namespace,
+            converter=self.connection.converter, interceptors=worker._interceptors,
         )
         return WorkflowWorker(
-            self._connection, self._workflow_topic, workflows=workflows, session=self._session, outlet=outlet,
+            self.connection, self._workflow_topic, workflows=workflows, session=self._session, outlet=outlet,
             timer=self._timer, cache_bytes=worker._cache_bytes, blocked_after=worker._blocked_after,
             stale_after=min(_STALE_SECONDS, worker._lost_after / 2), on_error=self._on_error,
             task_queue=worker.task_queue, runner=self._for_activities if worker._eager_activities else None,
             local_activities=LocalActivities(
-                worker._local_activities, converter=self._connection.converter, namespace=self._connection.namespace,
+                worker._local_activities, converter=self.connection.converter, namespace=self.connection.namespace,
                 loop=self._loop, later=self._timer.later, limit=worker._limit,
                 interceptors=worker._interceptors,
             ),
@@ -256,7 +256,7 @@ class _RunningWorker:
     def _activity_worker(self, outlet: Outlet) -> ActivityWorker:
         worker = self._worker
         return ActivityWorker(
-            self._connection, self._activity_topic, definitions=worker._activities, session=self._session,
+            self.connection, self._activity_topic, definitions=worker._activities, session=self._session,
             outlet=outlet, timer=self._timer, loop=self._loop, limit=worker._limit,
             stale_after=min(_STALE_SECONDS, worker._lost_after / 2), on_error=self._on_error,
             rates=ActivityRates(*worker._rates, time.monotonic), interceptors=worker._interceptors,
@@ -268,14 +268,14 @@ class _RunningWorker:
 
     def start(self) -> None:
         """Make the topics, begin to heartbeat, and read. Blocks for the log's answers."""
-        self._connection.log.create_topics(
-            TopicSpec(topic, self._connection.partitions, _TASK_RETENTION_MS, durable=False)
+        self.connection.log.create_topics(
+            TopicSpec(topic, self.connection.partitions, _TASK_RETENTION_MS, durable=False)
             for topic in (self._workflow_topic, self._activity_topic)
         )
-        self._connection.on_reply(SessionEnded, self._session_ended)
+        self.connection.on_reply(SessionEnded, self._session_ended)
         if self._for_activities is not None:
-            self._connection.on_reply(ActivityCancelRequest, self._activity_reply)
-            self._connection.on_reply(ActivityClaimed, self._activity_reply)
+            self.connection.on_reply(ActivityCancelRequest, self._activity_reply)
+            self.connection.on_reply(ActivityClaimed, self._activity_reply)
         self._timer.start()
         self._timer.every(self._session.heartbeat_interval, self._session.heartbeat)
         for part in (self._for_workflows, self._for_activities):

@@ -20,7 +20,7 @@ from .._interceptors import Interceptor
 from .._options import seconds
 from .._schedules.state import TASK_QUEUE as SCHEDULES
 from .._schedules.worker import ScheduleWorker
-from .._types import Duration, TakesMany
+from .._types import Duration, Serving, TakesMany
 from .._worker.worker import Worker
 from ._clock import VirtualClock
 from ._driver import ClockDriver, Surroundings
@@ -119,15 +119,19 @@ class Environment:
     def _surroundings(self) -> Surroundings:
         return Surroundings(
             outlook=lambda now_ms: self._engine.outlook(now_ms, self._without_workers()),
-            working=lambda: sum(w.working for w in {*self._workers.values(), *list(self.client._workers)}),
+            working=lambda: sum(w.working for w in {*self._workers.values(), *self._running()}),
             waiting=lambda: self.client._worker_connection().waiting,
             serve=self._serve_new_queues,
             look_again=self._engine.look_again,
         )
 
+    def _running(self) -> list[Serving]:
+        """The workers that run on the client: those of the test, and those of the environment."""
+        return list(self.client._worker_connection().workers)
+
     def _without_workers(self) -> frozenset[str]:
         """Task queues whose workers are away, or were the test's and have ended: time need not wait for their tasks."""
-        return self._away | (self._served_by_others - {worker.task_queue for worker in list(self.client._workers)})
+        return self._away | (self._served_by_others - {worker.task_queue for worker in self._running()})
 
     async def _serve(self, queue: str) -> None:
         worker: Worker | ScheduleWorker
@@ -143,7 +147,7 @@ class Environment:
 
         A worker of the test has its queue for itself, also once it has ended: one that knows other workflows would
         take its tasks."""
-        self._served_by_others |= {worker.task_queue for worker in list(self.client._workers)} - self._workers.keys()
+        self._served_by_others |= {worker.task_queue for worker in self._running()} - self._workers.keys()
         topics = self._engine.topics
         found = set()
         for kind in (topics.workflow_tasks(""), topics.activity_tasks("")):
