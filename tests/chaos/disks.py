@@ -9,6 +9,8 @@ from pathlib import Path
 
 SIZE = "48m"
 CHUNK = 64 * 1024
+_KEEPER = 'read _; umount -l "$0"'
+"""Waits for the end of its input, which comes when the process that holds it ends, however that ends."""
 
 
 def can_be_full(folder: Path) -> bool:
@@ -19,13 +21,17 @@ def can_be_full(folder: Path) -> bool:
 
 
 class Disk:
-    """A folder. `limited`: it is a disk of its own."""
+    """A folder. `limited`: it is a disk of its own, and goes with this process at the latest, killed or not."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True)
         command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "odradek-chaos", str(folder)]
         self.limited = os.geteuid() == 0 and subprocess.run(command, capture_output=True).returncode == 0
+        self._keeper: subprocess.Popen[bytes] | None = None
+        if self.limited:
+            keeper = ["sh", "-c", _KEEPER, str(folder)]
+            self._keeper = subprocess.Popen(keeper, stdin=subprocess.PIPE, start_new_session=True)
 
     def fill(self) -> None:
         """Leave no byte to anybody."""
@@ -42,5 +48,8 @@ class Disk:
         (self.folder / "filler").unlink()
 
     def close(self) -> None:
-        if self.limited:
-            subprocess.run(["umount", "-l", str(self.folder)], check=True)
+        """Give it back. A second time changes nothing."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.communicate()
+            assert keeper.returncode == 0, f"{self.folder} is still mounted"

@@ -61,6 +61,8 @@ class Role:
             )
         self.lives += 1
         self.born(self.name, self._process.pid)
+        if self._killed or self._last:  # that was asked for while it began
+            self.signal(signal.SIGKILL if self._killed else signal.SIGTERM)
         return await self._process.wait()
 
     def _append(self) -> BinaryIO:

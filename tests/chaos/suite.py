@@ -114,6 +114,13 @@ class Suite:
         return Role(name, command, output, self.network.know, {"ODRADEK_TEST_LINES": str(self.lines), "COLUMNS": "200"})
 
     async def run(self, rounds: Sequence[Sequence[Fault]]) -> Report:
+        try:
+            return await self._run(rounds)
+        finally:
+            for disk in self.disks.values():
+                disk.close()
+
+    async def _run(self, rounds: Sequence[Sequence[Fault]]) -> Report:
         begun = time.monotonic()
         self.journal.touch()
         self.lines.touch()
@@ -135,8 +142,6 @@ class Suite:
         self.report.outcome = await asyncio.to_thread(
             audit, f"kafka://{self.cluster.direct}", self.namespace, PARTITIONS, self.lines, self.journal, folders
         )
-        for disk in self.disks.values():
-            disk.close()
         self.report.seconds = time.monotonic() - begun
         return self.report
 
