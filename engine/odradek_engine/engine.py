@@ -25,7 +25,8 @@ from .following import Following
 from .hearing import Hearing
 from .members import Members
 from .processor import Counters, Outlook, Processor, Settings, StaleStateError
-from .store import EngineStorage, RocksStorage, StoreError
+from .store import EngineStorage, StoreError
+from .store_memory import DEFAULT_STORE_MEMORY
 from .stores import Stores
 
 logger = logging.getLogger(__name__)
@@ -69,6 +70,8 @@ class Engine:
     `on_topic`: called, from a thread of the engine, with each topic that it sends to for the first time.
     `standbys`: how many other engines keep up with each partition, ready to lead it at once; those that are started
     with it share this. `checkpoints`: where copies of the state are kept, from which another machine begins.
+    `store_memory`: bytes that RocksDB may use for the state of all its partitions together, half of them for what is
+    not on disk yet; at least 32 MiB.
 
         async with Engine("kafka://localhost:9092", namespace="default", data_dir="./state"): ...
 
@@ -87,10 +90,11 @@ class Engine:
         settings: Settings | None = None,
         standbys: int = 0,
         checkpoints: CheckpointSettings | None = None,
+        store_memory: int = DEFAULT_STORE_MEMORY,
         log_settings: Mapping[str, Any] | None = None,
         clock: Clock | None = None,
         randomness: Randomness | None = None,
-        open_storage: Callable[[Path], EngineStorage] = RocksStorage,
+        open_storage: Callable[[Path], EngineStorage] | None = None,
         on_topic: Callable[[str], object] = lambda topic: None,
     ) -> None:
         if (target is None) == (log is None):
@@ -124,7 +128,9 @@ class Engine:
             Checkpointing(checkpoints, namespace, folder / "checkpoints", self._clock, self._trim)
             if checkpoints else None
         )
-        self._stores = Stores(folder, self.topics.events, open_storage, self._checkpointing, self._offsets)
+        self._stores = Stores(
+            folder, self.topics.events, open_storage, store_memory, self._checkpointing, self._offsets
+        )
         self._hearing = Hearing(self._lock, self._processors, self._members, self._clock, self._offsets)
         self._following = Following(
             self._lock, self._processors, self._members, lambda partition: self._open(partition)[0], self._release,

@@ -23,6 +23,7 @@ from .fold import State, events, fold, keys
 from .fold.invariants import problems
 from .fold.rows import TABLES
 from .store import RocksStorage, StoreError
+from .store_memory import StoreMemory
 
 FLUSH_ROWS = 20_000
 FLUSH_BYTES = 32 * 1024 * 1024
@@ -233,7 +234,8 @@ def open_stores(namespace: str, data_dir: Path) -> dict[int, RocksStorage]:
     """The stored state of each partition as it is on disk now, also while an engine goes on with it."""
     folder = data_dir / namespace
     found = stored_partitions(namespace, data_dir)
-    return {number: RocksStorage(folder / str(number), read_only=True) for number in found}
+    memory = StoreMemory()
+    return {number: RocksStorage(folder / str(number), read_only=True, memory=memory) for number in found}
 
 
 def verify(

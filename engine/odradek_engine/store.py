@@ -14,10 +14,12 @@ from typing import Protocol
 from rocksdict import AccessType, Checkpoint, Options, Rdict, WriteBatch, WriteOptions
 
 from .fold import Storage
+from .store_memory import StoreMemory
 
-WRITE_BUFFER_BYTES = 16 * 1024 * 1024
 ROOM_BYTES = 1024 * 1024
 """What has to be free on the disk of an engine that begins."""
+ENTRY_BYTES = 40
+"""What an entry takes in memory besides key and value, about."""
 
 
 class StoreError(Exception):
@@ -62,10 +64,12 @@ class EngineStorage(Storage, Protocol):
 
 
 class RocksStorage:
-    """A `Storage` of the fold in a RocksDB folder. One process at a time writes; others may read."""
+    """A `Storage` of the fold in a RocksDB folder. One process at a time writes; others may read. `memory`: what it
+    may use, together with others; None: as much as an engine has by default."""
 
-    def __init__(self, folder: Path, read_only: bool = False) -> None:
+    def __init__(self, folder: Path, read_only: bool = False, memory: StoreMemory | None = None) -> None:
         self.folder = folder
+        self._memory = memory or StoreMemory()
         if not read_only:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +80,7 @@ class RocksStorage:
                 ) from error
         options = Options(raw_mode=True)
         options.create_if_missing(not read_only)
-        options.set_write_buffer_size(WRITE_BUFFER_BYTES)
+        self._memory.limit(options)
         options.set_max_write_buffer_number(2)
         options.set_keep_log_file_num(2)
         access = AccessType.read_only() if read_only else AccessType.read_write()
@@ -89,6 +93,7 @@ class RocksStorage:
             ) from error
         self._write_options = WriteOptions()
         self._write_options.disable_wal = True  # type: ignore[method-assign, assignment]  # a property in truth
+        self._memory.add(self)
 
     def get(self, key: bytes) -> bytes | None:
         value: bytes | None = self._db.get(key)
@@ -110,11 +115,14 @@ class RocksStorage:
 
     def write(self, changes: Iterable[tuple[bytes, bytes | None]]) -> None:
         batch = WriteBatch(raw_mode=True)
+        size = 0
         for key, value in changes:
+            size += len(key) + len(value or b"") + ENTRY_BYTES
             if value is None:
                 batch.delete(key)
             else:
                 batch.put(key, value)
+        self._memory.make_room(size)
         try:
             self._db.write(batch, self._write_options)
         except Exception as error:
@@ -126,6 +134,10 @@ class RocksStorage:
             self._db.flush(True)
         except Exception as error:
             raise self._no_room(error) from error
+
+    def buffered(self) -> int:
+        """How many bytes of what was written are in memory only."""
+        return int(self._db.property_value("rocksdb.cur-size-all-mem-tables") or 0)
 
     def _no_room(self, error: Exception) -> StoreError:
         return StoreError(f"cannot write to the store in {self.folder}: {error}. Is the disk full?")
@@ -140,6 +152,7 @@ class RocksStorage:
 
     def close(self) -> None:
         """Persist and close; where that is not possible, what was written since the last time is folded again later."""
+        self._memory.remove(self)
         try:
             self.persist()
         finally:
@@ -150,6 +163,7 @@ class RocksStorage:
 
     def destroy(self) -> None:
         """Close and delete; the log rebuilds it."""
+        self._memory.remove(self)
         with contextlib.suppress(Exception):  # it closes all the same, and what it could not write is not wanted
             self._db.close()
         shutil.rmtree(self.folder, ignore_errors=True)

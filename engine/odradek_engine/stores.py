@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from odradek_log import TopicPartition
 from .checkpointing import Checkpointing
 from .fold import State
 from .store import EngineStorage, RocksStorage, StoreError, check_room
+from .store_memory import StoreMemory
 
 logger = logging.getLogger(__name__)
 
@@ -26,20 +28,23 @@ class Opened(NamedTuple):
 
 
 class Stores:
-    """Safe from any thread, except that one partition is opened by one at a time. `offsets` asks the log for the first
+    """Safe from any thread, except that one partition is opened by one at a time. `open_storage`: in place of RocksDB,
+    which may use `store_memory` bytes for all partitions together. `offsets` asks the log for the first
     offset of a partition of `topic`, and its end."""
 
     def __init__(
         self,
         folder: Path,
         topic: str,
-        open_storage: Callable[[Path], EngineStorage],
+        open_storage: Callable[[Path], EngineStorage] | None,
+        store_memory: int,
         checkpointing: Checkpointing | None,
         offsets: Callable[[TopicPartition], tuple[int, int]],
     ) -> None:
         self._folder = folder
         self._topic = topic
-        self._open_storage = open_storage
+        self._on_disk = open_storage is None
+        self._open_storage = open_storage or partial(RocksStorage, memory=StoreMemory(store_memory))
         self._checkpointing = checkpointing
         self._offsets = offsets
         self._storages: dict[int, EngineStorage] = {}
@@ -47,7 +52,7 @@ class Stores:
 
     def check_room(self) -> None:
         """Raise StoreError if no state could be kept here."""
-        if self._open_storage is RocksStorage:
+        if self._on_disk:
             check_room(self._folder)
 
     def __getitem__(self, partition: int) -> EngineStorage:

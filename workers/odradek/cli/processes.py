@@ -44,6 +44,9 @@ def engine(
     trim: Annotated[
         bool, typer.Option("--trim", help="With --checkpoints: delete the log behind the oldest of them, for good.")
     ] = False,
+    store_memory: Annotated[
+        int, typer.Option(metavar="MIB", min=32, help="What RocksDB may use for the state of all its partitions.")
+    ] = 256,
     kafka_option: KafkaOptions = [],  # noqa: B006
     log_level: LogLevel = "info",
     log_format: LogFormat = "text",
@@ -55,7 +58,7 @@ def engine(
         if trim and not checkpoints:
             raise CommandError(ExitCode.USAGE, "--trim needs --checkpoints: what is deleted is only there then")
         kept = (checkpoints, checkpoint_every, trim) if checkpoints else None
-        asyncio.run(_run_engine(log, namespace, data, partitions, standbys, kafka_option, kept))
+        asyncio.run(_run_engine(log, namespace, data, partitions, standbys, store_memory, kafka_option, kept))
 
 
 async def _run_engine(
@@ -64,6 +67,7 @@ async def _run_engine(
     data: Path,
     partitions: int,
     standbys: int,
+    store_memory: int,
     options: list[str],
     kept: tuple[str, float, bool] | None,
 ) -> None:
@@ -86,6 +90,7 @@ async def _run_engine(
                 running = Engine(
                     log=opened, namespace=namespace, data_dir=data, partitions=partitions, on_topic=schedules.noticed,
                     standbys=standbys, checkpoints=CheckpointSettings(kept[0], kept[1], trim=kept[2]) if kept else None,
+                    store_memory=store_memory * 1024 * 1024,
                 )
                 await stack.enter_async_context(running)
                 await stack.enter_async_context(schedules)
