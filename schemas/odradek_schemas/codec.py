@@ -23,6 +23,7 @@ import msgspec
 from . import common, ephemeral, history, records, replies, tasks
 from .avro import MARKER, fingerprint_of, full_name, schema_of
 from .common import Record
+from .compiled import Reader, Writer, reader_of, writer_of
 from .handwritten import from_json
 from .nesting import MAX_NESTED_FAILURES, without_recursion
 
@@ -134,6 +135,14 @@ class _Format:
         msgspec.json.Decoder(cls)  # gathers what msgspec knows of the class, which two threads must not do at once
 
     @cached_property
+    def write_quickly(self) -> Writer:
+        return writer_of(self.cls)
+
+    @cached_property
+    def read_quickly(self) -> Reader:
+        return reader_of(self.cls)
+
+    @cached_property
     def reader(self) -> Any:
         """The schema to read with: made when the first one is read, for it is large where failures nest."""
         return fastavro.parse_schema(without_recursion(self.raw))
@@ -153,37 +162,6 @@ class _Format:
     def write(self, buffer: BytesIO, record: Any) -> None:
         """Write a record of the class, without the header."""
         fastavro.schemaless_writer(buffer, self.schema, self.wrap(_to_builtins(record, builtin_types=(bytes,))))
-
-
-class _EventFormat(_Format):
-    """How history events are written: most of what the fold writes.
-
-    A union is the number of its branch and then the record, and a record in a record is its fields in their order. So
-    the bytes are those of a flat record for each kind of event, which fastavro writes in two thirds of the time.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(history.HistoryEvent)
-        self._flat: dict[type[Record], tuple[Any, int, _Wrapper]] = {}
-
-    def write(self, buffer: BytesIO, record: Any) -> None:
-        attributes = record.attributes
-        kind = type(attributes)
-        flat = self._flat.get(kind)
-        if flat is None:
-            flat = self._flat[kind] = _flat_event(kind)
-        schema, branch, wrap = flat
-        value = wrap(_to_builtins(attributes, builtin_types=(bytes,)))
-        value["_event_id"], value["_time_ms"], value["_branch"] = record.event_id, record.time_ms, branch
-        fastavro.schemaless_writer(buffer, schema, value)
-
-
-def _flat_event(kind: type[Record]) -> tuple[Any, int, _Wrapper]:
-    """The schema of a kind's flat record, the number of its branch, and its wrapper."""
-    branch = typing.get_args(history.Attributes).index(kind)
-    own = [{"name": name, "type": "long"} for name in ("_event_id", "_time_ms", "_branch")]
-    raw = {"type": "record", "name": f"Flat{kind.__name__}", "fields": [*own, *schema_of(kind)["fields"]]}
-    return fastavro.parse_schema(raw), branch, _wrapper(kind) or (lambda value: value)
 
 
 def _is_union_of_records(hint: Any) -> bool:
@@ -206,7 +184,7 @@ _gathering = threading.Lock()
 @cache
 def _formats() -> dict[type[Record], _Format]:
     with _gathering:
-        return {cls: _EventFormat() if cls is history.HistoryEvent else _Format(cls) for cls in record_classes()}
+        return {cls: _Format(cls) for cls in record_classes()}
 
 
 @cache
@@ -231,6 +209,14 @@ _to_builtins: Callable[..., Any] = msgspec.to_builtins
 def encode(record: Record) -> bytes:
     """The record in Avro single-object encoding. Raises ValueError for a failure with more causes than readers take."""
     f = _formats()[type(record)]
+    try:
+        return f.header + f.write_quickly(record)
+    except Exception:  # whatever it is: fastavro says whether it is wrong
+        return _encode_slowly(f, record)
+
+
+def _encode_slowly(f: _Format, record: Record) -> bytes:
+    """The same by fastavro."""
     buffer = BytesIO()
     buffer.write(f.header)
     f.write(buffer, record)
@@ -253,6 +239,19 @@ def decode(data: bytes) -> Record:
     if entry is None:
         raise DecodeError(f"no schema has the fingerprint {data[2:10].hex()}; a newer version may have written this")
     f, older = entry
+    if older is None:
+        record: Record
+        try:
+            record, end = f.read_quickly(data, 10)
+        except Exception:  # whatever it is: fastavro says whether it is wrong, and what
+            end = -1
+        if end == len(data):
+            return record
+    return _decode_slowly(f, older, data)
+
+
+def _decode_slowly(f: _Format, older: Any, data: bytes) -> Record:
+    """The same by fastavro, which also reads what an older schema wrote."""
     buffer = BytesIO(data[10:])
     try:
         record = f.read(buffer, older)

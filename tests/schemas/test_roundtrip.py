@@ -74,7 +74,7 @@ def test_a_reader_with_only_the_avsc_reads_every_field(cls: type[Record], data: 
 @given(data=st.data())
 @settings(few, max_examples=5)
 def test_each_kind_of_event_reads_with_only_the_avsc(data: st.DataObject) -> None:
-    """They are written by flat schemas of their own: breaks when those give other bytes than the known schema."""
+    """Breaks when a kind is written as another branch of the union, or otherwise than the known schema says."""
     schema = fastavro.parse_schema(json.loads((AVSC / f"{full_name(HistoryEvent)}.avsc").read_text()))
     for kind in typing.get_args(Attributes):
         event = HistoryEvent(event_id=7, time_ms=1_700_000_000_000, attributes=data.draw(records(kind)))
