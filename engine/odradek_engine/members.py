@@ -2,7 +2,8 @@
 
 Announcements go through `ephemeral`, into every partition, so that whoever leads one hears of all engines, also of
 those that lead none. An engine that was not heard for a while is taken for gone; should it come back with code that is
-too old, V1 keeps it from folding.
+too old, V1 keeps it from folding. Who has not heard itself meanwhile, for it stood still or was cut off, does not know
+who else is there.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from .standbys import BEAT_S, chosen
 
 MISSED = 3.5
 """After so many announcements that did not come, an engine is gone."""
+
+OVERDUE = 2.0
+"""After so many of its own announcements that it did not hear, an engine has missed those of others, too."""
 
 LISTEN_S = 2.0
 """How long to hear who else is there before choosing what to follow."""
@@ -41,6 +45,7 @@ class Members:
         self._clock = clock
         self._interval = interval
         self._since = clock.monotonic()
+        self._listening_since = self._own_heard_at = self._since
         self._announce_at = self._since
         self._beat_at = self._since
         self._standbys = standbys
@@ -74,8 +79,11 @@ class Members:
         )
 
     def heard(self, record: EngineAlive) -> None:
-        """Another engine lives, or this one."""
+        """Another engine lives, or this one: then we have heard all that was said before."""
         if record.member == self.member:
+            if self._overdue:
+                self._listening_since = self._clock.monotonic()
+            self._own_heard_at = self._clock.monotonic()
             return
         if record.member not in self._others and not record.leaving:
             self._announce_at = self._beat_at = self._clock.monotonic()  # it has not heard of us yet
@@ -94,9 +102,15 @@ class Members:
         return self.member in chosen(partition, [self.member, *others], self._standbys)
 
     def all_know(self, version: int) -> bool:
-        """Whether every engine knows a fold version: all have had the time to say so, and none is older (V2)."""
-        silent_for = self._clock.monotonic() - self._since
-        return silent_for > MISSED * self._interval and min([self.version, *self._versions()]) >= version
+        """Whether every engine knows a fold version: all have had the time to say so, we have heard what was said, and
+        none is older (V2)."""
+        listened_for = self._clock.monotonic() - self._listening_since
+        listened = listened_for > MISSED * self._interval and not self._overdue
+        return listened and min([self.version, *self._versions()]) >= version
+
+    @property
+    def _overdue(self) -> bool:
+        return self._clock.monotonic() - self._own_heard_at > OVERDUE * self._interval
 
     def another_knows(self, version: int) -> bool:
         """Whether another engine could go on where this one must stop (V1)."""

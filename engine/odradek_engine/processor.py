@@ -148,6 +148,8 @@ class Processor:
         self._clock_asked_at = 0.0
         self._stuck_at = -1
         self._begin_term()
+        if state.partition.version > settings.fold_version:
+            self.decline(UnsupportedVersionError(state.partition.version, settings.fold_version))
 
     def _begin_term(self) -> None:
         """Forget what was known as leader; the state has everything that matters."""
@@ -193,19 +195,17 @@ class Processor:
         self.leadership.holding = False
 
     def _stand(self) -> None:
-        """Stand for election, if the state is not of newer code than ours (V1)."""
-        if self.state.partition.version > self._settings.fold_version:
-            self.decline(UnsupportedVersionError(self.state.partition.version, self._settings.fold_version))
-            return
-        self.leadership.stand()
-        self.counters.elections += 1
+        """Stand for election, unless newer code must go on here (V1)."""
+        if not self.declined:
+            self.leadership.stand()
+            self.counters.elections += 1
 
     def _stand_when_ready(self) -> None:
-        if self.leadership.role is Role.NONE and not self.declined and self.candidacy.ready(self.leadership.holding):
+        if self.leadership.role is Role.NONE and self.candidacy.ready(self.leadership.holding):
             self._stand()
 
     def decline(self, error: UnsupportedVersionError) -> None:
-        """The next record is for newer code: stop before it, and lead no more (V1)."""
+        """The state or the next record is for newer code: stop here, and lead no more (V1)."""
         self.declined = error.version
         self.leadership.resign()
         self._flush()

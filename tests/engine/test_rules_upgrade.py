@@ -193,18 +193,31 @@ def test_v1_one_partition_that_needs_newer_code_stands_still_and_the_others_go_o
 
 
 def test_v1_a_state_of_newer_code_is_not_gone_on_with(fleet: Fleet) -> None:
-    """Breaks when an older program is started on the data directory of a newer one."""
+    """Breaks when an older program is started on the data directory of a newer one, and leads, or folds what is left of
+    the log as it does itself, for the newer one to find when it comes back."""
     fleet.add("one", NEW)
     fleet.until(fleet.led)
     fleet.pass_time(WAIT)
     fleet.until(lambda: fleet.led() and {fleet.versions(0)[-1], fleet.versions(1)[-1]} == {NEW})
     fleet.remove("one")
+    folded = [fleet.end(TOPICS.events, partition) for partition in PARTITIONS]
+    for partition in PARTITIONS:
+        late = records.StartWorkflow(workflow_id="late", workflow_type="T", task_queue="q")
+        fleet.append(TOPICS.events, partition, encode(late))
     ends = [fleet.end(TOPICS.events, partition) for partition in PARTITIONS]
     back = fleet.add("one", OLD)
     fleet.until(lambda: len(back._processors) == 2)
     assert back.leading == []
-    fleet.pass_time(2)
+    fleet.pass_time(5)
+    assert [back._processors[partition].state.partition.position for partition in PARTITIONS] == folded
     assert [fleet.end(TOPICS.events, partition) for partition in PARTITIONS] == ends, "it says nothing"
+
+
+def listen(members: Members, clock: ManualClock, until: int) -> None:
+    """Time passes, and an engine hears itself now and then."""
+    while clock.seconds < until:
+        clock.seconds = min(clock.seconds + 10, until)
+        members.heard(EngineAlive(member="me", version=NEW))
 
 
 def test_an_engine_is_gone_when_it_was_not_heard_for_a_while() -> None:
@@ -212,15 +225,46 @@ def test_an_engine_is_gone_when_it_was_not_heard_for_a_while() -> None:
     clock = ManualClock()
     members = Members("me", NEW, clock, 10.0)
     assert not members.all_know(OLD), "nobody has had the time to speak"
-    clock.seconds = 36
+    listen(members, clock, 36)
     assert members.all_know(NEW)
     assert not members.all_know(NEW + 1)
     members.heard(EngineAlive(member="old", version=OLD))
     assert not members.all_know(NEW)
     assert not members.another_knows(NEW)
-    clock.seconds = 70
+    listen(members, clock, 70)
     assert not members.all_know(NEW)
-    clock.seconds = 72
+    listen(members, clock, 72)
     assert members.all_know(NEW)
     members.heard(EngineAlive(member="newer", version=NEW + 1))
     assert members.another_knows(NEW + 1)
+
+
+def test_v2_an_engine_that_stood_still_does_not_know_who_is_there() -> None:
+    """Breaks when one that was suspended switches the log at once, for it has heard nobody for long."""
+    clock = ManualClock()
+    members = Members("me", NEW, clock, 10.0)
+    listen(members, clock, 60)
+    assert members.all_know(NEW)
+    clock.seconds = 120
+    assert not members.all_know(NEW), "it may be a zombie"
+    members.heard(EngineAlive(member="me", version=NEW))
+    assert not members.all_know(NEW), "the others have not had the time to speak"
+    members.heard(EngineAlive(member="old", version=OLD))
+    listen(members, clock, 150)
+    assert not members.all_know(NEW)
+    listen(members, clock, 160)
+    assert members.all_know(NEW)
+
+
+def test_v2_an_engine_without_a_partition_hears_who_is_there(fleet: Fleet) -> None:
+    """Breaks when it switches the log as soon as it gets a partition: it has heard of no older engine so far."""
+    fleet.add("one", OLD)
+    fleet.add("two", OLD)
+    fleet.until(lambda: fleet.led() and all(engine.leading for engine in fleet.engines.values()))
+    new = fleet.add("new", NEW)
+    fleet.pass_time(2 * WAIT)
+    assert not new.leading
+    fleet.remove("one")
+    fleet.until(lambda: fleet.led() and bool(new.leading))
+    fleet.pass_time(2)
+    assert {*fleet.versions(0), *fleet.versions(1)} == {OLD}

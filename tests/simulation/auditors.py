@@ -67,6 +67,8 @@ class Auditors:
             states = [(m.name, state) for m in engines if (state := _state_of(m, golden.partition)) is not None]
             self.compare(golden.partition, states)
             self.wrong += [f"partition {golden.partition}: {problem}" for problem in problems(golden.state)]
+            old = [m.name for m in engines if _is_too_old(m, golden.partition)]
+            self.wrong += [f"{name} has folded records of a newer fold version" for name in old]
 
     def compare(self, partition: int, states: list[tuple[str, State]]) -> None:
         """States are what the log says. Those at lower positions must come first, or all together."""
@@ -206,6 +208,15 @@ def _state_of(machine: EngineMachine, partition: int) -> State | None:
     storage = state.storage
     assert isinstance(storage, DiskStorage)
     return None if state._step or storage.writing else state
+
+
+def _is_too_old(machine: EngineMachine, partition: int) -> bool:
+    """Whether it has folded records with a state of newer code (V1)."""
+    if not machine.up or machine.engine is None:
+        return False
+    processor = machine.engine._processors.get(partition)
+    knows = machine.engine._settings.fold_version
+    return processor is not None and processor.counters.folded > 0 and processor.state.partition.version > knows
 
 
 def _hash(state: State) -> int:

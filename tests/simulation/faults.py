@@ -262,9 +262,9 @@ ALL_KINDS = {**{kind: known[0] for kind, known in _KINDS.items()}, "transaction"
 
 @dataclass(frozen=True, kw_only=True)
 class Weather:
-    """Which faults are drawn. kinds: how often each. roles: who meets a kind, if not
-    whoever may. sizes: of a kind, from and to, if not the usual. counts: how many faults there are. seconds: in which
-    they strike. refuse, repeat: how often appends are refused, and land twice (0 to 1)."""
+    """Which faults are drawn. kinds: how often each. roles: who meets a kind (engine,
+    or engine1), if not whoever may. sizes: of a kind, from and to, if not the usual. counts: how many faults there are.
+    seconds: in which they strike. refuse, repeat: how often appends are refused, and land twice (0 to 1)."""
 
     kinds: Mapping[str, float] = field(default_factory=lambda: {kind: known[0] for kind, known in _KINDS.items()})
     roles: Mapping[str, str] = field(default_factory=dict)
@@ -283,7 +283,7 @@ def plan(rng: Random, weather: Weather, machines: list[str]) -> list[Fault]:
     for _ in range(count):
         kind = rng.choices(kinds, [weather.kinds[k] for k in kinds])[0]
         roles = weather.roles.get(kind, _KINDS[kind][2]).split()
-        target = rng.choice([m for m in machines if m.rstrip("0123456789") in roles])
+        target = rng.choice([m for m in machines if m in roles or m.rstrip("0123456789") in roles])
         if kind in weather.sizes:
             size = rng.uniform(*weather.sizes[kind])
         else:

@@ -90,6 +90,8 @@ class Golden:
         self._topics = topics
         self._wrong = wrong
         self._completions: set[str] = set()
+        self.switched: dict[int, float] = {}
+        """When the log was switched to a fold version, in true seconds."""
         self._time_ms = 0
 
     def follow(self, end: int) -> None:
@@ -162,6 +164,7 @@ class Golden:
         changes = [e for e in folded.events if not isinstance(e, _NO_CHANGE)]
         if getattr(body, "epoch", epoch) != epoch and changes:
             self._wrong.append(f"{body} was taken, although it is of an older leader than {epoch}")
+        self._check_version()
         if self.state.partition.time_ms < self._time_ms:
             self._wrong.append(f"the time of partition {self.partition} goes back at {body}")
         self._time_ms = self.state.partition.time_ms
@@ -175,6 +178,14 @@ class Golden:
         put_off = self.state.partition.waiting  # until the leader has written its clock (C1)
         if results - taken and not put_off and not any(isinstance(e, history.CLOSES) for e in ended):
             self._wrong.append(f"{body} has results of open activities that were not taken: {results - taken}")
+
+    def _check_version(self) -> None:
+        """The fold version of the log never goes down (V1)."""
+        version = self.state.partition.version
+        if version < max(self.switched, default=0):
+            self._wrong.append(f"partition {self.partition} goes back to fold version {version}")
+        elif version:
+            self.switched.setdefault(version, self._landed[self.state.partition.position - 1])
 
     def _is_live(self, session: str) -> bool:
         row = self.state.row(keys.session(session), SessionRow)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from odradek import Client, DataConverter, OdradekError, Worker
 from odradek_engine import Engine
+from odradek_engine.fold import UnsupportedVersionError
 from odradek_engine.processor import Settings
 from odradek_engine.store import StoreError
 from odradek_log import LogError
@@ -118,7 +120,7 @@ class EngineMachine(Machine):
         self.disk = Disk(hub.rng)
         self._standbys = standbys
         self._partitions = partitions
-        self._settings = settings
+        self.settings = settings
         super().__init__(hub, log, name)
 
     def boot(self) -> None:
@@ -131,18 +133,24 @@ class EngineMachine(Machine):
             namespace=NAMESPACE,
             data_dir="disk",
             partitions=self._partitions,
-            settings=self._settings,
+            settings=self.settings,
             standbys=self._standbys,
             open_storage=self.disk.opener(self.process),
         )
         engine.start()
         failure = engine.wait_failed()
         if failure is not None:
-            expected = isinstance(failure, StoreError) and "no space left" in str(failure)
+            full = isinstance(failure, StoreError) and "no space left" in str(failure)
+            expected = full or isinstance(failure, UnsupportedVersionError)
             if not expected:
                 self.hub.errors.append(f"{self.process.name} failed: {type(failure).__name__}: {failure}")
             self.exited()
             self.hub.give_way()
+
+    def becomes(self, version: int) -> None:
+        """It is stopped, and goes on with the program of another fold version."""
+        self.settings = replace(self.settings, fold_version=version)
+        self.stop()
 
     def stop(self) -> None:
         engine = self.engine

@@ -24,7 +24,8 @@ def drawn(seed: int) -> Scenario:
     rng = Random(f"scenario-{seed}")
     if rng.random() < 0.3:
         return rng.choice(SPECIAL)
-    return replace(EVERYTHING, engines=rng.choice((2, 2, 3)), standbys=rng.choice((0, 1, 1)))
+    scenario = replace(EVERYTHING, engines=rng.choice((2, 2, 3)), standbys=rng.choice((0, 1, 1)))
+    return replace(scenario, upgrades="forward", announce_interval=3.0) if rng.random() < 0.2 else scenario
 
 
 def special(*, ordinary: bool = True, **fields: Any) -> Scenario:
@@ -239,6 +240,43 @@ DISKS = special(
     weather=_only({"other disk": 3, "old disk": 1, "lose disk": 1}, (4, 6), seconds=10),
     workers=_TASKS,
 )
+
+_UPGRADES: dict[str, Any] = {
+    "partitions": 2,
+    "machines": 1,
+    "tasks": (2, 4),
+    "mix": Mix(steps={"act": 1, "sleep": 2}, activities={"quick": 1}, length=(7, 10), again=0, sleeps=(2.0, 5.0)),
+    "habits": Habits(meddling={"none": 1}, messages=(4, 5), pauses=(3.0, 7.0, 13.0), delays=(0.0,)),
+    "weather": _only(
+        {"crash": 3, "zombie": 3, "rebalance": 3, "cut off": 1, "late election": 1, "pause": 1}, (4, 9), seconds=40,
+        roles={**dict.fromkeys(("crash", "zombie", "cut off"), "engine"), "pause": "engine1"},
+        sizes={"crash": (0, 40), "zombie": (1.0, 20.0), "cut off": (0.5, 3.0), "pause": (5.0, 24.0)},
+    ),
+    "workers": _TASKS,
+    "announce_interval": 4.0,
+    "upgrades": "back",
+}
+"""Engine 1 is upgraded first. Only it is silent for so long that others take it for gone: were it another one, then
+they would be right to switch the log."""
+
+UPGRADES = special(name="engines of two versions, and their standbys", standbys=1, **_UPGRADES)
+
+LATE_ROLLBACKS = special(
+    name="engines that are taken back when it is too late",
+    partitions=2,
+    machines=1,
+    tasks=(4, 5),
+    mix=_UPGRADES["mix"],
+    habits=_UPGRADES["habits"],
+    weather=_only({"crash": 3, "zombie": 1, "rebalance": 2, "lose disk": 1}, (2, 6), seconds=30,
+                  roles={"crash": "engine", "zombie": "engine"}, sizes={"crash": (0, 40), "zombie": (1.0, 20.0)}),
+    workers=_TASKS,
+    announce_interval=1.5,
+    standbys=1,
+    upgrades="late",
+)
+
+SPARE_UPGRADES = special(name="engines of two versions, some without a partition", engines=3, **_UPGRADES)
 
 STRANGERS = special(
     name="records of strangers, in the wrong partition",

@@ -26,7 +26,8 @@ class Scenario:
     their options are drawn from, where not the usual. reissues: how often engines emit tasks again that were not
     answered within `reissue_after` s (0 to 1). quiet: if nothing comes into the log of events for so many seconds,
     nothing more will. patience: so long after the last fault everything has ended, or never will. standbys: of
-    engines."""
+    engines. announce_interval: of engines, in s; they are gone if they were not heard for 3.5 times as long. upgrades:
+    of engines to another fold version (`upgrades.drawn`)."""
 
     name: str
     engines: int = 2
@@ -44,6 +45,8 @@ class Scenario:
     quiet: float = float("inf")
     patience: float = 300.0
     standbys: int = 0
+    announce_interval: float = 10.0
+    upgrades: str = ""
 
 
 ANYTHING = Scenario(name="anything")

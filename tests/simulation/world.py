@@ -7,8 +7,9 @@ import gc
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 
 from odradek_engine.engine import ensure_topics
@@ -19,7 +20,7 @@ from odradek_schemas import Topics, history
 
 from examples import food_order
 
-from . import customers, programs
+from . import customers, programs, upgrades
 from . import journal as journals
 from .auditors import Auditors, Code
 from .faults import Fault, plan, strike
@@ -86,6 +87,7 @@ class World:
         self.reissues = gone or self.rng.random() < scenario.reissues
         self.log.faults.refuse = self.rng.choice(scenario.weather.refuse)
         self.log.faults.repeat = self.rng.choice(scenario.weather.repeat)
+        self.upgrades = upgrades.drawn(Random(f"upgrades-{seed}"), scenario.upgrades, self._engines)
         self.tasks = customers.tasks(self.rng, self.rng.randint(*scenario.tasks), scenario.mix, scenario.habits)
 
     def _draw_plays(self, rng: Random) -> list[tuple[Play, Stage]]:
@@ -97,7 +99,8 @@ class World:
 
     def run(self) -> Outcome:
         """Faults for a while, then none until everything has ended."""
-        with installed(self.hub), _errors_into(self.hub), _quiet_gc(), staged():
+        newer = upgrades.newer() if self.upgrades else nullcontext()
+        with installed(self.hub), _errors_into(self.hub), _quiet_gc(), staged(), newer:
             journals._Now.journal = self.journal
             journals._Now.where = self._where  # type: ignore[method-assign, assignment]
             try:
@@ -107,6 +110,7 @@ class World:
                     self._turn_until(self._settled, self.hub.now + self.scenario.patience)
                     self.journal.wrong += customers.check(self.tasks, self.journal)
                     self.auditors.close(self.engines)
+                    self.auditors.wrong += self._too_early()
                 return self._outcome()
             finally:
                 self.hub.close()
@@ -119,7 +123,10 @@ class World:
             if play.replayed
         }
         self.auditors = Auditors(self.log, self.topics, self.partitions, self.journal, code)
-        settings = Settings(reissue_after=self.scenario.reissue_after if self.reissues else 1e9)
+        settings = Settings(
+            reissue_after=self.scenario.reissue_after if self.reissues else 1e9,
+            announce_interval=self.scenario.announce_interval,
+        )
         self.engines = [
             EngineMachine(self.hub, self.log, name, self.partitions, settings, self.scenario.standbys)
             for name in self._engines
@@ -137,6 +144,17 @@ class World:
         for fault in self.plan:
             self.hub.at(fault.at, lambda f=fault: strike(self, f))  # type: ignore[misc]
         self.hub.at(self.scenario.weather.seconds, self._end_faults)
+        self._plan_upgrades()
+
+    def _plan_upgrades(self) -> None:
+        if not self.upgrades:
+            return
+        for golden in self.auditors.golden:
+            golden.state.knows = upgrades.NEW
+        engines = {machine.name: machine for machine in self.engines}
+        for change in self.upgrades:
+            self.hub.at(change.at, partial(engines[change.engine].becomes, change.version))
+            self.hub.happened[f"engine becomes version {change.version}"] += 1
 
     def _end_faults(self) -> None:
         self.log.faults.refuse = self.log.faults.repeat = 0.0
@@ -204,7 +222,7 @@ class World:
 
     def _settled(self) -> bool:
         """All partitions are led, and have folded and emitted all there is."""
-        if self.hub.turns % 50:
+        if self.hub.turns % 50 or not self._is_upgraded:
             return False
         led = {}
         for machine in self.engines:
@@ -224,6 +242,23 @@ class World:
             if any((row.session in living) == bool(row.ended_ms) for row in sessions):
                 return False  # somebody does not know yet that a session is over
         return True
+
+    @property
+    def _is_upgraded(self) -> bool:
+        """All engines have the programs that they shall have, and the log is switched if all of them know how."""
+        if not self.upgrades:
+            return True
+        if self.hub.now < max(self.upgrades).at + 3:
+            return False
+        least = min(machine.settings.fold_version for machine in self.engines)
+        states = [p.state for m in self.engines if m.up and m.engine is not None for p in m.engine._processors.values()]
+        return all(state.partition.version >= least for state in states)
+
+    def _too_early(self) -> list[str]:
+        if self.scenario.upgrades != "back":
+            return []  # some are silent for so long that others take them for gone
+        switched = [golden.switched for golden in self.auditors.golden]
+        return [text for one in switched for text in upgrades.too_early(self.upgrades, self._engines, one)]
 
     def _what_is_open(self) -> str:
         missing = [f"order-{n}" for n in range(len(self.orders)) if f"order-{n}" not in self.journal.results]
