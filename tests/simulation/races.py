@@ -248,16 +248,18 @@ _UPGRADES: dict[str, Any] = {
     "mix": Mix(steps={"act": 1, "sleep": 2}, activities={"quick": 1}, length=(7, 10), again=0, sleeps=(2.0, 5.0)),
     "habits": Habits(meddling={"none": 1}, messages=(4, 5), pauses=(3.0, 7.0, 13.0), delays=(0.0,)),
     "weather": _only(
-        {"crash": 3, "zombie": 3, "rebalance": 3, "cut off": 1, "late election": 1, "pause": 1}, (4, 9), seconds=40,
-        roles={**dict.fromkeys(("crash", "zombie", "cut off"), "engine"), "pause": "engine1"},
-        sizes={"crash": (0, 40), "zombie": (1.0, 20.0), "cut off": (0.5, 3.0), "pause": (5.0, 24.0)},
+        {"crash": 3, "zombie": 3, "rebalance": 3, "cut off": 1, "late election": 1, "pause": 1, "numb": 2},
+        (4, 9), seconds=34,
+        roles={**dict.fromkeys(("crash", "zombie", "cut off"), "engine"), "pause": "engine1", "numb": "engine1"},
+        sizes={"crash": (0, 40), "zombie": (1.0, 20.0), "cut off": (0.5, 3.0), "pause": (5.0, 24.0),
+               "numb": (14.0, 24.0)},
     ),
     "workers": _TASKS,
     "announce_interval": 4.0,
     "upgrades": "back",
 }
-"""Engine 1 is upgraded first. Only it is silent for so long that others take it for gone: were it another one, then
-they would be right to switch the log."""
+"""Engine 1 is upgraded first. Only it is silent, or deaf, for so long that others take it for gone: were it another
+one, then they would be right to switch the log."""
 
 UPGRADES = special(name="engines of two versions, and their standbys", standbys=1, **_UPGRADES)
 

@@ -36,13 +36,13 @@ def older_code_takes_the_state_of_newer(patch: Patch) -> None:
     patch(Processor, "decline", bold)
 
 
-@mutant("V2", seed=1, scenario=races.UPGRADES)
+@mutant("V2", seed=3, scenario=races.UPGRADES)
 def one_who_knows_is_enough(patch: Patch) -> None:
     """The first new engine switches the log, and the way back is shut."""
     patch(Members, "all_know", lambda self, version: True)
 
 
-@mutant("V2", seed=5, scenario=races.UPGRADES)
+@mutant("V2", seed=3, scenario=races.UPGRADES)
 def the_silence_of_others_is_enough(patch: Patch) -> None:
     """An engine that stood still switches the log before it has heard who is there."""
     patch(Members, "_overdue", False)
