@@ -185,9 +185,9 @@ def create(
     end: int,
     fold_up_to: Callable[[State, int], None],
 ) -> Checkpoint | None:
-    """Make a checkpoint at `end` without an engine: the newest one, and what came after it, folded by `fold_up_to`.
+    """Make a checkpoint up to `end` without an engine: the newest one, and what came then, folded by `fold_up_to`.
 
-    `first`: the first offset that the log still has. None if there is one at `end` already. Raises CheckpointError,
+    `first`: the first offset that the log still has. None if nothing came since the newest one. Raises CheckpointError,
     StoreError, and what `fold_up_to` does.
     """
     entries = store.entries(namespace, partition)
@@ -200,8 +200,10 @@ def create(
         try:
             state = State(storage, partition)
             fold_up_to(state, end)
+            position, version = state.partition.position, state.partition.version
+            if entries and entries[0].position == position:  # nothing came but the end of somebody's transaction
+                return None
             storage.checkpoint(scratch / "copy")
-            version = state.partition.version
         finally:
             storage.close()
-        return store.save(scratch / "copy", namespace, partition, end, version)
+        return store.save(scratch / "copy", namespace, partition, position, version)

@@ -136,7 +136,7 @@ class Rebuilt:
 
 
 def read_partition(log: Log, partition: TopicPartition, start: int, end: int) -> Iterator[Record]:
-    """The records from offset `start` up to below `end`.
+    """The records from offset `start` up to below `end`; the last offsets may hold none, but the end of a transaction.
 
     Raises LogUnavailableError if the log falls silent before that, LogError where records are gone.
     """
@@ -147,18 +147,19 @@ def read_partition(log: Log, partition: TopicPartition, start: int, end: int) ->
         consumer.assign({partition: start})
         following, silent = start, 0
         while following < end:
-            records = consumer.poll(_POLL_SECONDS, 2_000)
-            silent = 0 if records else silent + 1
-            if silent >= _SILENT_POLLS:
-                raise LogUnavailableError(
-                    f"{partition.topic} partition {partition.partition}: no record from offset {following} on for "
-                    f"{_SILENT_POLLS * _POLL_SECONDS:g} s, {end - following} are missing. Is the broker there?"
-                )
-            for record in records:
+            for record in consumer.poll(_POLL_SECONDS, 2_000):
                 if record.offset >= end:
                     return
                 yield record
-                following = record.offset + 1
+            passed = consumer.position(partition)
+            silent = 0 if passed > following else silent + 1
+            following = max(following, passed)
+            if silent >= _SILENT_POLLS:
+                raise LogUnavailableError(
+                    f"{partition.topic} partition {partition.partition}: no record from offset {following} on for "
+                    f"{_SILENT_POLLS * _POLL_SECONDS:g} s, {end - following} are missing. Is the broker there, and no "
+                    "transaction left open?"
+                )
     finally:
         consumer.close()
 

@@ -346,6 +346,11 @@ class MemoryConsumer:
             self._positions[partition] = offset
             self.changed.notify_all()
 
+    def position(self, partition: TopicPartition) -> int:
+        with self._log.lock:
+            self._check_ours(partition)
+            return self._positions[partition]
+
     def commit(self, positions: Mapping[TopicPartition, Committed]) -> None:
         with self._log.lock:
             if self._member is None:

@@ -135,6 +135,11 @@ class Consumer(Protocol):
 
     def seek(self, partition: TopicPartition, offset: int) -> None: ...
 
+    def position(self, partition: TopicPartition) -> int:
+        """Up to where one of its partitions has been read: `poll` has given all records before that offset since they
+        were assigned. Offsets that hold no records (ends of others' transactions) are passed without one."""
+        ...
+
     def commit(self, positions: Mapping[TopicPartition, Committed]) -> None:
         """Store the group's positions, without waiting. Positions of partitions that are no longer ours are ignored."""
         ...

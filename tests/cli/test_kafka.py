@@ -9,8 +9,21 @@ import time
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
 from .running import ROOT, SECONDS, odradek, running
+
+
+def _end_with_a_transaction(bootstrap: str, topic: str) -> None:
+    """Of somebody else, in each partition: it leaves offsets that hold no record."""
+    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": topic})
+    producer.init_transactions(SECONDS)
+    producer.begin_transaction()
+    for partition in range(4):
+        producer.produce(topic, b"from abroad", partition=partition)
+    assert producer.flush(SECONDS) == 0
+    producer.abort_transaction(SECONDS)
+
 
 POKE = '{"id": 1, "name": "Poke", "cents": 1299}'
 
@@ -54,6 +67,7 @@ def test_engine_worker_and_commands_on_kafka(kafka_bootstrap: str, tmp_path: Pat
                 break
             assert time.monotonic() < give_up, done
         assert done.json["types"]["Order"]["completed"] == 1
+    _end_with_a_transaction(kafka_bootstrap, f"odradek.{env['ODRADEK_NAMESPACE']}.events")
     verified = json.loads(command("log", "verify", log, "--data-dir", state, "--json"))
     assert verified["ok"] is True
     assert len(verified["partitions"]) == 4

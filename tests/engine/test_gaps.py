@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from odradek_engine import Engine
+from odradek_engine import CheckpointStore, Engine, checkpointing, maintenance
 from odradek_engine.engine import ensure_topics
 from odradek_log import TopicPartition
 from odradek_log.simulated import SimulatedLog
@@ -106,3 +106,27 @@ def test_a_log_that_ends_with_the_end_of_a_transaction_is_led_and_read(tmp_path:
     where = TopicPartition(TOPICS.replies, 0)
     two.until(lambda: any(isinstance(decode(r.value), replies.WorkflowDescription) for r in log.records[where]))
     two.stop()
+
+
+def test_a_log_that_ends_with_the_end_of_a_transaction_is_rebuilt_verified_and_checkpointed(
+    tmp_path: Path, log: SimulatedLog
+) -> None:
+    """Breaks when maintenance waits for the last offset, and then takes the log for silent."""
+    one = Solitary(tmp_path, log, "one")
+    one.until(lambda: one.leads)
+    start(log, "a")
+    one.until(lambda: one.workflows == 1)
+    one.stop()
+    log.mark(EVENTS)
+    log.mark(EVENTS)
+    (verified,) = maintenance.verify(log, "test", tmp_path / "one")
+    assert verified.ok
+    (rebuilt,) = maintenance.rebuild(log, "test", tmp_path / "one")
+    assert rebuilt.records >= verified.records > 1
+    assert [one.ok for one in maintenance.verify(log, "test", tmp_path / "one")] == [True]
+    store = CheckpointStore(str(tmp_path / "kept"))
+    ((_, checkpoint),) = maintenance.make_checkpoints(log, "test", store)
+    assert checkpoint is not None
+    checkpointing.check(store, checkpoint, tmp_path / "restored")
+    log.mark(EVENTS)
+    assert list(maintenance.make_checkpoints(log, "test", store)) == [(0, None)], "there is nothing new"

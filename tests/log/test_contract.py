@@ -296,7 +296,9 @@ def test_seek(harness: Harness) -> None:
     consumer = reader(harness.log, topic)
     consumer.seek(TopicPartition(topic, 0), 15)
     assert [r.offset for r in read(consumer, 5)] == [15, 16, 17, 18, 19]
+    assert consumer.position(TopicPartition(topic, 0)) == 20
     consumer.seek(TopicPartition(topic, 0), 2)
+    assert consumer.position(TopicPartition(topic, 0)) == 2
     assert [r.offset for r in read(consumer, 18)] == list(range(2, 20))
     with pytest.raises(LogError, match="not assigned"):
         consumer.seek(TopicPartition(topic, 1), 0)

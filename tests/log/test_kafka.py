@@ -74,6 +74,26 @@ def test_partition_of_is_what_kafka_clients_choose(harness: KafkaHarness) -> Non
     assert [r.partition for r in records] == [partition_of(r.key, 7) for r in records]
 
 
+def test_a_position_passes_the_ends_of_transactions(harness: KafkaHarness) -> None:
+    """Breaks when who reads up to the end of the log waits for an offset that holds no record."""
+    where = TopicPartition(harness.topic(), 0)
+    producer = Producer({"bootstrap.servers": harness.bootstrap, "transactional.id": where.topic})
+    producer.init_transactions(PATIENCE)
+    for ending in (producer.commit_transaction, producer.abort_transaction):
+        producer.begin_transaction()
+        producer.produce(where.topic, b"it")
+        assert producer.flush(PATIENCE) == 0
+        ending(PATIENCE)
+    consumer = reader(harness.log, where.topic)
+    found = []
+    give_up = time.monotonic() + PATIENCE
+    while consumer.position(where) < 4:
+        found += consumer.poll(0.1)
+        assert time.monotonic() < give_up
+    assert [(r.offset, r.value) for r in found] == [(0, b"it")]
+    consumer.close()
+
+
 def settings_of(bootstrap: str, topic: str) -> dict[str, str]:
     admin = AdminClient({"bootstrap.servers": bootstrap})
     [future] = admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)]).values()

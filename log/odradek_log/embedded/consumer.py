@@ -129,6 +129,9 @@ class EmbeddedConsumer:
         reader.position = offset
         reader.notify()
 
+    def position(self, partition: TopicPartition) -> int:
+        return self._reader(partition).position
+
     def _reader(self, partition: TopicPartition) -> _Reader:
         try:
             return self._readers[partition]

@@ -114,6 +114,12 @@ class KafkaConsumer:
         if paused:
             self._set_paused([partition], True)
 
+    def position(self, partition: TopicPartition) -> int:
+        """librdkafka passes ends of transactions, and says nothing of them to `poll`."""
+        self._check_ours(partition)
+        [passed] = self._source.consumer.position([Position(*partition)])
+        return max(self._positions[partition], passed.offset)
+
     def _begin(self, positions: Mapping[TopicPartition, int]) -> None:
         if positions:
             self._source.consumer.incremental_assign([Position(*p, offset) for p, offset in positions.items()])

@@ -232,6 +232,10 @@ class SimulatedConsumer:
         self._check_ours(partition)
         self._positions[partition] = offset
 
+    def position(self, partition: TopicPartition) -> int:
+        self._check_ours(partition)
+        return self._positions[partition]
+
     def commit(self, positions: Mapping[TopicPartition, Committed]) -> None:
         member = self._member
         if member is None:
