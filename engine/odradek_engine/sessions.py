@@ -49,6 +49,7 @@ class _Worker:
     partitions: frozenset[int] = frozenset()
     verdict_at: float = 0.0
     build_id: str = ""
+    left: bool = False
 
 
 @dataclass(slots=True)
@@ -72,6 +73,12 @@ class Sessions:
         self._since = self._ticked_at = clock.monotonic()
 
     def heard(self, heartbeat: WorkerHeartbeat) -> None:
+        """A worker lives, or has ended: then nothing is expected of it, but it is not forgotten that it was there."""
+        if heartbeat.leaving:
+            known = self._workers.get(heartbeat.session)
+            if known is not None:
+                known.left, known.room = True, 0
+            return
         self._workers[heartbeat.session] = _Worker(
             self._clock.monotonic(),
             heartbeat.lost_after_ms / 1000,
@@ -129,10 +136,12 @@ class Sessions:
         return sum(queue in w.activity_queues and w.build_id == build_id for w in self._alive())
 
     def is_gone(self, queue: str, build_id: str, activities: bool) -> bool:
-        """Whether no worker of a build takes such tasks: none has been heard for as long as one may be silent."""
+        """Whether no worker of a build takes such tasks: none has been heard for as long as one may be silent. One that
+        has ended may be back soon: it was restarted."""
         if self._clock.monotonic() - self._since <= self._lost_after_s:
             return False
-        return not (self.activity_pollers(queue, build_id) if activities else self.pollers(queue, build_id))
+        of_build = (worker for worker in self._heard_of_late() if worker.build_id == build_id)
+        return not any(queue in (w.activity_queues if activities else w.workflow_queues) for w in of_build)
 
     def builds(self, queue: str) -> Counter[str]:
         """How many live workers of each build poll a queue, for whatever tasks."""
@@ -155,6 +164,9 @@ class Sessions:
         return (w for w in self._workers.values() if w.room > 0 and w.partitions and now - w.heard_at <= FRESH_S)
 
     def _alive(self) -> Iterator[_Worker]:
+        return (w for w in self._heard_of_late() if not w.left)
+
+    def _heard_of_late(self) -> Iterator[_Worker]:
         now = self._clock.monotonic()
         return (w for w in self._workers.values() if now - w.heard_at <= w.lost_after_s)
 

@@ -68,7 +68,7 @@ class WorkerHeartbeat(Record, frozen=True):
     """A worker session lives, and polls these queues.
 
     `free_activities`: how many more activities it could begin; `activity_partitions`: of its activity queue, those
-    that it has. Leaders hand it what waits elsewhere.
+    that it has. Leaders hand it what waits elsewhere. `leaving`: the session has ended, nothing polls any more.
     """
 
     session: str
@@ -79,6 +79,7 @@ class WorkerHeartbeat(Record, frozen=True):
     free_activities: int = 0
     activity_partitions: list[int] = []
     build_id: str = ""
+    leaving: bool = False
 
 
 class EngineAlive(Record, frozen=True):

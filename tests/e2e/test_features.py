@@ -226,6 +226,18 @@ async def test_describe_says_that_no_worker_polls_the_queue(system: System) -> N
     await handle.terminate()
 
 
+async def test_a_worker_that_has_ended_is_missed_at_once(system: System) -> None:
+    """Breaks when it counts for as long as one may be silent, here an hour."""
+    handle = await start(system, programs.waits_long, task_queue="left")
+    async with system.worker("left", workflows=WORKFLOWS, lost_after=3_600.0):
+        while not (await handle.describe()).workers:
+            continue
+    while (described := await handle.describe()).workers:
+        continue
+    assert described.missing_queues == ("left",)
+    await handle.terminate()
+
+
 async def test_a_worker_that_is_gone_is_not_taken_for_live_by_the_next_engine(tmp_path: Path) -> None:
     target = f"file:{tmp_path / 'log'}"
     async with system_on(target, tmp_path / "state", "again") as system, system.worker("q", workflows=WORKFLOWS):

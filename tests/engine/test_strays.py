@@ -32,6 +32,9 @@ class World:
         beat = WorkerHeartbeat(session=build, workflow_queues=["orders"], activity_queues=["orders"], build_id=build)
         self.sessions.heard(beat)
 
+    def left(self, build: str) -> None:
+        self.sessions.heard(WorkerHeartbeat(session=build, build_id=build, leaving=True))
+
     def move(self) -> list[str]:
         """Look, and fold what follows; the topics that tasks go to."""
         before = len(self.p.effects)
@@ -53,6 +56,25 @@ def test_t3_a_workflow_task_goes_on_to_the_current_build_once_its_own_is_gone(p:
     world.clock.seconds += 11
     assert world.move() == ["workflow-builds.6.orders.v2"]
     assert world.move() == [], "once is enough"
+    p.finish()
+
+
+def test_t3_a_worker_that_is_restarted_keeps_its_tasks(p: Partition) -> None:
+    """Breaks when a build counts as gone as soon as its worker has ended: one that is restarted is back in a moment.
+    Nobody is told that it is there meanwhile."""
+    world = World(p)
+    world.make_current("v1")
+    p.start()
+    world.heard("v1")
+    world.make_current("v2")
+    assert world.sessions.pollers("orders", "v1") == 1
+    world.left("v1")
+    world.left("v3")
+    assert world.sessions.pollers("orders", "v1") == world.sessions.activity_pollers("orders", "v1") == 0
+    assert not world.sessions.builds("orders")
+    assert world.move() == []
+    world.clock.seconds += 11
+    assert world.move() == ["workflow-builds.6.orders.v2"]
     p.finish()
 
 

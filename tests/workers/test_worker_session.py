@@ -68,7 +68,7 @@ def test_t6_heartbeats_go_to_every_partition_and_name_the_current_session() -> N
     assert {s.record.session for s in producer.of(WorkerHeartbeat)[PARTITIONS:]} == {"s2"}
 
 
-def test_a_stopped_session_says_so_where_it_was_announced_and_nowhere_else() -> None:
+def test_a_stopped_session_says_so_where_it_was_announced_and_that_it_leaves_everywhere() -> None:
     producer = RecordingProducer()
     session = session_of(producer)
     session.announce(3)
@@ -79,5 +79,7 @@ def test_a_stopped_session_says_so_where_it_was_announced_and_nowhere_else() -> 
         (1, WorkerStopped(session="s1")), (3, WorkerStopped(session="s1"))
     ]
     session.heartbeat()
-    assert producer.of(WorkerHeartbeat) == []
+    assert [(s.partition, s.record) for s in producer.of(WorkerHeartbeat)] == [
+        (p, WorkerHeartbeat(session="s1", client_id="c1", leaving=True)) for p in range(PARTITIONS)
+    ]
     assert not session.ended("s1"), "a stopped worker does not come back"

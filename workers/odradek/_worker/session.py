@@ -100,27 +100,31 @@ class WorkerSession:
 
     def heartbeat(self) -> None:
         """Tell the leaders of all partitions that the session lives, and what it polls."""
-        if self._stopped:
-            return
         free, held = self._room()
-        value = encode(WorkerHeartbeat(
-            session=self.id, workflow_queues=self._workflow_queues, activity_queues=self._activity_queues,
-            client_id=self._client_id, lost_after_ms=round(self._lost_after * 1000),
-            free_activities=max(0, free), activity_partitions=held,
-            build_id=self.build_id,
-        ))
-        key = self.id.encode()
+        with self._lock:
+            if not self._stopped:
+                self._beat(WorkerHeartbeat(
+                    session=self.id, workflow_queues=self._workflow_queues, activity_queues=self._activity_queues,
+                    client_id=self._client_id, lost_after_ms=round(self._lost_after * 1000),
+                    free_activities=max(0, free), activity_partitions=held, build_id=self.build_id,
+                ))
+
+    def _beat(self, heartbeat: WorkerHeartbeat) -> None:
+        key, value = self.id.encode(), encode(heartbeat)
         for partition in range(self._partitions):
             self._producer.send(self._topics.ephemeral, partition, key, value)
 
     def stop(self) -> None:
-        """End the session gracefully: what it still holds goes to others at once."""
+        """End the session gracefully: what it still holds goes to others at once, and nobody counts on it any more."""
         with self._lock:
             if self._stopped:
                 return
             self._stopped = True
             for partition in sorted(self._announced):
                 self._send(partition, WorkerStopped(session=self.id))
+            self._beat(WorkerHeartbeat(
+                session=self.id, client_id=self._client_id, build_id=self.build_id, leaving=True,
+            ))
 
     def _send(self, partition: int, record: WorkerAlive | WorkerStopped) -> None:
         def on_delivery(offset: int, error: LogError | None) -> None:
