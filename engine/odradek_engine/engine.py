@@ -329,6 +329,8 @@ class Engine:
                     continue
                 touched[record.partition] = processor
                 try:
+                    if 0 <= processor.check_at < record.offset:
+                        processor.unchecked(self._offsets(TopicPartition(record.topic, record.partition))[0])
                     processor.handle(record, gap=self._is_gap(processor, record))
                 except UnsupportedVersionError as error:
                     processor.decline(error)

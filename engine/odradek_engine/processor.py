@@ -138,7 +138,7 @@ class Processor:
         self.candidacy = Candidacy(
             lambda: self.state.partition.position, self._find_own_end, clock, settings.leader_lost_after
         )
-        self._check_at = state.partition.position - 1
+        self.check_at = state.partition.position - 1
         self._mark_at = 0.0
         self._flush_at: float | None = None
         self._early = EarlyReads(clock)
@@ -172,8 +172,8 @@ class Processor:
     @property
     def start_offset(self) -> int:
         """Where to read from: the last folded record, to see that it is still what was folded, then what follows."""
-        self._check_at = self.state.partition.position - 1
-        return max(0, self._check_at)
+        self.check_at = self.state.partition.position - 1
+        return max(0, self.check_at)
 
     def gain(self) -> None:
         """The partition is ours to lead, from now on."""
@@ -257,11 +257,24 @@ class Processor:
 
     def _check(self, record: odradek_log.Record) -> None:
         """The record before the first one to fold: its hash tells whether this is the log that was folded (L3)."""
-        if record.offset == self._check_at and zlib.crc32(record.value) != self.state.partition.checksum:
-            raise StaleStateError(
-                f"{self._here.topic} partition {self.partition}: the record at offset {record.offset} is not the one "
-                "that the stored state was made of"
-            )
+        if record.offset != self.check_at:
+            return
+        if zlib.crc32(record.value) != self.state.partition.checksum:
+            raise self._another_log("the record")
+        self.check_at = -1
+
+    def unchecked(self, first: int) -> None:
+        """The log begins at `first`, and what comes is beyond the last folded record, which did not. Raises
+        StaleStateError if the log should have it still; else it was trimmed, and there is nothing to compare (L3)."""
+        if first <= self.check_at:
+            raise self._another_log("what is")
+        self.check_at = -1
+
+    def _another_log(self, what: str) -> StaleStateError:
+        return StaleStateError(
+            f"{self._here.topic} partition {self.partition}: {what} at offset {self.check_at} is not what the stored "
+            "state was made of"
+        )
 
     def _observe(self, elected: LeaderElected) -> bool:
         """Follow an election; return whether we lead from here on, and have emitted all that had not left (E3)."""

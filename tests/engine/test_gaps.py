@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from odradek_engine import CheckpointStore, Engine, checkpointing, maintenance
 from odradek_engine.engine import ensure_topics
+from odradek_engine.fold import State
+from odradek_engine.store import RocksStorage
 from odradek_log import TopicPartition
 from odradek_log.simulated import SimulatedLog
 from odradek_schemas import Topics, decode, encode, records, replies
@@ -130,3 +132,25 @@ def test_a_log_that_ends_with_the_end_of_a_transaction_is_rebuilt_verified_and_c
     checkpointing.check(store, checkpoint, tmp_path / "restored")
     log.mark(EVENTS)
     assert list(maintenance.make_checkpoints(log, "test", store)) == [(0, None)], "there is nothing new"
+
+
+def test_l3_the_state_of_another_log_is_known_where_this_one_has_no_record_to_compare(
+    tmp_path: Path, log: SimulatedLog
+) -> None:
+    """Breaks when nothing to compare counts as the same: the workflow of the other log would be open in this one."""
+    other = SimulatedLog(auto=True)
+    ensure_topics(other, TOPICS, 1)
+    one = Solitary(tmp_path, other, "one")
+    one.until(lambda: one.leads)
+    start(other, "of the other log")
+    one.until(lambda: one.workflows == 1)
+    one.stop()
+    last = State(RocksStorage(tmp_path / "one" / "test" / "0"), 0).partition.position - 1
+    while len(log.records[EVENTS]) < last:
+        start(log, "")
+    log.mark(EVENTS)
+    start(log, "of this log")
+    two = Solitary(tmp_path, log, "one")
+    two.until(lambda: two.leads)
+    assert two.engine.counters()[0].rebuilds == 1
+    two.stop()

@@ -212,8 +212,6 @@ def _other_disk(world: World, machine: Machine, size: float) -> None:
     for name in sorted(machine.disk.durable):
         storage = SortedStorage(machine.disk.durable[name])
         state = State(storage, int(name))
-        if state.partition.position in world.log.markers[TopicPartition(world.topics.events, int(name))]:
-            continue  # the record that would tell (rule L3) is none
         ghost = StartWorkflow(workflow_id=f"ghost-{name}", workflow_type="Scripted", task_queue=QUEUE)
         fold(state, world.topics, state.partition.position, world.hub.now_ms, b"", encode(ghost))
         state.flush()

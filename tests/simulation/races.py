@@ -237,7 +237,7 @@ DISKS = special(
     tasks=(2, 4),
     mix=Mix(steps={"act": 1, "sleep": 1}, activities={"quick": 1}, length=(3, 5), again=0, sleeps=(1.0, 3.0)),
     habits=_CALM,
-    weather=_only({"other disk": 3, "old disk": 1, "lose disk": 1}, (4, 6), seconds=10),
+    weather=_only({"other disk": 3, "old disk": 1, "lose disk": 1, "transaction": 3}, (6, 9), seconds=10),
     workers=_TASKS,
 )
 

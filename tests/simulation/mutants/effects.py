@@ -125,10 +125,16 @@ def records_of_former_leaders_are_taken(patch: Patch) -> None:
     patch(core, "_dispatch", unfenced)
 
 
-@mutant("L3", seed=2, scenario=races.DISKS)
+@mutant("L3", seed=7, scenario=races.DISKS)
 def any_state_is_trusted(patch: Patch) -> None:
     """A state that is not of this log is gone on with."""
-    patch(Processor, "_check", lambda self, record: None)
+    patch(Processor, "_check", lambda self, record: setattr(self, "check_at", -1))
+
+
+@mutant("L3", seed=5, scenario=races.DISKS)
+def nothing_to_compare_counts_as_the_same(patch: Patch) -> None:
+    """A state is gone on with whose last record is, in this log, what a transaction left."""
+    patch(Processor, "unchecked", lambda self, first: None)
 
 
 @mutant("N1", seed=1, scenario=races.STRANGERS)
