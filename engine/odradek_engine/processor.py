@@ -17,7 +17,7 @@ import odradek_log
 from odradek_log import LogError, Producer, ProducerFailedError, TopicPartition
 from odradek_schemas import DecodeError, Topics, decode, encode, ephemeral, history
 from odradek_schemas.common import Record, Request
-from odradek_schemas.records import ClockRead, EffectFailed, LeaderElected
+from odradek_schemas.records import ClockRead, EffectFailed, LeaderElected, StartWorkflow
 from odradek_schemas.tasks import QueryTask
 
 from . import handover
@@ -28,7 +28,7 @@ from .emission import Emitter, Output, Place
 from .fold import VERSION, Effect, Folded, State, UnsupportedVersionError, events, fold, keys
 from .leadership import Leadership, Role
 from .members import Members
-from .reads import EarlyReads, Read, Reads
+from .reads import EARLY_S, EarlyReads, Read, Reads, read_of_start
 from .sessions import Sessions
 from .silence import Silence
 from .strays import Strays
@@ -251,6 +251,7 @@ class Processor:
         if self.leadership.leading and not took_over:
             for effect in folded.effects:
                 self._emit(effect)
+        self._await_result(folded, record.timestamp_ms)
         if self.leadership.leading:
             self._notify(folded)
             self._watch_clock(record, folded.record)
@@ -310,6 +311,18 @@ class Processor:
                 self.reads.closed_or_advanced(event.workflow_id)
             elif type(event) is events.EffectReplaced:
                 self.emitter.restart((event.topic, event.partition))
+
+    def _await_result(self, folded: Folded, timestamp_ms: int) -> None:
+        """Keep what a start asks for besides; before we lead, for as long as other reads are kept."""
+        if type(folded.record) is not StartWorkflow:
+            return
+        read = read_of_start(folded.record, folded.events)
+        if read is None:
+            return
+        if self.leadership.leading:
+            self._ask(read)
+        elif self._clock.now_ms() - timestamp_ms < EARLY_S * 1000:
+            self._early.keep(encode(read))
 
     def _watch_clock(self, record: odradek_log.Record, content: Record | None) -> None:
         """Write our clock where records wait for one; raise an alarm where clocks disagree (C1, C2).

@@ -19,6 +19,7 @@ class StartWorkflow(Record, frozen=True):
     `cron_schedule`: runs follow each other at these times; the first one begins after `start_delay_ms`, or at its time.
     `parent`: the command of the workflow whose child this is; only engines set it.
     `build_id`: the run begins pinned to this build; empty: on the current one.
+    `result_request`: under this request ID, the result of the run that this begins is asked for as by AwaitResult.
     """
 
     workflow_id: str
@@ -45,6 +46,7 @@ class StartWorkflow(Record, frozen=True):
     update_wait_for: str = "completed"
     build_id: str = ""
     identity: str = ""
+    result_request: str = ""
 
 
 class SignalWorkflow(Record, frozen=True):

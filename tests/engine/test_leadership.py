@@ -453,6 +453,40 @@ def test_a_query_waits_until_the_code_has_read_what_came_before_it() -> None:
     assert task.base == solo.state.get(b"ww\0").base
 
 
+def start_and_wait(request_id: str = "s") -> records.StartWorkflow:
+    return records.StartWorkflow(
+        workflow_id="w", workflow_type="Order", task_queue="orders", request=request(request_id),
+        result_request="result",
+    )
+
+
+def test_a_start_may_ask_for_the_result_of_the_run_that_it_begins() -> None:
+    """Breaks when the result needs a request of its own, or a repeated start asks for the result of another run."""
+    solo = Solo()
+    solo.lead()
+    solo.put(start_and_wait())
+    solo.settle()
+    assert results(solo) == []
+    advance(solo, DONE)
+    assert [(r.request_id, r.status) for r in results(solo)] == [("result", "completed")]
+    solo.put(START)
+    solo.put(start_and_wait())
+    solo.settle()
+    assert solo.processor.reads.waiting == 0
+
+
+@pytest.mark.parametrize("age_s", [0, 60])
+def test_a_start_of_just_before_an_election_asks_the_new_leader(age_s: int) -> None:
+    """Breaks when a result is awaited in vain whose start was folded between two leaders, or by all of a log."""
+    solo = Solo()
+    solo.put(elected("other"))
+    solo.put(start_and_wait())
+    solo.clock.seconds += age_s
+    solo.fold()
+    solo.lead()
+    assert solo.processor.reads.waiting == (0 if age_s else 1)
+
+
 def test_reads_that_nobody_waits_for_are_forgotten() -> None:
     """Breaks when reads with barriers that never come, or without an end, fill the memory."""
     solo = Solo()

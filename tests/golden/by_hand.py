@@ -11,13 +11,14 @@ from .golden import TOPICS, Entry, GoldenLog
 
 
 def made_by_hand() -> GoldenLog:
-    """A partition with two workflows."""
+    """A partition with three workflows."""
     p = Partition()
     p.lead()
     p.alive()
     p.start()
     p.advance(act(1))
     _undeliverable(p)
+    _never_taken(p)
     _long_reset(p)
     return GoldenLog(0, [Entry(*one) for one in p.log])
 
@@ -28,6 +29,18 @@ def _undeliverable(p: Partition) -> None:
     where = {name: getattr(rows[-1], name) for name in ("partition", "offset", "index")}
     topic = TOPICS.activity_tasks("orders")
     p.append(records.EffectFailed(topic=topic, **where, reason="refused", epoch=p.row.epoch))
+
+
+def _never_taken(p: Partition) -> None:
+    """An activity that no worker takes in time."""
+    p.start("t")
+    p.advance(act(1, schedule_to_start_timeout_ms=10_000), workflow_id="t")
+    p.wait(10_000)
+    row = p.open_activity(workflow_id="t")
+    p.append(records.ActivityTimedOut(
+        workflow_id="t", run_id=row.run_id, seq=1, scheduled_by=row.scheduled_by, attempt=row.attempt,
+        timeout_type="schedule_to_start", epoch=p.row.epoch,
+    ))
 
 
 def _long_reset(p: Partition) -> None:

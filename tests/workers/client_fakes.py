@@ -6,9 +6,12 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+import msgspec
 from odradek_log import Log, TopicPartition, TopicSpec
 from odradek_schemas import Topics, decode, encode
 from odradek_schemas.common import Position, Record, Request
+from odradek_schemas.ephemeral import AwaitResult
+from odradek_schemas.records import StartWorkflow
 from odradek_schemas.replies import RequestReply
 
 PARTITIONS = 4
@@ -51,7 +54,21 @@ class FakeEngine:
                     self._changed.notify_all()
                 for reply in self.answer(record, request):
                     self.send(request.reply_partition, request.client_id, encode(reply))
+                    if isinstance(record, StartWorkflow) and isinstance(reply, RequestReply):
+                        self._answer_what_it_asks(record, request, reply, read.offset)
         self._consumer.close()
+
+    def _answer_what_it_asks(self, start: StartWorkflow, request: Request, reply: RequestReply, offset: int) -> None:
+        """A start that begins a run asks for its result besides."""
+        if not start.result_request or reply.outcome != "started":
+            return
+        asks = msgspec.structs.replace(request, request_id=start.result_request)
+        read = AwaitResult(workflow_id=start.workflow_id, run_id=reply.run_id, barrier=offset + 1, request=asks)
+        with self._changed:
+            self.seen.append(read)
+            self._changed.notify_all()
+        for answer in self.answer(read, asks):
+            self.send(request.reply_partition, request.client_id, encode(answer))
 
     def send(self, partition: int, client_id: str, value: bytes) -> None:
         """A record for a client."""

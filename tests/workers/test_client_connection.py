@@ -12,9 +12,11 @@ from odradek import (
     Client,
     DataConverter,
     RequestTimeoutError,
+    _client_calls,
 )
 from odradek._connection import Connection
 from odradek._handle import Target
+from odradek._interceptors import StartWorkflowInput
 from odradek._requests import WorkflowRequests
 from odradek.errors import (
     ClientClosedError,
@@ -26,9 +28,9 @@ from odradek_engine.engine import ensure_topics, topic_specs
 from odradek_log import LogUnavailableError, OnDelivery
 from odradek_log.embedded import EmbeddedLog
 from odradek_log.memory import MemoryLog
-from odradek_schemas import Topics, encode, replies
+from odradek_schemas import Topics, decode, encode, replies
 from odradek_schemas.common import Position, Record, Request
-from odradek_schemas.ephemeral import FetchHistory
+from odradek_schemas.ephemeral import AwaitResult, FetchHistory
 from odradek_schemas.records import (
     SignalWorkflow,
     StartWorkflow,
@@ -97,6 +99,67 @@ async def test_many_requests_at_once_each_get_their_own_answer(client: Client, f
     fake_engine.answer = answer
     handles = await asyncio.gather(*[client.start("Order", id=f"o-{number}") for number in range(300)])
     assert [handle.run_id for handle in handles] == [f"run of o-{number}" for number in range(300)]
+
+
+# ---------------------------------------------------------------- results asked for with a start
+
+
+def ended(request: Request, request_id: str, run_id: str = "r1") -> Record:
+    return replies.WorkflowResult(
+        client_id=request.client_id, request_id=request_id, status="completed", run_id=run_id,
+        result=converter.to_payload(7),
+    )
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["after the start's answer", "before it"])
+async def test_executing_is_one_request(client: Client, fake_engine: FakeEngine, order: int) -> None:
+    def answer(record: Record, request: Request) -> list[Record]:
+        if not isinstance(record, StartWorkflow):
+            return []
+        return [reply_to(request, "started"), ended(request, record.result_request)][::order]
+
+    fake_engine.answer = answer
+    assert await client.execute("Order", id="o", result_type=int) == 7
+    assert [type(decode(value)) for value in fake_engine.raw] == [StartWorkflow]
+    assert client._worker_connection()._expected == {}
+
+
+async def test_a_result_that_went_with_a_start_is_asked_for_again(
+    impatient: WorkflowRequests, fake_engine: FakeEngine
+) -> None:
+    def answer(record: Record, request: Request) -> list[Record]:
+        if isinstance(record, StartWorkflow):
+            return [reply_to(request, "started", "r9")]
+        lost = len(fake_engine.raw) == 1  # the read that the fake makes of the start
+        return [] if lost else [ended(request, request.request_id, "r9")]
+
+    fake_engine.answer = answer
+    call = StartWorkflowInput(workflow_type="Order", id="o", args=[], options={})
+    with impatient.connection.expecting() as call.result_request:
+        handle = await impatient.calls.start_workflow(call)
+        assert await handle.result() == 7
+    again = decode(fake_engine.raw[1])
+    assert isinstance(again, AwaitResult)
+    assert (again.run_id, again.request.request_id) == ("r9", call.result_request)
+
+
+@pytest.mark.parametrize("why", ["existing", "late"])
+async def test_a_start_that_may_have_asked_for_nothing_is_followed_by_the_question(
+    client: Client, fake_engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """Breaks when the result of a run that this start did not begin, or whose engine went, is awaited in vain."""
+    if why == "late":
+        monkeypatch.setattr(_client_calls, "PROMPT_SECONDS", 0.0)
+
+    def answer(record: Record, request: Request) -> list[Record]:
+        if isinstance(record, StartWorkflow):
+            return [reply_to(request, "existing" if why == "existing" else "started")]
+        assert isinstance(record, AwaitResult)
+        return [ended(request, request.request_id)] if record.run_id == "r1" and len(fake_engine.raw) > 1 else []
+
+    fake_engine.answer = answer
+    assert await client.execute("Order", id="o", result_type=int) == 7
+    assert [type(decode(value)) for value in fake_engine.raw] == [StartWorkflow, AwaitResult]
 
 
 # ---------------------------------------------------------------- what can go wrong

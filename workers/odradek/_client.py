@@ -164,8 +164,11 @@ class Client(Starting):
         return await self._requests().calls.start_workflow(self._start_input(workflow, args, options))
 
     async def _execute(self, workflow: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
-        handle = await self._start(workflow, args, options)
-        return await handle.result()
+        requests = self._requests()
+        call = self._start_input(workflow, args, options)
+        with requests.connection.expecting() as call.result_request:
+            handle = await requests.calls.start_workflow(call)
+            return await handle.result()
 
     async def _signal_with_start(self, workflow: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
         if "signal" not in options:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -37,6 +38,10 @@ from .errors import (
     UpdateRejectedError,
 )
 
+PROMPT_SECONDS = 2.0
+"""Where the answer to a start takes longer, an engine may have gone that knew who waits for the result: it is asked for
+again."""
+
 
 class ClientCalls(ClientOperations):
     """What the last interceptor calls."""
@@ -45,11 +50,15 @@ class ClientCalls(ClientOperations):
 
     async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:
         target = Target(input.id, request_id=input.options.get("request_id"))
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         reply, offset = await self._requests.append(target, self._start_record(input))
         if reply.outcome not in ("started", "existing"):
             refused(input.id, reply)
         barrier = offset + 1 if offset >= 0 else -1  # the run is there once that record is folded
-        return WorkflowHandle(self._requests, Target(input.id, None, reply.run_id, barrier), input.result_type)
+        asked = input.result_request and reply.outcome == "started" and loop.time() - begun < PROMPT_SECONDS
+        run = Target(input.id, None, reply.run_id, barrier, result_request=input.result_request if asked else None)
+        return WorkflowHandle(self._requests, run, input.result_type)
 
     async def update_with_start(self, input: StartWorkflowInput) -> UpdateHandle[Any]:
         assert input.update is not None, "update_with_start has an update"
@@ -92,6 +101,7 @@ class ClientCalls(ClientOperations):
                 update=call.update or "",
                 update_input=update_payloads,
                 update_wait_for="accepted",
+                result_request=call.result_request,
             )
 
         return make

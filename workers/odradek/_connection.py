@@ -7,13 +7,14 @@ the chance of an answer (rule Q1). One thread reads the replies and appends agai
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
@@ -143,6 +144,7 @@ class Connection:
         self._calls: dict[str, _Call] = {}
         self._bytes = {False: 0, True: 0}  # of the calls that are out, by whether they may be answered much later
         self._due: list[_Due] = []
+        self._expected: dict[str, Record | None] = {}  # answers to what was asked with other requests, once they come
         self._numbers = itertools.count()
         self._listeners: dict[type[Record], list[Callable[[Record], None]]] = {}
         self._refusal: Callable[[], OdradekError] | None = None  # why nothing can be asked any more
@@ -200,11 +202,25 @@ class Connection:
         how = _How(None, deadline_ms, self._pauses.reads, timeout)
         return self._call(self.topics.ephemeral, workflow_id, make, on_done, how, partition)
 
-    def wait_for(self, workflow_id: str, make: MakeRecord, on_done: OnDone, *, timeout: float | None) -> str:
+    def wait_for(
+        self, workflow_id: str, make: MakeRecord, on_done: OnDone, *, timeout: float | None, expected: str | None = None
+    ) -> str:
         """Append a read that is answered when something happens, perhaps much later. Engines forget who waits when
-        they stop, so it is asked again at long intervals."""
-        how = _How(None, 0, self._pauses.waits, timeout, waits=True)
+        they stop, so it is asked again at long intervals. `expected`: it was asked under this ID, of `expecting`."""
+        how = _How(expected, 0, self._pauses.waits, timeout, waits=True)
         return self._call(self.topics.ephemeral, workflow_id, make, on_done, how)
+
+    @contextlib.contextmanager
+    def expecting(self) -> Iterator[str]:
+        """An ID for a read that goes with another request: its answer is kept for `wait_for`, meanwhile."""
+        request_id = secrets.token_hex(12)
+        with self._lock:
+            self._expected[request_id] = None
+        try:
+            yield request_id
+        finally:
+            with self._lock:
+                self._expected.pop(request_id, None)
 
     @property
     def waiting(self) -> int:
@@ -276,10 +292,16 @@ class Connection:
                     )
                 other.on_done.append(on_done)  # the same request twice at once has one answer
                 return own_id
-            self._calls[own_id] = call
-            self._bytes[call.waits] += call.size
-            wake = self._schedule(call)
-        self._send(call)
+            asked, answer = own_id in self._expected, self._expected.get(own_id)
+            if answer is None:
+                self._calls[own_id] = call
+                self._bytes[call.waits] += call.size
+                wake = self._schedule(call)
+        if answer is not None:
+            _tell(on_done, answer, -1)
+            return own_id
+        if not asked:
+            self._send(call)
         if wake:
             self._consumer.wake()
         return own_id
@@ -440,6 +462,8 @@ class Connection:
     def _finish(self, request_id: str, outcome: Record | OdradekError) -> None:
         with self._lock:
             call = self._remove(request_id)
+            if call is None and request_id in self._expected and not isinstance(outcome, OdradekError):
+                self._expected[request_id] = outcome
         if call is not None:
             for on_done in call.on_done:
                 _tell(on_done, outcome, call.offset)

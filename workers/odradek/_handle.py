@@ -25,7 +25,8 @@ class Target:
 
     `run_id` None: the latest run. `result_run_id`: the run that was started, whose result is asked for.
     `barrier`: the end of `events` that a result must not be older than; -1: as of now. `timeout` in seconds, None:
-    the client's default, and for results without end. `identity`: who asks, empty: the client.
+    the client's default, and for results without end. `identity`: who asks, empty: the client. `result_request`: its
+    result has been asked for under this ID.
     """
 
     workflow_id: str
@@ -35,6 +36,7 @@ class Target:
     request_id: str | None = None
     timeout: float | None = None
     identity: str = ""
+    result_request: str | None = None
 
 
 class Requests(Protocol):

@@ -33,7 +33,7 @@ class _Call:
 @dataclass(slots=True, kw_only=True)
 class StartWorkflowInput(_Call):
     """`options`: those of `Client.start` but the ID. `signal`: of `signal_with_start`, `update`: of
-    `update_with_start`; they get the headers too."""
+    `update_with_start`; they get the headers too. `result_request`: under this ID its result is asked for with it."""
 
     workflow_type: str
     id: str
@@ -45,6 +45,7 @@ class StartWorkflowInput(_Call):
     update: str | None = None
     update_args: list[Any] = field(default_factory=list[Any])
     update_result_type: Any = Any
+    result_request: str = ""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -309,6 +309,7 @@ class WorkflowRequests:
             reply = await self._await_result(target, run_id, barrier, left)
             if not reply.next_run_id:
                 break
+            target = replace(target, result_request=None)
             run_id, barrier = reply.next_run_id, -1
         if reply.status == "not_found":
             raise not_found(target.workflow_id, target.run_id)
@@ -326,7 +327,9 @@ class WorkflowRequests:
 
         try:
             answer = await self._answer(
-                lambda on_done: self.connection.wait_for(target.workflow_id, make, on_done, timeout=timeout),
+                lambda on_done: self.connection.wait_for(
+                    target.workflow_id, make, on_done, timeout=timeout, expected=target.result_request
+                ),
                 self.timeout if timeout is None else timeout,
                 waits=True,
             )
