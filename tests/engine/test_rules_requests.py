@@ -323,6 +323,20 @@ def test_c1_a_timer_fired_early_is_dropped(p: Partition) -> None:
     assert p.timer(1) is None
 
 
+def test_c1_a_sleep_counts_from_the_clock_of_the_workflow(p: Partition) -> None:
+    """Breaks when it counts from the log's time, which may be less: after a timer that fired a little early, or a delay
+    that ended so, the workflow would see itself sleep for too short."""
+    p.start(start_delay_ms=5000)
+    p.now += 4500
+    p.task_due()
+    p.advance(sleep(1, 300))
+    assert p.timer(1).due_ms == T0 + 5300
+    p.now = T0 + 4900
+    p.fire(1)
+    p.advance(sleep(2, 100))
+    assert p.timer(2).due_ms == T0 + 5400
+
+
 def test_c1_local_results_have_times_of_their_own_that_never_fall(p: Partition) -> None:
     """Breaks when a local result gets fold time (replay would show the code another clock), or goes back in time."""
     p.start()

@@ -328,7 +328,6 @@ REQUESTS = special(
 
 CLOCKS = special(
     name="clocks that are ahead",
-    ordinary=False,  # a timer that fires 1 s early at most (C1) makes the next sleep that much shorter for the code
     engines=1,
     machines=1,
     partitions=2,

@@ -261,7 +261,9 @@ def _cancel_activity(step: Step, run: RunRow, command: commands.CancelActivity, 
 
 
 def _start_timer(step: Step, run: RunRow, command: commands.StartTimer, _: WorkflowTaskCompleted) -> None:
-    due = step.now + command.duration_ms
+    """It counts from the workflow's own clock, which shows the due time of a timer that fired a little early (C1)."""
+    now = step.run(run.workflow_id) or run
+    due = max(step.now, now.last_event_ms) + command.duration_ms
     started = history.TimerStarted(seq=command.seq, due_ms=due, summary=command.summary)
     step.append(run.workflow_id, run.run_id, started)
 

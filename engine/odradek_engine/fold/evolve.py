@@ -160,7 +160,10 @@ def _task_attempt_failed(state: State, e: events.TaskAttemptFailed) -> None:
 
 
 def _task_delayed(state: State, e: events.TaskDelayed) -> None:
-    change_run(state, e.workflow_id, task_retry_ms=e.until_ms)
+    """The run's clock is where the delay ends, also if a leader's clock was a little ahead (C1)."""
+    run = run_of(state, e.workflow_id)
+    reached = max(run.last_event_ms, run.task_retry_ms)
+    change_run(state, e.workflow_id, task_retry_ms=e.until_ms, last_event_ms=reached)
 
 
 def _run_forked(state: State, e: events.RunForked) -> None:

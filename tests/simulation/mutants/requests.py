@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from odradek_engine import due
-from odradek_engine.fold import core, engine_records, events, step
+from odradek_engine.fold import completions, core, engine_records, events, step
+from odradek_schemas import commands, history
 
 from .. import races
 from .planting import Patch, mutant
@@ -38,6 +39,17 @@ def repeated_requests_are_done_again(patch: Patch) -> None:
 def timers_that_fire_early_are_taken(patch: Patch) -> None:
     """A leader whose clock is ahead ends waits before their time."""
     patch(engine_records, "EARLY_MS", 10**9)
+
+
+@mutant("C1", seed=1, scenario=races.CLOCKS)
+def sleeps_count_from_the_time_of_the_log(patch: Patch) -> None:
+    """A workflow that was woken a little early sees itself sleep for too short."""
+
+    def start(step: Any, run: Any, command: Any, _: Any) -> None:
+        started = history.TimerStarted(seq=command.seq, due_ms=step.now + command.duration_ms, summary=command.summary)
+        step.append(run.workflow_id, run.run_id, started)
+
+    patch(completions._COMMANDS, commands.StartTimer, start)  # type: ignore[arg-type]
 
 
 @mutant("C1", seed=1, scenario=races.CLOCKS)
