@@ -6,7 +6,8 @@ On one real broker (KAFKA_BOOTSTRAP_SERVERS, or a new one): a log with that many
 start, two engines that share the partitions, and this process as client and worker. Each case kills (SIGKILL) or stops
 (SIGTERM) the first engine, and measures until the other one leads all its partitions, until the activities of workflows
 that are started in each of these at that moment run, and until all their results are there. The second
-engine begins with no state of these partitions but what it has as a standby.
+engine begins with no state of these partitions but what it has as a standby, or where there are checkpoints: those hold
+all that is open.
 """
 
 from __future__ import annotations
@@ -31,13 +32,14 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests" / "kafka"))
 
 from odradek import Client, Worker, activity, workflow  # noqa: E402
-from odradek_engine import Engine  # noqa: E402
+from odradek_engine import CheckpointSettings, CheckpointStore, Engine  # noqa: E402
 from odradek_engine.engine import ensure_topics  # noqa: E402
+from odradek_engine.maintenance import make_checkpoints  # noqa: E402
 from odradek_log import TopicPartition, open_log  # noqa: E402
 from odradek_schemas import Topics, encode, partition_of, records  # noqa: E402
 
 QUEUE = "recovery"
-DEFAULT_SESSION, SHORT_SESSION = 10.0, 3.0
+DEFAULT_SESSION, SHORT_SESSION = 6.0, 3.0
 PATIENCE_S = 900.0
 FAR_MS = 7 * 24 * 3_600_000
 
@@ -48,11 +50,13 @@ class Case:
     standbys: int
     session: float
     how: signal.Signals
+    checkpoints: bool = False
 
 
 CASES = [
     Case("killed, standby", 1, DEFAULT_SESSION, signal.SIGKILL),
     Case("killed, no standby", 0, DEFAULT_SESSION, signal.SIGKILL),
+    Case("killed, no standby, checkpoints", 0, DEFAULT_SESSION, signal.SIGKILL, True),
     Case("killed, no standby, short session", 0, SHORT_SESSION, signal.SIGKILL),
     Case("stopped, standby", 1, DEFAULT_SESSION, signal.SIGTERM),
     Case("stopped, no standby", 0, DEFAULT_SESSION, signal.SIGTERM),
@@ -81,14 +85,15 @@ class Step:
 # ---------------------------------------------------------------- processes
 
 
-async def engine(target: str, namespace: str, folder: str, standbys: str, session: str) -> None:
+async def engine(target: str, namespace: str, folder: str, standbys: str, session: str, kept: str = "") -> None:
     """Prints what it leads and follows, whenever that changes, and how many records it has folded."""
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     settings = {"session_timeout": float(session)}
     before: tuple[Any, ...] = ()
     async with Engine(
-        target, namespace=namespace, data_dir=folder, standbys=int(standbys), log_settings=settings
+        target, namespace=namespace, data_dir=folder, standbys=int(standbys), log_settings=settings,
+        checkpoints=CheckpointSettings(kept) if kept else None,
     ) as running:
         while not stopped.is_set():
             now = (running.leading, running.following, sum(c.folded for c in running.counters().values()))
@@ -147,11 +152,17 @@ class Process:
 
 
 def prepare(target: str, namespace: str, count: int, partitions: int) -> None:
-    """Open workflows that wait for their start."""
+    """Open workflows that wait for their start, as a log has them that was led when they came (rule C1)."""
     topics = Topics(namespace)
     log = open_log(target)
     ensure_topics(log, topics, partitions)
     producer = log.producer(linger_ms=20)
+    elected = records.LeaderElected(
+        member="nobody", nonce="1", clock_ms=round(time.time() * 1000), partitions=partitions,
+        closed_retention_ms=FAR_MS,
+    )
+    for number in range(partitions):
+        producer.send(topics.events, number, b"", encode(elected))
     for number in range(count):
         workflow_id = f"waiting-{number}"
         start = records.StartWorkflow(
@@ -173,11 +184,21 @@ def appended(target: str, namespace: str) -> int:
     return count
 
 
+def keep_checkpoints(target: str, namespace: str, folder: str) -> None:
+    log = open_log(target)
+    for _ in make_checkpoints(log, namespace, CheckpointStore(folder)):
+        pass
+    log.close()
+
+
 async def measure(case: Case, target: str, namespace: str, client: Client, partitions: int) -> dict[str, float]:
     """One case: seconds from the signal until all is led, and until a workflow in each partition has ended."""
     everything = list(range(partitions))
     with tempfile.TemporaryDirectory() as folder:
-        options = (str(case.standbys), str(case.session))
+        options = [str(case.standbys), str(case.session)]
+        if case.checkpoints:
+            options.append(f"{folder}/kept")
+            await asyncio.to_thread(keep_checkpoints, target, namespace, options[-1])
         first = Process("engine", target, namespace, f"{folder}/1", *options)
         await first.until(lambda line: line[1] == everything)
         second = Process("engine", target, namespace, f"{folder}/2", *options)

@@ -163,6 +163,19 @@ def test_what_another_leader_or_broker_mends_may_be_tried_again(code: int) -> No
     assert error.retriable
 
 
+def test_a_session_timeout_that_the_cluster_does_not_allow(harness: KafkaHarness) -> None:
+    """Breaks when whoever starts an engine on a cluster with other limits is not told what to set."""
+    topic = harness.topic()
+    log = open_log(f"kafka://{harness.bootstrap}", session_timeout=0.5)
+    consumer = log.consumer()
+    consumer.subscribe(name(), [topic], lambda gained: {}, lambda lost: None)
+    with pytest.raises(LogError, match=r"group\.min\.session\.timeout\.ms"):
+        for _ in range(round(PATIENCE)):
+            consumer.poll(1.0)
+    consumer.close()
+    log.close()
+
+
 def test_a_larger_limit_of_records_reaches_the_topic(harness: KafkaHarness) -> None:
     topic = name()
     log = open_log(f"kafka://{harness.bootstrap}", max_record_bytes=3_000_000)

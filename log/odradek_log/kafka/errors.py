@@ -88,6 +88,11 @@ def translate(error: KafkaError, what: str, servers: str) -> LogError:
             f"{what}: fewer brokers of the cluster at {servers} are up than a topic is to have copies ({said}); start "
             "those that are away, or set a lower replication_factor"
         )
+    if code == KafkaError.INVALID_SESSION_TIMEOUT:
+        return LogError(
+            f"{what}: the cluster at {servers} does not allow this session timeout ({said}); set session.timeout.ms, "
+            "6000 by default, to its brokers' group.min.session.timeout.ms or more"
+        )
     if code in _UNAVAILABLE or error.retriable():
         return unavailable(what, servers, said)
     return LogError(f"{what} failed: {said}")

@@ -41,8 +41,8 @@ class KafkaLog:
     replication_factor, min_insync_replicas: of topics that are created. Default: 1/1 on one broker, 2/1 on two,
         3/2 on more.
     request_timeout: seconds after which a call that needs a broker gives up with LogUnavailableError.
-    session_timeout: seconds after which a member of a group that is gone loses its partitions. Closing one while no
-        broker answers takes as long.
+    session_timeout: seconds after which a member of a group that is gone loses its partitions; by default the least
+        that Kafka's brokers allow by default. Closing one while no broker answers takes as long.
     max_poll_interval: seconds without `poll` after which a member counts as gone.
     max_record_bytes: limit of key and value together. Above 1,000,000 it becomes `max.message.bytes` of created topics.
 
@@ -58,7 +58,7 @@ class KafkaLog:
         replication_factor: int | None = None,
         min_insync_replicas: int | None = None,
         request_timeout: float = 10.0,
-        session_timeout: float = 10.0,
+        session_timeout: float = 6.0,
         max_poll_interval: float = 300.0,
         max_record_bytes: int = _BROKER_MAX_RECORD,
     ) -> None:
