@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from odradek_schemas import commands, history, records, replies, tasks
+from odradek_schemas.common import RetryPolicy
 
-from .harness import DONE, T0, Partition, act, bodies, of_kind, outcomes, payload, reasons, request, sleep
+from .harness import DONE, T0, Partition, act, bodies, failure, of_kind, outcomes, payload, reasons, request, sleep
 
 
 def reset(p: Partition, event_id: int, workflow_id: str = "w", **fields: Any) -> Any:
@@ -62,6 +63,16 @@ def test_random_numbers_stay_those_of_the_first_run(p: Partition) -> None:
     p.advance(act(1))
     reset(p, p.run().last_event_id)
     assert p.run().seed == first
+
+
+@pytest.mark.parametrize("end", [commands.ContinueAsNewWorkflow(), commands.FailWorkflow(failure=failure("no"))])
+def test_the_run_that_follows_one_of_a_reset_has_random_numbers_of_its_own(p: Partition, end: Any) -> None:
+    """Breaks when runs behind a reset all draw the same "unique" IDs, and a service takes the next run's for done."""
+    p.start(retry_policy=RetryPolicy(maximum_attempts=3))
+    p.advance(act(1))
+    reset(p, 2)
+    p.advance(end)
+    assert p.run().seed == ""
 
 
 def test_R1_late_records_of_the_run_before_the_reset_change_nothing(p: Partition) -> None:

@@ -25,6 +25,7 @@ from .journal import Journal
 from .machines import EngineMachine
 from .scripted import NOWHERE
 from .stdlib import decoded
+from .told import misfits
 
 LATE_S = 5.0
 """A claim that was answered in time may be followed by its execution for so long, and by nothing else."""
@@ -94,6 +95,7 @@ class Auditors:
         for golden in self.golden:
             golden.follow(len(self._log.records[TopicPartition(self._topics.events, golden.partition)]))
         self.look(engines)
+        self.wrong += misfits(self.golden, self.journal, self._topics)
         for check in (
             self._effects,
             self._nothing_open,
@@ -143,7 +145,7 @@ class Auditors:
     def _order(self) -> Iterator[str]:
         by_sender: dict[tuple[str, str], list[str]] = defaultdict(list)
         for kind, workflow_id, token, sender in self.journal.acknowledged:
-            if kind == "signal":
+            if kind in ("signal", "update"):
                 by_sender[workflow_id, sender].append(token)
         for (workflow_id, sender), tokens in by_sender.items():
             for run in self.runs:
@@ -151,7 +153,7 @@ class Auditors:
                     at = [_index(run, token) for token in tokens]
                     there = [index for index in at if index >= 0]
                     if there != sorted(there):
-                        yield f"{workflow_id} ({run.run_id}) has the signals of {sender} in the order {there}"
+                        yield f"{workflow_id} ({run.run_id}) has the messages of {sender} in the order {there}"
 
     def _executions(self) -> Iterator[str]:
         """No activity begins again after its result was taken; one that may run once, did."""

@@ -19,7 +19,7 @@ from odradek import (
 )
 from odradek.errors import InvalidRequestError
 
-from .journal import Acknowledged, Journal
+from .journal import Acknowledged, Journal, Told
 from .programs import QUEUE, insist
 from .scripted import Scripted, Step
 from .scripts import Mix, Writer, misfit_script, sent_to_peers
@@ -160,7 +160,7 @@ async def _talk(handle: WorkflowHandle[Scripted, Any], journal: Journal, task: T
             await _check_heard(handle, journal, task)
         mine = handle.with_options(request_id=f"message-{token}")
         try:
-            await _send(mine, kind, token)
+            answer = await _send(mine, kind, token)
         except WorkflowNotFoundError:
             if task.strict and kind != "refused":
                 journal.wrong.append(f"{token} was refused by {task.workflow_id}, which waits for it")
@@ -168,6 +168,8 @@ async def _talk(handle: WorkflowHandle[Scripted, Any], journal: Journal, task: T
         if kind != "refused":
             heard = "signal" if kind in ("signal", "slow") else "update"
             journal.acknowledged.append(Acknowledged(heard, task.workflow_id, token, "client"))
+        if answer is not None:
+            journal.told.append(Told("update", task.workflow_id, f"message-{token}", answer))
         task.done = number + 1
         if kind == "signal":
             await _check_heard(handle, journal, task)
@@ -182,20 +184,22 @@ async def _check_heard(handle: WorkflowHandle[Scripted, Any], journal: Journal, 
             journal.wrong.append(f"a query of {task.workflow_id} does not know of {token}, acknowledged before")
 
 
-async def _send(mine: WorkflowHandle[Scripted, Any], kind: str, token: str) -> None:
+async def _send(mine: WorkflowHandle[Scripted, Any], kind: str, token: str) -> int | None:
+    """Send a message; the answer, if it has one."""
     if kind == "signal":
         await insist(lambda: mine.signal(Scripted.poke, token))
     elif kind == "slow":
         await insist(lambda: mine.signal(Scripted.poke_slowly, token))
     elif kind == "accepted":
         update = await insist(lambda: mine.start_update(Scripted.ask, token))
-        await insist(update.result)
+        return await insist(update.result)
     else:
         try:
-            await insist(lambda: mine.update(Scripted.ask, token))
+            return await insist(lambda: mine.update(Scripted.ask, token))
         except (UpdateRejectedError, UpdateFailedError) as error:
             if kind != ("refused" if isinstance(error, UpdateRejectedError) else "failing"):
                 raise
+    return None
 
 
 async def _reset_in_a_batch(client: Client, task: Task) -> None:
@@ -225,19 +229,24 @@ async def _meddle(client: Client, handle: WorkflowHandle[Scripted, Any], journal
     try:
         if task.meddling == "pause":
             await insist(lambda: mine.pause("to see"))
+            journal.told.append(Told("pause", task.workflow_id, f"meddle-{task.workflow_id}"))
             await asyncio.sleep(task.pauses[7])
             again = handle.with_options(request_id=f"unpause-{task.workflow_id}")
             await insist(lambda: again.unpause())
+            journal.told.append(Told("unpause", task.workflow_id, f"unpause-{task.workflow_id}"))
         elif task.meddling == "reset":
             await _reset(handle, mine, task.depth)
+            journal.told.append(Told("reset", task.workflow_id, "to look again"))
         elif task.meddling == "batch":
             await insist(lambda: _reset_in_a_batch(client, task))
         elif task.meddling == "look":
             await _look(handle, journal, task)
         elif task.meddling == "cancel":
             await insist(lambda: mine.cancel("enough"))
+            journal.told.append(Told("cancel", task.workflow_id, f"meddle-{task.workflow_id}"))
         else:
             await insist(lambda: mine.terminate("enough"))
+            journal.told.append(Told("terminate", task.workflow_id, "enough"))
     except WorkflowNotFoundError:
         pass  # it has ended before
     task.meddled = True
@@ -247,16 +256,17 @@ async def _reset(handle: WorkflowHandle[Scripted, Any], mine: WorkflowHandle[Scr
     """Undo a part of the run; all of it, if it has gone on as another meanwhile."""
     try:
         events = await insist(handle.history)
-        await insist(lambda: mine.reset(max(1, round(depth * len(events)))))
+        await insist(lambda: mine.reset(max(1, round(depth * len(events))), reason="to look again"))
     except InvalidRequestError:
         again = mine.with_options(request_id=f"reset-to-1-{handle.id}")
-        await insist(lambda: again.reset(1))
+        await insist(lambda: again.reset(1, reason="to look again"))
 
 
 async def _end(handle: WorkflowHandle[Scripted, Any], journal: Journal, task: Task) -> None:
     try:
         task.result = await insist(handle.result)
         task.outcome = "completed"
+        journal.told.append(Told("result", task.workflow_id, value=task.result))
     except WorkflowFailedError as error:
         task.outcome = type(error.__cause__).__name__
     journal.results[task.workflow_id] = task.outcome

@@ -14,11 +14,11 @@ from odradek_schemas import DecodeError, Topics, history, idempotency_key, recor
 from odradek_schemas.common import Position
 
 from .disk import SortedStorage
-from .identity import changed, void
+from .identity import changed, moved, not_before, void
 from .stdlib import decoded
 
 EARLY_MS = 1_000
-"""How much earlier than due a timer may fire, in fold time (rule C1)."""
+"""How much earlier than due a timer may fire, or a timeout strike, in fold time (rule C1)."""
 
 _NO_CHANGE = (events.RecordFolded, events.RowExpired, events.RecordHeld)
 """What the fold does with a record that it does not take, or not yet."""
@@ -98,12 +98,14 @@ class Golden:
         """Fold up to an offset."""
         while (position := self._next()) < end:
             record = self._log[position]
-            before, reason = self._before(record), self._void(record)
+            before, reason, due = self._before(record), self._void(record), self._due(record)
             folded = fold(self.state, self._topics, record.offset, record.timestamp_ms, record.key, record.value)
             self._count(folded.record)
             self._check_record(folded, *before)
             if reason and changed(folded):
                 self._wrong.append(f"{folded.record} changed something, although {reason}")
+            if moved(folded) and self.state.partition.time_ms < due - EARLY_MS:
+                self._wrong.append(f"{folded.record} came {due - self.state.partition.time_ms} ms early, and was taken")
             for event in folded.events:
                 if type(event) is events.Appended:
                     self._appended(event, record.offset, record.timestamp_ms)
@@ -158,6 +160,15 @@ class Golden:
             return void(self.state, decoded(record.value))
         except ValueError:
             return ""
+
+    def _due(self, record: Record) -> int:
+        """The time of a record that must not be taken before it."""
+        if self.state.partition.waiting:
+            return 0
+        try:
+            return not_before(self.state, decoded(record.value))
+        except ValueError:
+            return 0
 
     def _check_record(self, folded: Folded, epoch: int, results: set[int]) -> None:
         body: Any = folded.record

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -30,12 +30,27 @@ class Acknowledged(NamedTuple):
     by: str
 
 
+class Told(NamedTuple):
+    """What a client was told. kind: result (`value`), update (`value` is its answer; `token`: its request ID), or what
+    was done: cancel, terminate, pause, unpause, reset (`token`: the request ID, or the reason given)."""
+
+    kind: str
+    workflow_id: str
+    token: str = ""
+    value: object = None
+
+
 @dataclass
 class Journal:
     executions: dict[str, list[Execution]] = field(default_factory=lambda: defaultdict(list))
     acknowledged: list[Acknowledged] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
     results: dict[str, str] = field(default_factory=dict)
     """What clients were told about the ends of workflows, by ID."""
+    calm: bool = False
+    """One worker, and no faults: then what a workflow does itself is done once, too."""
+    done_here: Counter[str] = field(default_factory=Counter)
+    """How often side effects and local activities came to their ends, by token."""
     wrong: list[str] = field(default_factory=list)
     """What clients found to be wrong by themselves."""
 
@@ -55,3 +70,9 @@ def executed() -> activity.Info:
         Execution(info.idempotency_key, info.activity_type, info.workflow_id, info.run_id, info.attempt, process, at)
     )
     return info
+
+
+def done_here(token: str) -> str:
+    """Note that a side effect or a local activity has come to its end, from its code."""
+    _Now.journal.done_here[token] += 1
+    return token

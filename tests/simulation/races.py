@@ -349,3 +349,71 @@ UNDELIVERABLE = special(
     weather=_only({"crash": 1, "rebalance": 1}, (0, 4), seconds=6, roles={"crash": "engine"}),
     workers=_TASKS,
 )
+
+_NOTHING = _only({"expel": 1}, (0,), seconds=6)
+
+ORDERLY = special(
+    name="messages with answers, and no faults",
+    ordinary=False,
+    engines=1,
+    machines=1,
+    partitions=2,
+    tasks=(3, 4),
+    mix=Mix(steps={"act": 1}, activities={"quick": 1}, length=(1, 2), again=0),
+    habits=Habits(meddling={"none": 1}, messages=(3, 4), pauses=(0.0, 0.3), delays=(0.0,), kinds=("update", "signal")),
+    weather=_NOTHING,
+    workers=_TASKS,
+)
+
+MEDDLED = special(
+    name="workflows that are ended and paused from outside, with messages on their way",
+    ordinary=False,
+    engines=1,
+    machines=1,
+    partitions=2,
+    tasks=(5, 6),
+    mix=Mix(steps={"sleep": 1}, length=(3, 4), again=0, sleeps=(1.0, 2.0)),
+    habits=Habits(meddling={"terminate": 2, "pause": 1, "cancel": 1}, messages=(5, 5), pauses=(0.1, 0.3, 0.7),
+                  delays=(0.0,)),
+    weather=_only({"cut off": 1}, (6, 8), seconds=4, roles={"cut off": "worker"}, sizes={"cut off": (0.3, 1.0)}),
+    workers=_TASKS,
+)
+
+FAMILIES = special(
+    name="workflows that begin others, and send them messages",
+    ordinary=False,
+    partitions=3,
+    tasks=(3, 4),
+    mix=Mix(steps={"child": 2, "peer": 1, "par": 1}, inner={"act": 1, "peer": 1}, activities={"quick": 1},
+            length=(2, 3), again=0, children=("result", "poke", "fail")),
+    habits=_CALM,
+    weather=_only({"crash": 1}, (0, 2), seconds=6, roles={"crash": "engine"}, sizes={"crash": (0, 20)}),
+    workers=_TASKS,
+)
+
+ALONE = special(
+    name="one worker that remembers nothing, and no faults",
+    ordinary=False,
+    engines=1,
+    machines=1,
+    partitions=2,
+    tasks=(2, 3),
+    mix=Mix(steps={"side": 1, "local": 1, "act": 1}, activities={"quick": 1}, length=(4, 6), again=0),
+    habits=_CALM,
+    weather=_NOTHING,
+    workers={**_TASKS, "cache_bytes": (1,)},
+)
+
+TIMEOUTS = special(
+    name="timeouts, and starts that wait, under clocks that are ahead",
+    ordinary=False,
+    engines=1,
+    machines=1,
+    partitions=2,
+    tasks=(4, 6),
+    mix=Mix(steps={"act": 1}, activities={"stuck": 1}, length=(2, 2), again=0),
+    habits=Habits(meddling={"none": 1}, messages=(0, 0), delays=(4.0,)),
+    weather=_only({"clock jump": 1}, (4, 6), seconds=12, roles={"clock jump": "engine"},
+                  sizes={"clock jump": (16.0, 20.0)}),
+    workers=_TASKS,
+)

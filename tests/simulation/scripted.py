@@ -18,7 +18,7 @@ from odradek import (
     workflow,
 )
 
-from .journal import executed
+from .journal import done_here, executed
 
 QUICK = RetryPolicy(initial_interval=0.2, backoff_coefficient=2, maximum_interval=2)
 
@@ -91,7 +91,7 @@ async def local(token: str, failures: int) -> str:
     """Runs in the worker of its workflow, as part of a step: again, if the step is lost."""
     if activity.info().attempt <= failures:
         raise ValueError(f"{token} fails")
-    return token
+    return done_here(token)
 
 
 @activity.define(retry_policy=QUICK, start_to_close_timeout=30)
@@ -178,7 +178,7 @@ class Scripted:
         return await workflow.execute_local_activity(local, token, failures)
 
     async def do_side(self, token: str) -> str:
-        return await workflow.side_effect(lambda: token)
+        return await workflow.side_effect(lambda: done_here(token))
 
     async def do_sleep(self, seconds: float) -> str:
         before = workflow.time()

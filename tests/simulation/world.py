@@ -88,6 +88,8 @@ class World:
         self.log.faults.refuse = self.rng.choice(scenario.weather.refuse)
         self.log.faults.repeat = self.rng.choice(scenario.weather.repeat)
         self.upgrades = upgrades.drawn(Random(f"upgrades-{seed}"), scenario.upgrades, self._engines)
+        calm = not (self.plan or self.log.faults.refuse or self.log.faults.repeat)
+        self.journal.calm = calm and scenario.machines == 1
         self.tasks = customers.tasks(self.rng, self.rng.randint(*scenario.tasks), scenario.mix, scenario.habits)
 
     def _draw_plays(self, rng: Random) -> list[tuple[Play, Stage]]:

@@ -175,6 +175,7 @@ def _begin_next(
         continued_from_run_id=run.run_id,
         execution_deadline_ms=run.execution_deadline_ms,
         request_id="",
+        seed="",  # random numbers are the run's own, also behind a reset
     )
     step.append(run.workflow_id, run_id, following)
     for signal in kept:
