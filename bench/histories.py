@@ -7,12 +7,15 @@ tasks answered, activities by tasks and eagerly, signals, timers, and the marks 
 
 from __future__ import annotations
 
+import hashlib
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
-from itertools import count, cycle
+from itertools import count, cycle, islice
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 from odradek_engine.engine import ensure_topics
 from odradek_engine.fold import State, fold, keys
 from odradek_engine.fold.rows import RunRow
@@ -176,15 +179,17 @@ class Writer:
         self._storage = RocksStorage(scratch / str(partition))
         self.state = State(self._storage, partition)
         self._producer = log.producer(linger_ms=5.0)
-        self._numbers = (n for n in count() if self._is_ours(f"order-{n}"))
+        self._names = self.names()
         self._kinds = cycle(kinds)
         self._lives: list[tuple[Script, Iterator[Record]]] = []
         self._marks: dict[tuple[str, int], records.Mark] = {}
         self._refused: list[LogError] = []
         self.events = self.workflows = 0
 
-    def _is_ours(self, workflow_id: str) -> bool:
-        return partition_of(workflow_id.encode(), self._partitions) == self._here.partition
+    def names(self) -> Iterator[str]:
+        """Workflow IDs of the partition, all of one length."""
+        names = (f"order-{number:08}" for number in count())
+        return (name for name in names if partition_of(name.encode(), self._partitions) == self._here.partition)
 
     def begin(self, now_ms: int) -> None:
         """A leader, and a worker."""
@@ -197,7 +202,7 @@ class Writer:
         """One round: the next record of each workflow, and the marks of the round before. `more`: begin new ones in
         the place of those that end. Says whether anything is open."""
         while more and len(self._lives) < IN_FLIGHT:
-            script = Script(f"order-{next(self._numbers)}", lambda: self.state.partition.time_ms)
+            script = Script(next(self._names), lambda: self.state.partition.time_ms)
             self._lives.append((script, next(self._kinds)(script)))
             self.workflows += 1
         appended: list[Record] = []
@@ -235,6 +240,40 @@ class Writer:
                 )
         if self.state.unflushed >= _FLUSH_ROWS:
             self.state.flush()
+
+    def multiply(self, copies: int) -> None:
+        """So many copies of the first workflow, which waits: of its records in the log, and of its rows in the state,
+        with other IDs in them. They are not folded one by one, which takes ten times as long."""
+        template = next(self.names())
+        run = self.state.row(keys.current(template), RunRow)
+        assert run is not None
+        old_id, old_run = template.encode(), run.run_id.encode()
+        self.state.flush()
+        rows = [(key, value) for key, value in self._storage.scan(b"\x01", b"\xff") if old_id in key]
+        entries = read_partition(self._log, self._here, 0, self.state.partition.position)
+        values = [entry.value for entry in entries if entry.key == old_id]
+        changes: list[tuple[bytes, bytes | None]] = []
+        for name in islice(self._names, copies):
+            new_id = name.encode()
+            h = hashlib.blake2b(new_id, digest_size=16).hexdigest()
+            new_run = f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}".encode()
+            for value in values:
+                appended = value.replace(old_id, new_id).replace(old_run, new_run)
+                self._producer.send(*self._here, new_id, appended, self._delivered)
+            for key, row in rows:
+                changes.append((key.replace(old_id, new_id).replace(old_run, new_run),
+                                row.replace(old_id, new_id).replace(old_run, new_run)))
+            if len(changes) >= _FLUSH_ROWS:
+                self._storage.write(changes)
+                changes = []
+        if self._producer.flush(60.0) or self._refused:
+            raise RuntimeError(f"the log took no record: {self._refused[:1]}")
+        partition = msgspec.structs.replace(
+            self.state.partition, position=self._log.offsets(self._here)[1], checksum=zlib.crc32(appended),
+            open_workflows=self.state.partition.open_workflows + copies,
+        )
+        self._storage.write([*changes, (keys.PARTITION, msgspec.msgpack.encode(partition))])
+        self.workflows += copies
 
     def _delivered(self, offset: int, error: LogError | None) -> None:
         if error is not None:

@@ -2,7 +2,8 @@
 
     python bench/idle.py [--workflows 1000000] [--partitions 16] [--json FILE]
 
-Writes the log and state of workflows that wait for a signal for up to a year, on a folder. Then an engine and a client
+Writes the log and state of workflows that wait for a signal for up to a year, on a folder: in each partition the first
+hundred as they are folded, the others as copies of one of these. Then an engine and a client
 begin in a process of their own, once on an empty folder and once on that one: until all partitions are led, and until
 one of the waiting workflows has taken a signal.
 """
@@ -28,6 +29,8 @@ from odradek_log import open_log
 from odradek_schemas import Topics
 from rebuild import size_of
 
+NAME = "order-00000000"
+
 
 def write(folder: Path, workflows: int, partitions: int) -> float:
     """The log and the state; how many CPU seconds it took."""
@@ -38,10 +41,11 @@ def write(folder: Path, workflows: int, partitions: int) -> float:
         state = folder / "state" / "default"
         writer = histories.Writer(log, topics, number, partitions, state, [histories.idle])
         writer.begin(round(time.time() * 1000))
-        while writer.workflows < workflows // partitions:
-            writer.advance(more=True)
+        writer.advance(more=True)
         while writer.advance(more=False):
             pass
+        writer.advance(more=False)  # the marks of the last round
+        writer.multiply(workflows // partitions - writer.workflows)
         writer.close(keep=True)
     log.close()
     return time.process_time() - begun
@@ -58,7 +62,7 @@ async def begin(folder: str, partitions: int, waiting: bool) -> dict[str, Any]:
             await asyncio.sleep(0.01)
         leading = time.perf_counter() - begun
         if waiting:
-            await client.get("order-0").signal("approved")
+            await client.get(NAME).signal("approved")
         found = {
             "s until the log is open": opened,
             "s until all is led": leading,
