@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from odradek.cli.app import app
+from odradek.cli.app import application
 from odradek.cli.logs import _OF_USERS, _OURS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -98,7 +98,7 @@ def odradek_here(*arguments: str, address: str = "", stdin: str = "") -> Done:
         _logging_kept(),
     ):
         try:
-            app(list(arguments), prog_name="odradek")
+            application(*arguments[:1])(list(arguments), prog_name="odradek")
         except SystemExit as end:
             code = int(end.code or 0)
     return Done(code, out.getvalue(), err.getvalue())

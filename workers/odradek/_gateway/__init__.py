@@ -1,8 +1,8 @@
 """Workflows over HTTP and JSON: the server, the client of it, and the operations that both share.
 
 `service` is what can be asked, with JSON values in and out; `server` puts it behind HTTP, `remote` speaks to such a
-server. A program that has a `Client` uses `ClientService` directly. `server` is not imported here: few need it, and it
-is slow to import.
+server. A program that has a `Client` uses `ClientService` directly. `server` and `remote` are not imported here: few
+need them, and they are slow to import.
 """
 
 from .messages import (
@@ -18,7 +18,6 @@ from .messages import (
     UpdateRequest,
     WorkflowKey,
 )
-from .remote import HttpService
 from .service import ClientService, WorkflowService
 
 __all__ = [
@@ -26,7 +25,6 @@ __all__ = [
     "ActivityCompletion",
     "ActivityFailure",
     "ClientService",
-    "HttpService",
     "Outcome",
     "ResetBeforeRequest",
     "ResetRequest",

@@ -8,11 +8,11 @@ import traceback
 
 def main() -> None:
     """The console script. Ends the process with one of the exit codes of `cli.failures`."""
-    from .app import app
+    from .app import application
     from .failures import ExitCode
 
     try:
-        app(prog_name="odradek")
+        application(*sys.argv[1:2])(prog_name="odradek")
     except BrokenPipeError:  # the reader has gone, as `| head` does
         sys.stderr.close()
         sys.exit(ExitCode.OK)

@@ -15,7 +15,7 @@ from odradek_log import LogLockedError
 
 from .. import errors
 from .._client import Client
-from .._gateway import ClientService, HttpService, WorkflowService
+from .._gateway import ClientService, WorkflowService
 from .failures import CommandError, ExitCode
 
 HOST = "127.0.0.1"
@@ -43,6 +43,8 @@ async def connect(address: str, namespace: str, timeout: float) -> AsyncIterator
     Raises CommandError for a wrong address or a folder that is not there, UnavailableError if nobody answers.
     """
     if address.startswith(("http://", "https://")) or not address:
+        from .._gateway.remote import HttpService  # slow to import, as it brings an HTTP client
+
         async with HttpService(address or DEFAULT_ADDRESS, namespace, timeout, identity()) as service:
             with _hint_where_to_look(given=bool(address)):
                 yield service
