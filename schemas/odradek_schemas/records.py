@@ -279,6 +279,26 @@ class WorkflowTaskCompleted(Record, frozen=True):
     new_task: bool = False
 
 
+MAX_COMPLETION_BYTES, MAX_COMPLETION_PIECES = 16_000_000, 64
+"""A larger WorkflowTaskCompleted is refused, and one in more pieces."""
+
+
+class CompletionPiece(Record, frozen=True):
+    """A piece of a WorkflowTaskCompleted that is larger than a record may be. It takes effect when all are there.
+
+    `id`, `base`: of that record. `index` counts from 0, `count` is that of all pieces, `piece` a part of its encoding.
+    The first one comes first; all go to one partition.
+    """
+
+    workflow_id: str
+    run_id: str
+    id: str
+    base: str
+    index: int
+    count: int
+    piece: bytes
+
+
 class WorkflowTaskFailed(Record, frozen=True):
     """The workflow code could not advance. cause: bug, non_determinism, blocked, unknown_type."""
 
@@ -565,6 +585,7 @@ EventRecord: TypeAlias = (
     | SignalWorkflow
     | UpdateWorkflow
     | UpdatesRejected
+    | CompletionPiece
     | CancelWorkflow
     | TerminateWorkflow
     | ResetWorkflow

@@ -37,6 +37,7 @@ class Stream:
         self.elsewhere = next(i for i in (f"w{n}" for n in range(40)) if i not in self.ids)
         self._counter = 0
         self.chains: dict[int, int] = {}
+        self.pieces: list[Record] = []
 
     # ------------------------------------------------------------ drawing
 
@@ -291,6 +292,23 @@ _BUILDS = [
 ]
 
 
+def _piece(s: Stream) -> Record:
+    """A piece of a completion, most often the next one."""
+    if not s.pieces or s.rng.random() < 0.1:
+        whole = _task_completed(s)
+        assert isinstance(whole, records.WorkflowTaskCompleted)
+        value, count = encode(whole), s.rng.choice((1, 2, 3))
+        size = -(-len(value) // count)
+        s.pieces = [
+            records.CompletionPiece(
+                workflow_id=whole.workflow_id, run_id=whole.run_id, id=whole.id, base=whole.base,
+                index=index, count=count, piece=value[index * size : (index + 1) * size],
+            )
+            for index in range(count)
+        ]
+    return s.pieces.pop(0)
+
+
 def _set_current(s: Stream) -> Record:
     return records.SetCurrentBuild(
         task_queue=s.rng.choice(("orders", "orders", "push", "no queue")),
@@ -443,6 +461,7 @@ _TABLE: list[tuple[Callable[[Stream], Record], int]] = [
     (_set_current, 3),
     (_stopped, 1),
     (_task_completed, 25),
+    (_piece, 8),
     (_task_failed, 3),
     (_started, 10),
     (_completed, 8),

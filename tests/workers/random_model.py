@@ -8,6 +8,7 @@ import copy
 import selectors
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from odradek import ActivityError, ApplicationError, ChildWorkflowError, WorkflowNotFoundError
@@ -118,6 +119,7 @@ class Run:
         following = Run(self.model, self.path, self.segments[1:], state, self.parent)
         following.closed = self.closed
         self.model.replace(self, following)
+        self.model.carry(self.path)
         following.begin()
 
     def close(self, status: str, value: Any) -> None:
@@ -259,6 +261,14 @@ class Model:
         if run.parent is not None:
             run.parent.children = [following if child is run else child for child in run.parent.children]
 
+    def carry(self, path: str) -> None:
+        """Messages that a run has not read are the first that the next one reads, before its code begins."""
+        pending = self.loop.selector.pending
+        unread = [action for action in pending if isinstance(action, partial) and action.args[0] == path]
+        for action in unread:
+            pending.remove(action)
+            action()
+
     def ended(self, run: Run) -> None:
         if run.parent is None:
             self.loop.stop()
@@ -275,7 +285,7 @@ class Model:
             actions = []
             for kind, *args in burst:
                 number += 1
-                actions.append(self._message(path, number, kind, args))
+                actions.append(partial(self._deliver, path, number, kind, args))
             planned.append((at_ms / 1000, actions))
         if cancel_ms is not None:
             planned.append((cancel_ms / 1000, [lambda: self.runs[path].cancel("asked")]))
@@ -288,19 +298,17 @@ class Model:
         assert self.runs[path].outcome is not None
         return self.runs[path].outcome or ("", None)
 
-    def _message(self, path: str, number: int, kind: str, args: Any) -> Callable[[], None]:
-        def deliver() -> None:
-            run = self.runs[path]
-            if run.dead:
-                return
-            if kind == "put":
-                run.interpreter.put(*args)
-            elif kind == "bump":
-                self._bump(run, number, args)
-            else:
-                self.loop.create_task(self._handle(run, number, kind, args))
-
-        return deliver
+    def _deliver(self, path: str, number: int, kind: str, args: Any) -> None:
+        """A message from outside."""
+        run = self.runs[path]
+        if run.dead:
+            return
+        if kind == "put":
+            run.interpreter.put(*args)
+        elif kind == "bump":
+            self._bump(run, number, args)
+        else:
+            self.loop.create_task(self._handle(run, number, kind, args))
 
     def _bump(self, run: Run, number: int, args: Any) -> None:
         try:

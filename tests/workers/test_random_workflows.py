@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from . import random_programs as programs
@@ -21,6 +21,7 @@ totals: Counter[str] = Counter()
 @pytest.mark.filterwarnings("error")
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(programs.programs, programs.bursts, programs.cancels, st.frozensets(st.integers(1, 40)))
+@example([[("change", 0), ("wait", 0, 2)], [("effect", 0)]], [(0, [("put", 0), ("put", 0)])], None, frozenset())
 def test_random_workflows_do_what_the_model_does(
     segments: Any, bursts: Any, cancel: int | None, restarts: frozenset[int]
 ) -> None:

@@ -16,7 +16,19 @@ from odradek_schemas.common import Failure, Record
 from odradek_schemas.records import ForwardedRecord
 from odradek_schemas.tasks import VoidEffect
 
-from . import activities, callers, children, completions, deployments, engine_records, events, keys, requests, resetting
+from . import (
+    activities,
+    callers,
+    children,
+    completions,
+    deployments,
+    engine_records,
+    events,
+    keys,
+    pieces,
+    requests,
+    resetting,
+)
 from . import tasks as workflow_tasks
 from .engine_records import UnsupportedVersionError
 from .rows import INDEXES, Effect, LinkRow, RunRow
@@ -47,6 +59,7 @@ _DECIDE: dict[type, Callable[[Step, Any], None]] = {
     records.FailActivity: requests.decide_request,
     records.SetCurrentBuild: deployments.decide_set_current,
     records.WorkflowTaskCompleted: completions.decide_task_completed,
+    records.CompletionPiece: pieces.decide_piece,
     records.WorkflowTaskFailed: workflow_tasks.decide_task_failed,
     records.WorkflowTaskDue: workflow_tasks.decide_task_due,
     records.ActivityStarted: activities.decide_started,
@@ -130,7 +143,7 @@ def _give_up(step: Step, reason: str) -> None:
         record: Record | None = decode(step.source.value)
     except DecodeError:
         record = None
-    if isinstance(record, records.WorkflowTaskCompleted):
+    if isinstance(record, (records.WorkflowTaskCompleted, records.CompletionPiece)):
         run = step.open_run(record.workflow_id, record.run_id)
         if run is not None and run.base == record.base:
             workflow_tasks.fail_task(step, run, Failure(message=reason, type="EngineDefect", kind="server"), "defect")

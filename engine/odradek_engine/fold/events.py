@@ -11,7 +11,7 @@ from odradek_schemas.common import Failure, Payload, RetryPolicy
 from odradek_schemas.history import Attributes
 from odradek_schemas.records import Mark, WorkerAlive
 
-from .rows import Effect, ResetRow, UpdateRow
+from .rows import Effect, PieceRow, ResetRow, UpdateRow
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -228,6 +228,22 @@ class UpdateRejected(Event, frozen=True):
     workflow_id: str
     run_id: str
     seq: int
+
+
+class PieceKept(Event, frozen=True):
+    """A piece of a completion waits for the others."""
+
+    workflow_id: str
+    run_id: str
+    index: int
+    row: PieceRow
+
+
+class PiecesDropped(Event, frozen=True):
+    """The pieces that were kept of a run are needed no more."""
+
+    workflow_id: str
+    run_id: str
 
 
 # ---------------------------------------------------------------- an activity

@@ -239,6 +239,8 @@ _APPLY: dict[type, Callable[[State, Any], None]] = {
     events.RecordLetGo: _record_let_go,
     events.UpdateAsked: evolve_open.update_asked,
     events.UpdateRejected: evolve_open.update_rejected,
+    events.PieceKept: evolve_open.piece_kept,
+    events.PiecesDropped: evolve_open.pieces_dropped,
     events.ActivityDispatched: evolve_open.activity_dispatched,
     events.ActivityTaken: evolve_open.activity_taken,
     events.ActivityRenewed: evolve_open.activity_renewed,

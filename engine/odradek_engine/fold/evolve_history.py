@@ -250,6 +250,7 @@ def _closed(state: State, run: RunRow, e: events.Appended, a: Any) -> Changes:
         keys.CHILD: run.open_children,
         keys.EXTERNAL: run.open_externals,
         keys.UPDATE: run.open_updates,
+        keys.PIECE: run.pieces,
     }
     for table, count in counts.items():
         if count:
@@ -269,6 +270,7 @@ def _closed(state: State, run: RunRow, e: events.Appended, a: Any) -> Changes:
         "open_externals": 0,
         "open_updates": 0,
         "pending_updates": 0,
+        "pieces": 0,
     }
 
 

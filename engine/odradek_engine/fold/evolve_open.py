@@ -36,6 +36,21 @@ def update_rejected(state: State, e: events.UpdateRejected) -> None:
     )
 
 
+def piece_kept(state: State, e: events.PieceKept) -> None:
+    """It may have been kept already: a record may come twice."""
+    key = keys.piece(e.workflow_id, e.run_id, e.index)
+    known = state.get(key) is not None
+    state.put(key, e.row)
+    if not known:
+        change_run(state, e.workflow_id, pieces=run_of(state, e.workflow_id).pieces + 1)
+
+
+def pieces_dropped(state: State, e: events.PiecesDropped) -> None:
+    for key, _ in list(state.scan(keys.of_run(keys.PIECE, e.workflow_id, e.run_id))):
+        state.delete(key)
+    change_run(state, e.workflow_id, pieces=0)
+
+
 def _change_activity(rows: State, e: Any, **changes: Any) -> None:
     key = keys.activity(e.workflow_id, e.run_id, e.seq)
     rows.put(key, replace(rows.get(key), **changes))

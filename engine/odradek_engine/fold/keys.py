@@ -15,6 +15,7 @@ REQUEST, EXPIRY, DUE, OUT = b"r", b"x", b"d", b"i"
 CHILD, EXTERNAL = b"k", b"y"
 OUTBOX, TAIL, SOURCE, WAITING = b"q", b"n", b"m", b"u"
 RESET, BEHIND = b"j", b"l"
+PIECE = b"f"
 CURRENT_BUILD, NEEDED, NEEDED_COUNT = b"v", b"b", b"c"
 
 
@@ -75,6 +76,10 @@ def event(workflow_id: str, run_id: str, event_id: int) -> bytes:
 
 def update(workflow_id: str, run_id: str, seq: int) -> bytes:
     return of_run(UPDATE, workflow_id, run_id) + number(seq)
+
+
+def piece(workflow_id: str, run_id: str, index: int) -> bytes:
+    return of_run(PIECE, workflow_id, run_id) + number(index)
 
 
 def request(workflow_id: str, request_id: str) -> bytes:

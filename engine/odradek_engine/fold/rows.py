@@ -76,7 +76,8 @@ class RunRow(Row, frozen=True):
     `seen_through`: no input up to here is unread; local results are seen before they have an ID, so that
     `consumed_through` may stay far behind. `last_task_event_id`: the last WorkflowTaskCompleted.
     `reset_request_id`: of the request that reset the workflow last, this run or one that it follows.
-    `consumed_size`: the history's size at the last WorkflowTaskCompleted.
+    `consumed_size`: the history's size at the last WorkflowTaskCompleted. `pieces`: how many are kept of a completion
+    that is not there as a whole.
     """
 
     workflow_id: str
@@ -130,6 +131,7 @@ class RunRow(Row, frozen=True):
     reset_request_id: str = ""
     local_steps: list[LocalStep] = []
     consumed_size: int = 0
+    pieces: int = 0
 
     @property
     def is_open(self) -> bool:
@@ -372,6 +374,14 @@ class UpdateRow(Row, frozen=True):
     identity: str = ""
 
 
+class PieceRow(Row, frozen=True):
+    """A piece of the completion `id`, which has `count` of them."""
+
+    id: str
+    count: int
+    piece: bytes
+
+
 class RequestRow(Row, frozen=True):
     """A request's stored answer, until `expire_ms` (rule Q1). Outcome "pending": of the open update `update_seq`."""
 
@@ -488,6 +498,7 @@ TABLES: dict[bytes, type[Row]] = {
     keys.RESET: ResetRow,
     keys.BEHIND: BehindRow,
     keys.UPDATE: UpdateRow,
+    keys.PIECE: PieceRow,
     keys.REQUEST: RequestRow,
     keys.OUTBOX: OutboxRow,
     keys.TAIL: LinkRow,

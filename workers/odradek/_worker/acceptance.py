@@ -170,11 +170,30 @@ class Acceptance:
                 fate.after = None  # chains are long
                 settled.append(fate)
             read.note(read.advanced, workflow, offset)
+        elif kind is records.CompletionPiece:
+            self._take_piece(read, offset, value, settled)
         elif kind is not None and kind.__struct_fields__[0] == "workflow_id":
             workflow = _text(value, 10)[0]
             read.note(read.ended if kind in _ENDING else read.advanced, workflow, offset)
         else:  # by hand, unknown, or about a worker session: it may concern anything
             read.floor = offset + 1
+
+    def _take_piece(self, read: _Partition, offset: int, value: bytes, settled: list[Fate]) -> None:
+        """With its last piece, a completion may have taken effect; in doubt all the same, as other pieces may be of
+        another one."""
+        workflow, at = _text(value, 10)
+        _, at = _text(value, at)
+        id, _ = _text(value, at)
+        read.note(read.advanced, workflow, offset)
+        fate = self._open.get(id)
+        if fate is None:
+            return
+        try:
+            piece = decode(value)
+        except DecodeError:
+            return
+        if isinstance(piece, records.CompletionPiece) and piece.index == piece.count - 1:
+            settled.extend(self._doubt([fate]))
 
     def _take_forwarded(self, read: _Partition, offset: int, value: bytes, settled: list[Fate]) -> None:
         try:

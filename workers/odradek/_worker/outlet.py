@@ -7,6 +7,7 @@ import logging
 from odradek_log.protocol import LogError, OnDelivery, Producer
 from odradek_schemas import Topics, partition_of
 
+from .dividing import most_bytes
 from .storing import StoringProducer
 
 logger = logging.getLogger("odradek.worker")
@@ -25,8 +26,9 @@ class Outlet:
         self._limit = max_record_bytes - OVERHEAD_BYTES
 
     def fits(self, key: str, value: bytes) -> bool:
-        """Whether the log takes the record; with a payload store, once its payloads are in there."""
-        limit = self._limit - 4 * len(key)
+        """Whether the log takes the record: with a payload store, once its payloads are in there; a completion, in
+        pieces."""
+        limit = most_bytes(value, self._limit - 4 * len(key.encode()))
         if len(value) <= limit:
             return True
         return isinstance(self._producer, StoringProducer) and self._producer.fits(value, limit)

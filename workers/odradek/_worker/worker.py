@@ -26,6 +26,7 @@ from .._options import seconds
 from .._types import Duration, TakesMany
 from .activity_worker import ActivityWorker
 from .cache import DEFAULT_CACHE_BYTES
+from .dividing import DividingProducer
 from .local_activities import LocalActivities
 from .outlet import OVERHEAD_BYTES, Outlet
 from .ports import WorkerConnection
@@ -214,10 +215,12 @@ class _RunningWorker:
         build = worker.build_id
         self._workflow_topic = topics.workflow_tasks(queue, build)
         self._activity_topic = topics.activity_tasks(queue, build)
-        self._producer: Producer = RenewingProducer(log.producer)  # a worker's records may come twice (rules W6, T7)
+        most = log.max_record_bytes - OVERHEAD_BYTES
+        renewing = RenewingProducer(log.producer)  # a worker's records may come twice (rules W6, T7)
+        self._producer: Producer = DividingProducer(renewing, most)
         claims = connection.converter.claims
         if claims is not None:
-            self._producer = StoringProducer(self._producer, claims, log.max_record_bytes - OVERHEAD_BYTES)
+            self._producer = StoringProducer(self._producer, claims, most)
         self._timer = TimerThread("odradek-worker-timer")
         self._session = WorkerSession(
             self._producer, topics, connection.partitions, new_id=lambda: secrets.token_hex(10),
