@@ -40,7 +40,7 @@ class CheckpointSettings:
 
 class Checkpointing:
     """One engine's checkpoints of a namespace. `scratch`: a folder on the disk of the state; `trim(partition, offset)`:
-    deletes what the log has of a partition below an offset."""
+    deletes what the log has of a partition below an offset; `open_storage` opens a copy of a state."""
 
     def __init__(
         self,
@@ -49,8 +49,10 @@ class Checkpointing:
         scratch: Path,
         clock: Clock,
         trim: Callable[[int, int], None] = lambda partition, offset: None,
+        open_storage: Callable[[Path], EngineStorage] = RocksStorage,
     ) -> None:
         self._trim = trim
+        self._open_storage = open_storage
         self._settings = settings
         self._namespace = namespace
         self._scratch = scratch
@@ -89,7 +91,7 @@ class Checkpointing:
             logger.info("checkpoint of partition %d at %d: %d bytes", partition, position, checkpoint.size)
             self._store.prune(self._namespace, partition, self._settings.keep)
             if self._settings.trim:
-                oldest = trimmable(self._store, self._namespace, partition)
+                oldest = trimmable(self._store, self._namespace, partition, self._open_storage)
                 self._trim(partition, oldest.position)
         except (CheckpointError, OSError) as error:
             logger.error("no checkpoint of partition %d: %s", partition, error)
@@ -105,17 +107,26 @@ class Checkpointing:
 
     def newer(self, partition: int, position: int, first: int, end: int) -> Path | None:
         """A folder with the state of the newest good checkpoint, if it is worth to begin from it rather than at
-        `position`. The log has the records from offset `first` up to below `end`."""
-        least = max(first, 1 if position < max(first, 1) else position + BEHIND)
+        `position`. The log has the records from offset `first` up to below `end`: a state that ends at `first` has
+        nothing to be held against (L3)."""
+        least = max(first, 1 if position <= first else position + BEHIND)
         try:
-            return restore(self._store, self._namespace, partition, least, end, self._scratch)
+            return restore(
+                self._store, self._namespace, partition, least, end, self._scratch, self._open_storage
+            )
         except (CheckpointError, OSError) as error:
             logger.error("checkpoints of partition %d cannot be used: %s", partition, error)
             return None
 
 
 def restore(
-    store: CheckpointStore, namespace: str, partition: int, least: int, end: int, scratch: Path
+    store: CheckpointStore,
+    namespace: str,
+    partition: int,
+    least: int,
+    end: int,
+    scratch: Path,
+    open_storage: Callable[[Path], EngineStorage] = RocksStorage,
 ) -> Path | None:
     """A folder with the newest checkpoint at a position from `least` to `end`; None if there is none.
 
@@ -129,7 +140,7 @@ def restore(
         shutil.rmtree(folder, ignore_errors=True)
         try:
             checkpoint = store.read(entry)
-            check(store, checkpoint, folder)
+            check(store, checkpoint, folder, open_storage)
         except CheckpointError as error:
             logger.error("ALARM: %s; an older one is looked for", error)
             continue
@@ -138,7 +149,12 @@ def restore(
     return None
 
 
-def trimmable(store: CheckpointStore, namespace: str, partition: int) -> Checkpoint:
+def trimmable(
+    store: CheckpointStore,
+    namespace: str,
+    partition: int,
+    open_storage: Callable[[Path], EngineStorage] = RocksStorage,
+) -> Checkpoint:
     """The oldest checkpoint of a partition that there is, read back and found good: the log may be trimmed up to there,
     so that any of the newer ones will do when it is needed. Raises CheckpointError if there is none."""
     problems = []
@@ -146,7 +162,7 @@ def trimmable(store: CheckpointStore, namespace: str, partition: int) -> Checkpo
         with tempfile.TemporaryDirectory(prefix="odradek-checkpoint-") as scratch:
             try:
                 checkpoint = store.read(entry)
-                check(store, checkpoint, Path(scratch) / "state")
+                check(store, checkpoint, Path(scratch) / "state", open_storage)
             except CheckpointError as error:
                 problems.append(str(error))
             else:
@@ -158,7 +174,12 @@ def trimmable(store: CheckpointStore, namespace: str, partition: int) -> Checkpo
     )
 
 
-def check(store: CheckpointStore, checkpoint: Checkpoint, folder: Path) -> None:
+def check(
+    store: CheckpointStore,
+    checkpoint: Checkpoint,
+    folder: Path,
+    open_storage: Callable[[Path], EngineStorage] = RocksStorage,
+) -> None:
     """Put a checkpoint into a new folder, and see that it is the state that it says. Raises CheckpointError if not."""
     if checkpoint.version > VERSION:
         raise CheckpointError(
@@ -166,7 +187,7 @@ def check(store: CheckpointStore, checkpoint: Checkpoint, folder: Path) -> None:
         )
     store.fetch(checkpoint, folder)
     try:
-        storage = RocksStorage(folder)
+        storage = open_storage(folder)
     except StoreError as error:
         raise CheckpointError(f"{checkpoint} holds no state: {error}") from error
     try:

@@ -25,7 +25,7 @@ from .following import Following
 from .hearing import Hearing
 from .members import Members
 from .processor import Counters, Outlook, Processor, Settings, StaleStateError
-from .store import EngineStorage, StoreError
+from .store import EngineStorage, RocksStorage, StoreError
 from .store_memory import DEFAULT_STORE_MEMORY
 from .stores import Stores
 
@@ -125,9 +125,11 @@ class Engine:
         self._failed = threading.Event()
         self._folder = folder = Path(data_dir) / namespace
         self._checkpointing = (
-            Checkpointing(checkpoints, namespace, folder / "checkpoints", self._clock, self._trim)
+            Checkpointing(
+                checkpoints, namespace, folder / "checkpoints", self._clock, self._trim, open_storage or RocksStorage
+            )
             if checkpoints else None
-        )
+        )  # fmt: skip
         self._stores = Stores(
             folder, self.topics.events, open_storage, store_memory, self._checkpointing, self._offsets
         )

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from odradek_engine import CheckpointError, CheckpointSettings, CheckpointStore, StoreError
+from odradek_engine.checkpointing import Checkpointing
 from odradek_engine.fold import State
 from odradek_engine.maintenance import Trimmed, make_checkpoints, open_stores, rebuild, trim, verify
 from odradek_log import TopicPartition
 from odradek_log.embedded import EmbeddedLog
 
+from .solo import ManualClock
 from .test_engine_embedded import TOPICS, Place
 
 NAMESPACE = "test"
@@ -103,6 +105,18 @@ def test_a_new_machine_begins_from_the_checkpoint_of_a_trimmed_log(place: Place,
     assert [(v.ok, v.begun_at > 0, v.rows > 0) for v in checked] == [(True, True, True)] * 2
     with pytest.raises(StoreError, match="Give the checkpoints"):
         list(verify(place.log, NAMESPACE, place.data))
+
+
+def test_a_state_that_ends_where_the_log_begins_is_replaced(
+    place: Place, store: CheckpointStore, tmp_path: Path
+) -> None:
+    """Breaks when such a state, which no record tells to be of this log (L3), is gone on with although there is a
+    checkpoint."""
+    trimmed(place, store)
+    checkpointing = Checkpointing(CheckpointSettings(store.address), NAMESPACE, tmp_path / "scratch", ManualClock())
+    first, end = place.log.offsets(TopicPartition(TOPICS.events, 0))
+    assert checkpointing.newer(0, first, first, end) is not None
+    assert checkpointing.newer(0, first + 1, first, end) is None, "its last record is there"
 
 
 def stored(place: Place) -> list[dict[bytes, bytes]]:

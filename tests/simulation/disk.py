@@ -1,22 +1,32 @@
-"""The disks of simulated engines: what was not synced is lost in a crash; they may be full, old or gone."""
+"""The disks of simulated engines: what was not synced is lost in a crash; they may be full, old or gone.
+
+Copies of a state that go through checkpoints are real files.
+"""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
 
+import msgspec
 from odradek_engine.store import StoreError
 from sortedcontainers import SortedDict
 
 from .hub import Process
 
+COPY = "entries"
+"""The file of a copied state."""
+
 
 class Disk:
-    """What survives a crash: of each partition the entries as they were synced last, and once before."""
+    """What survives a crash: of each partition the entries as they were synced last, and once before. folder: where
+    restored checkpoints come to be as files."""
 
-    def __init__(self, rng: Random) -> None:
+    def __init__(self, rng: Random, folder: Path) -> None:
         self.rng = rng
+        self.folder = folder
         self.full = False
         self.durable: dict[str, dict[bytes, bytes]] = {}
         self.older: dict[str, dict[bytes, bytes]] = {}
@@ -24,9 +34,11 @@ class Disk:
     def restore_older(self) -> None:
         """Somebody puts back an old copy."""
         self.durable = dict(self.older)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def lose(self) -> None:
         self.durable.clear()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def opener(self, process: Process) -> _Opener:
         return _Opener(self, process)
@@ -38,7 +50,23 @@ class _Opener:
         self._process = process
 
     def __call__(self, folder: Path) -> DiskStorage:
-        return DiskStorage(self._disk, self._process, folder.name)
+        copy = folder / COPY
+        if not folder.name.isdecimal():
+            self._process.touch("look at a copy")
+            return _Copied(self._disk, self._process, folder.name, _entries(copy))
+        if copy.exists():
+            self._process.touch("restore")
+            self._disk.durable[folder.name] = _entries(copy)
+            shutil.rmtree(folder)
+            self._process.hub.happened["state from a checkpoint"] += 1
+        return DiskStorage(self._disk, self._process, folder.name, self._disk.durable.get(folder.name))
+
+
+def _entries(copy: Path) -> dict[bytes, bytes]:
+    try:
+        return msgspec.msgpack.decode(copy.read_bytes(), type=dict[bytes, bytes])
+    except (OSError, msgspec.DecodeError) as error:
+        raise StoreError(f"cannot open the store in {copy.parent}: {error}") from error
 
 
 class SortedStorage:
@@ -66,8 +94,8 @@ class DiskStorage(SortedStorage):
     """One partition's state. As RocksDB without a write-ahead log: batches are atomic and in order, and the last ones
     are in memory only until it likes to write them, or is told to."""
 
-    def __init__(self, disk: Disk, process: Process, name: str) -> None:
-        super().__init__(disk.durable.get(name))
+    def __init__(self, disk: Disk, process: Process, name: str, entries: dict[bytes, bytes] | None) -> None:
+        super().__init__(entries)
         self._disk = disk
         self._process = process
         self._name = name
@@ -104,6 +132,13 @@ class DiskStorage(SortedStorage):
             self._disk.durable[self._name] = dict(self.entries)
             self._unsynced = 0
 
+    def checkpoint(self, folder: Path) -> None:
+        self.persist()
+        self._process.touch("checkpoint")
+        folder.mkdir(parents=True)
+        (folder / COPY).write_bytes(msgspec.msgpack.encode(dict(self.entries)))
+        self._process.hub.happened["checkpoint"] += 1
+
     def close(self) -> None:
         if not self._closed:
             try:
@@ -114,3 +149,10 @@ class DiskStorage(SortedStorage):
     def destroy(self) -> None:
         self._closed = True
         self._disk.durable.pop(self._name, None)
+
+
+class _Copied(DiskStorage):
+    """A copy that is looked at."""
+
+    def close(self) -> None:
+        self._closed = True

@@ -16,7 +16,7 @@ from odradek_schemas.records import StartWorkflow
 
 from .disk import SortedStorage
 from .journal import Acknowledged
-from .machines import EngineMachine, Machine
+from .machines import NAMESPACE, EngineMachine, Machine
 from .programs import QUEUE
 
 if TYPE_CHECKING:
@@ -225,6 +225,23 @@ def _full_disk(world: World, machine: Machine, size: float) -> None:
     world.hub.at(world.hub.now + size, lambda: setattr(disk, "full", False))
 
 
+def _damage(world: World, machine: Machine, size: float) -> None:
+    """The newest checkpoint of a partition is damaged, if the one before it is not."""
+    partition = world.hub.rng.randrange(world.partitions)
+    manifests = sorted((world.kept / NAMESPACE / "checkpoints" / str(partition)).glob("*.json"))
+    if len(manifests) < 2 or manifests[-2] in world.damaged:
+        return
+    data = bytearray(manifests[-1].read_bytes())
+    if world.hub.rng.random() < 0.5:
+        del data[len(data) // 2 :]
+    else:
+        content = data.index(b'"content":"') + len(b'"content":"')
+        at = world.hub.rng.randrange(content, len(data) - 20)
+        data[at] = ord("A") if data[at] != ord("A") else ord("B")
+    manifests[-1].write_bytes(data)
+    world.damaged.add(manifests[-1])
+
+
 _KINDS: dict[str, tuple[float, Callable[[World, Machine, float], None], str]] = {
     "zombie": (4, _zombie, "engine worker"),
     "late election": (2, _late_election, "engine"),
@@ -251,6 +268,7 @@ _KINDS: dict[str, tuple[float, Callable[[World, Machine, float], None], str]] = 
     "old disk": (1, _old_disk, "engine"),
     "other disk": (1, _other_disk, "engine"),
     "full disk": (1, _full_disk, "engine"),
+    "damaged checkpoint": (0, _damage, "engine"),
 }
 
 

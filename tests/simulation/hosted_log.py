@@ -86,6 +86,13 @@ class HostedProcess(SimulatedProcess):
     ) -> None:
         super().end_offsets(partitions, lambda ends, error: self.host.deliver(partial(on_result, ends, error)))
 
+    def delete_before(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        self.host.touch("delete")
+        before = {where: self.cluster.first[where] for where in offsets}
+        left = super().delete_before(offsets)
+        self.host.hub.happened["record trimmed away"] += sum(left[where] - before[where] for where in left)
+        return left
+
     def close(self) -> None:
         """The process goes on with others."""
 

@@ -97,7 +97,7 @@ class SimThread:
         self.woken = False
         self.wake_at: float | None = None
         self.waiters: list[SimThread] = []
-        self.greenlet = greenlet.greenlet(self._run)
+        self.greenlet = greenlet.greenlet(self._run, process.hub.greenlet)
         self._target = run
 
     def _run(self) -> None:
@@ -137,7 +137,7 @@ class Hub:
         self._planned: list[tuple[float, int, Action]] = []
         self.numbers = itertools.count(1)
         self._counter = itertools.count()
-        self._hub = greenlet.getcurrent()
+        self.greenlet = greenlet.getcurrent()
         self._graveyard: list[Any] = []
 
     # ------------------------------------------------------------ the trace
@@ -186,7 +186,7 @@ class Hub:
         """Others have their turns; whichever event loop this thread is in, they are not."""
         running = asyncio._get_running_loop()
         asyncio._set_running_loop(None)
-        self._hub.switch()
+        self.greenlet.switch()
         asyncio._set_running_loop(running)
 
     def give_way(self) -> None:

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from odradek import Client, DataConverter, OdradekError, Worker
-from odradek_engine import Engine
+from odradek_engine import CheckpointSettings, Engine
 from odradek_engine.fold import UnsupportedVersionError
 from odradek_engine.processor import Settings
 from odradek_engine.store import StoreError
@@ -115,9 +116,19 @@ class Machine:
 
 class EngineMachine(Machine):
     def __init__(
-        self, hub: Hub, log: ClusterLog, name: str, partitions: int, settings: Settings, standbys: int
+        self,
+        hub: Hub,
+        log: ClusterLog,
+        name: str,
+        partitions: int,
+        settings: Settings,
+        standbys: int,
+        folder: Path,
+        checkpoints: CheckpointSettings | None,
     ) -> None:
-        self.disk = Disk(hub.rng)
+        self._folder = folder
+        self._checkpoints = checkpoints
+        self.disk = Disk(hub.rng, folder)
         self._standbys = standbys
         self._partitions = partitions
         self.settings = settings
@@ -131,7 +142,8 @@ class EngineMachine(Machine):
         engine = self.engine = Engine(
             log=self.log,
             namespace=NAMESPACE,
-            data_dir="disk",
+            data_dir=self._folder,
+            checkpoints=self._checkpoints,
             partitions=self._partitions,
             settings=self.settings,
             standbys=self._standbys,

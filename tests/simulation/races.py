@@ -25,7 +25,13 @@ def drawn(seed: int) -> Scenario:
     if rng.random() < 0.3:
         return rng.choice(SPECIAL)
     scenario = replace(EVERYTHING, engines=rng.choice((2, 2, 3)), standbys=rng.choice((0, 1, 1)))
-    return replace(scenario, upgrades="forward", announce_interval=3.0) if rng.random() < 0.2 else scenario
+    more = rng.random()
+    if more < 0.2:
+        return replace(scenario, upgrades="forward", announce_interval=3.0)
+    if more < 0.4:
+        weather = replace(scenario.weather, kinds={**scenario.weather.kinds, "damaged checkpoint": 3.0})
+        return replace(scenario, checkpoints=4.0, weather=weather)
+    return scenario
 
 
 def special(*, ordinary: bool = True, **fields: Any) -> Scenario:
@@ -279,6 +285,22 @@ LATE_ROLLBACKS = special(
 )
 
 SPARE_UPGRADES = special(name="engines of two versions, some without a partition", engines=3, **_UPGRADES)
+
+CHECKPOINTS = special(
+    name="engines that begin from checkpoints, on a log that is trimmed behind them",
+    partitions=2,
+    machines=1,
+    tasks=(4, 5),
+    mix=_UPGRADES["mix"],
+    habits=_UPGRADES["habits"],
+    weather=_only({"lose disk": 4, "old disk": 2, "other disk": 1, "damaged checkpoint": 4, "crash": 3, "rebalance": 2,
+                   "zombie": 1, "cut off": 1}, (12, 18), seconds=30,
+                  roles=dict.fromkeys(("crash", "zombie", "cut off"), "engine"),
+                  sizes={"crash": (0, 40), "zombie": (1.0, 20.0), "cut off": (0.5, 3.0)}),
+    workers=_TASKS,
+    standbys=1,
+    checkpoints=1.5,
+)
 
 STRANGERS = special(
     name="records of strangers, in the wrong partition",

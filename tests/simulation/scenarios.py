@@ -27,7 +27,8 @@ class Scenario:
     answered within `reissue_after` s (0 to 1). quiet: if nothing comes into the log of events for so many seconds,
     nothing more will. patience: so long after the last fault everything has ended, or never will. standbys: of
     engines. announce_interval: of engines, in s; they are gone if they were not heard for 3.5 times as long. upgrades:
-    of engines to another fold version (`upgrades.drawn`)."""
+    of engines to another fold version (`upgrades.drawn`). checkpoints: how often engines make them, in s, and trim the
+    log behind them (0: never)."""
 
     name: str
     engines: int = 2
@@ -47,6 +48,7 @@ class Scenario:
     standbys: int = 0
     announce_interval: float = 10.0
     upgrades: str = ""
+    checkpoints: float = 0.0
 
 
 ANYTHING = Scenario(name="anything")

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from random import Random
 
+from odradek_engine import CheckpointSettings
 from odradek_engine.engine import ensure_topics
 from odradek_engine.fold import keys
 from odradek_engine.processor import Settings
@@ -83,6 +87,7 @@ class World:
         self.orders = [self.rng.choice((0, 0, 0, 1, 2, 3)) for _ in range(self.rng.randint(*scenario.orders))]
         self.partitions = scenario.partitions
         self.strangers = 0
+        self.damaged: set[Path] = set()
         gone = any(fault.kind in ("skip", "expire") for fault in everything)
         self.reissues = gone or self.rng.random() < scenario.reissues
         self.log.faults.refuse = self.rng.choice(scenario.weather.refuse)
@@ -116,6 +121,7 @@ class World:
                 return self._outcome()
             finally:
                 self.hub.close()
+                shutil.rmtree(self.folder, ignore_errors=True)
 
     def _begin(self) -> None:
         ensure_topics(self.log, self.topics, self.partitions)
@@ -129,8 +135,15 @@ class World:
             reissue_after=self.scenario.reissue_after if self.reissues else 1e9,
             announce_interval=self.scenario.announce_interval,
         )
+        every = self.scenario.checkpoints
+        self.folder = Path(tempfile.mkdtemp(prefix="odradek-simulation-")) if every else Path("no files")
+        self.kept = self.folder / "kept"
+        checkpoints = CheckpointSettings(str(self.kept), every=every, trim=True) if every else None
         self.engines = [
-            EngineMachine(self.hub, self.log, name, self.partitions, settings, self.scenario.standbys)
+            EngineMachine(
+                self.hub, self.log, name, self.partitions, settings, self.scenario.standbys, self.folder / name,
+                checkpoints,
+            )
             for name in self._engines
         ]
         self.workers = [AsyncMachine(self.hub, self.log, name, self._worker_main()) for name in self._workers]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from odradek_engine import CheckpointStore, checkpointing
 from odradek_engine.emission import Emitter
 from odradek_engine.fold import core, keys, step
 from odradek_engine.leadership import Leadership
@@ -135,6 +136,22 @@ def any_state_is_trusted(patch: Patch) -> None:
 def nothing_to_compare_counts_as_the_same(patch: Patch) -> None:
     """A state is gone on with whose last record is, in this log, what a transaction left."""
     patch(Processor, "unchecked", lambda self, first: None)
+
+
+@mutant("L3", seed=8, scenario=races.CHECKPOINTS)
+def any_checkpoint_is_good(patch: Patch) -> None:
+    """A state that was damaged where it was kept is gone on with."""
+    patch(CheckpointStore, "_parts", lambda self, checkpoint, file: [file.content])
+
+
+@mutant("L3", seed=2, scenario=races.CHECKPOINTS)
+def the_log_is_trimmed_behind_the_newest(patch: Patch) -> None:
+    """When the newest checkpoint turns out to be damaged, nothing can be folded any more."""
+
+    def newest(store: CheckpointStore, namespace: str, partition: int, *_: Any) -> Any:
+        return store.read(store.entries(namespace, partition)[0])
+
+    patch(checkpointing, "trimmable", newest)
 
 
 @mutant("N1", seed=1, scenario=races.STRANGERS)
