@@ -13,8 +13,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed-dev
 SOURCES := schemas log engine workers examples
-# Two processes, each with a broker of its own: most slow tests wait for timeouts. A file stays in one process.
-PYTEST_OPTIONS ?= -q --durations=15 -n 2 --dist loadfile --no-loadscope-reorder
+# More processes than cores, each with a broker of its own: most slow tests wait for timeouts. A file stays in one process.
+PYTEST_OPTIONS ?= -q --durations=15 -n 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install test lint types check bench bench-rebuild recovery chaos cluster fuzz simulate clean python
