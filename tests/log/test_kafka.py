@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 import subprocess
@@ -311,6 +312,26 @@ def test_close_ends_sends_that_no_broker_took(nowhere: str) -> None:
     producer.close()
     assert [label for label, _, _ in deliveries.wait(10)] == list(range(10))
     assert all(offset == -1 and "closed" in str(error) for _, offset, error in deliveries.seen)
+    log.close()
+
+
+def test_close_lets_go_whoever_waits_for_room(nowhere: str) -> None:
+    """Breaks when a worker whose brokers are away cannot end, because one of its threads waits for ever to append."""
+    log = open_log(f"kafka://{nowhere}?queue.buffering.max.messages=3")
+    producer, deliveries, full = log.producer(), Deliveries(), threading.Event()
+
+    def send_too_many() -> None:
+        for i in range(5):
+            if i == 3:
+                full.set()
+            with contextlib.suppress(LogError):
+                producer.send("t", 0, b"", b"", deliveries.of(i))
+
+    with background(send_too_many):
+        assert full.wait(PATIENCE)
+        producer.close()
+    assert {label for label, _, _ in deliveries.wait(4)} == {0, 1, 2, 3}, "the next one was refused at once"
+    assert all(error is not None for _, _, error in deliveries.seen)
     log.close()
 
 

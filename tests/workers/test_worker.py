@@ -7,17 +7,20 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 from odradek import activity, workflow
 from odradek._worker import consumer
+from odradek._worker import worker as worker_module
 from odradek._worker.activity_worker import ActivityWorker
 from odradek._worker.chain import load_chain
 from odradek._worker.consumer import TaskConsumer
 from odradek.errors import DefinitionError, UnavailableError
 from odradek_log import LogCorruptError, LogUnavailableError
+from odradek_log.renewing import RenewingProducer
 from odradek_schemas import Position, encode
 from odradek_schemas.records import (
     ActivityCancelled,
@@ -365,6 +368,57 @@ async def test_shutdown_hands_back_what_does_not_finish_and_another_worker_does_
     async with world.worker(workflows=[Gated], activities=[second.plain()]):
         assert await world.result("w") == 1
     gate.leave.set()
+
+
+async def test_shutdown_needs_no_thread_that_activities_have_taken(world: World) -> None:
+    """Breaks when the end of the worker waits behind them for a thread of asyncio's own pool: it never came, while
+    they blocked."""
+    leave, all_taken, gave_up = threading.Event(), threading.Semaphore(0), threading.Event()
+    pool = ThreadPoolExecutor(2)
+    asyncio.get_running_loop().set_default_executor(pool)
+
+    def block() -> None:
+        all_taken.release()
+        if not leave.wait(SECONDS):
+            gave_up.set()
+
+    @activity.define(name="gate")
+    async def gate() -> str:
+        await asyncio.to_thread(block)
+        return "through"
+
+    async with world.worker(workflows=[Gated], activities=[gate], shutdown_timeout=0.1):
+        await world.start("Gated", "w", 3)
+        while not all(all_taken.acquire(blocking=False) for _ in range(2)):
+            await asyncio.sleep(0)
+    waited = gave_up.is_set()
+    leave.set()
+    assert not waited
+    assert len(world.events(WorkerStopped)) == 1
+
+
+async def test_shutdown_gives_a_log_up_that_has_no_room(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks when a worker cannot be stopped while brokers are away, and what it is to append waits for room."""
+    full, closed = threading.Event(), threading.Event()
+    send, close = RenewingProducer.send, RenewingProducer.close
+
+    def waits_for_room(self: RenewingProducer, *record: Any) -> None:
+        if full.is_set():
+            assert closed.wait(SECONDS)
+        send(self, *record)
+
+    def frees(self: RenewingProducer) -> None:
+        closed.set()
+        close(self)
+
+    monkeypatch.setattr(RenewingProducer, "send", waits_for_room)
+    monkeypatch.setattr(RenewingProducer, "close", frees)
+    monkeypatch.setattr(worker_module, "_GIVE_UP_SECONDS", 0.2)
+    async with world.worker(workflows=[Sum], activities=[add], shutdown_timeout=0.1):
+        await world.start("Sum", "w", 1)
+        assert await world.result("w") == 1
+        full.set()
+    assert closed.is_set()
 
 
 async def test_t1_t2_after_a_graceful_end_all_is_committed_with_its_chain(world: World) -> None:

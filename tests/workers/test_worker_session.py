@@ -68,6 +68,20 @@ def test_t6_heartbeats_go_to_every_partition_and_name_the_current_session() -> N
     assert {s.record.session for s in producer.of(WorkerHeartbeat)[PARTITIONS:]} == {"s2"}
 
 
+def test_heartbeats_that_the_log_does_not_take_do_not_pile_up() -> None:
+    """Breaks when a worker that cannot reach the log fills its memory with them, until nothing else finds room."""
+    producer = RecordingProducer()
+    session = session_of(producer)
+    for _ in range(100):
+        session.heartbeat()
+    assert len(producer.sent) == 5 * PARTITIONS
+    for one in producer.sent[:PARTITIONS]:
+        one.deliver(1)
+    session.heartbeat()
+    session.heartbeat()
+    assert len(producer.sent) == 6 * PARTITIONS
+
+
 def test_a_stopped_session_says_so_where_it_was_announced_and_that_it_leaves_everywhere() -> None:
     producer = RecordingProducer()
     session = session_of(producer)

@@ -30,6 +30,7 @@ _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _BATCH_OVERHEAD = 4_096
 _BROKER_MAX_RECORD = 1_000_000
+_LATE_ANSWER_S = 5.0  # librdkafka gives up by itself; that it might not must not hold up a thread for ever
 
 
 class KafkaLog:
@@ -170,7 +171,8 @@ class KafkaLog:
 
         self._list_offsets([partition], _EARLIEST, partial(on_result, "first"))
         self._list_offsets([partition], _LATEST, partial(on_result, "end"))
-        answered.wait()
+        if not answered.wait(self._request_timeout + _LATE_ANSWER_S):
+            raise unavailable(f"offsets of {partition.topic}/{partition.partition}", self._servers, "no answer")
         for _, error in answers.values():
             if error is not None:
                 raise error

@@ -83,6 +83,9 @@ class KafkaProducer:
         while True:
             try:
                 with self._changed:
+                    if self._closed:
+                        self._refused.append((on_delivery, refusals.producer_closed()))
+                        return
                     self._producer.produce(topic, value, key, partition, on_delivery=send)
                     self._last[where] = send
                 return

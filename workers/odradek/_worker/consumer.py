@@ -148,6 +148,8 @@ class TaskConsumer:
 
     def _end_of(self, partition: TopicPartition) -> int:
         """The end of a partition that was just assigned. If the log cannot tell, all its tasks count as old."""
+        if self._stopping.is_set():
+            return sys.maxsize  # nothing more is read: a log that answers late must not keep the worker from ending
         try:
             return self._log.offsets(partition)[1]
         except LogError as error:

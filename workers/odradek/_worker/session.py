@@ -9,7 +9,9 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from odradek_log.protocol import LogError, Producer
 from odradek_schemas import Topics, encode
@@ -17,6 +19,9 @@ from odradek_schemas.ephemeral import WorkerHeartbeat
 from odradek_schemas.records import WorkerAlive, WorkerStopped
 
 logger = logging.getLogger("odradek.worker")
+
+_MAX_HEARTBEATS_OUT = 5
+"""Of one partition: a log that is away must not find hours of them when it is back."""
 
 
 class WorkerSession:
@@ -60,6 +65,9 @@ class WorkerSession:
         self.versioning = versioning if build_id else ""
         self._lock = threading.RLock()
         self._announced: set[int] = set()
+        self._refused: deque[tuple[str, int]] = deque()  # announcements that the log did not take
+        self._counting = threading.Lock()
+        self._beats_out = [0] * partitions
         self._counter = itertools.count(1)
         self._stopped = False
         self.id = new_id()
@@ -76,6 +84,10 @@ class WorkerSession:
     def announce(self, partition: int) -> str:
         """Make sure that this partition of `events` knows the session; return its ID."""
         with self._lock:
+            while self._refused:  # the next record that needs it announces it again
+                session, unheard = self._refused.popleft()
+                if session == self.id:
+                    self._announced.discard(unheard)
             if partition not in self._announced and not self._stopped:
                 self._send(partition, WorkerAlive(
                     session=self.id, identity=self._identity, client_id=self._client_id,
@@ -112,7 +124,17 @@ class WorkerSession:
     def _beat(self, heartbeat: WorkerHeartbeat) -> None:
         key, value = self.id.encode(), encode(heartbeat)
         for partition in range(self._partitions):
-            self._producer.send(self._topics.ephemeral, partition, key, value)
+            with self._counting:
+                room = heartbeat.leaving or self._beats_out[partition] < _MAX_HEARTBEATS_OUT
+                self._beats_out[partition] += room
+            if room:
+                self._producer.send(self._topics.ephemeral, partition, key, value, partial(self._beaten, partition))
+
+    def _beaten(self, partition: int, offset: int, error: LogError | None) -> None:
+        with self._counting:
+            self._beats_out[partition] -= 1
+        if error is not None:
+            logger.error("a heartbeat was not appended: %s", error)
 
     def stop(self) -> None:
         """End the session gracefully: what it still holds goes to others at once, and nobody counts on it any more."""
@@ -128,11 +150,8 @@ class WorkerSession:
 
     def _send(self, partition: int, record: WorkerAlive | WorkerStopped) -> None:
         def on_delivery(offset: int, error: LogError | None) -> None:
-            if error is None:
-                return
-            logger.error("%s on partition %d was not appended: %s", type(record).__name__, partition, error)
-            with self._lock:
-                if record.session == self.id:  # the next record that needs it announces it again
-                    self._announced.discard(partition)
+            if error is not None:
+                logger.error("%s on partition %d was not appended: %s", type(record).__name__, partition, error)
+                self._refused.append((record.session, partition))  # no lock: its holder may wait for room in the log
 
         self._producer.send(self._topics.events, partition, self.id.encode(), encode(record), on_delivery)

@@ -8,8 +8,9 @@ import logging
 import os
 import secrets
 import socket
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -45,6 +46,7 @@ logger = logging.getLogger("odradek.worker")
 _TASK_RETENTION_MS = 7 * 24 * 3600 * 1000
 _FLUSH_SECONDS = 5.0
 _CANCEL_GRACE_SECONDS = 1.0
+_GIVE_UP_SECONDS = 30.0
 _STALE_SECONDS = 1.0
 """A task that was read so long ago, or an attempt that has not begun for so long, is claimed before it runs."""
 
@@ -142,7 +144,7 @@ class Worker:
         running = self._running = _RunningWorker(self, _connection_of(self._client), loop, self._stop)
         running.connection.workers.add(self)
         try:
-            await asyncio.to_thread(running.start)
+            await _in_a_thread(running.start)
         except LogError as error:
             self._running = None
             running.connection.workers.discard(self)
@@ -182,7 +184,7 @@ class Worker:
         if running is None:
             return None
         running.connection.workers.discard(self)
-        ending = asyncio.ensure_future(asyncio.to_thread(running.stop))
+        ending = _in_a_thread(running.stop)
         cancelled = False
         while not ending.done():
             try:
@@ -193,6 +195,32 @@ class Worker:
         if cancelled:
             raise asyncio.CancelledError
         return running.error
+
+
+def _in_a_thread(call: Callable[[], None]) -> asyncio.Future[None]:
+    """What `call` comes to, in a thread of its own: those of `asyncio.to_thread` may all be taken by activities."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: BaseException | None) -> None:
+        if ended.cancelled():
+            return
+        if error is None:
+            ended.set_result(None)
+        else:
+            ended.set_exception(error)
+
+    def run() -> None:
+        error: BaseException | None = None
+        try:
+            call()
+        except BaseException as raised:
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the event loop has ended: nobody waits any more
+            loop.call_soon_threadsafe(settle, error)
+
+    threading.Thread(target=run, name="odradek-worker-life", daemon=True).start()
+    return ended
 
 
 def _connection_of(client: Client) -> WorkerConnection:
@@ -287,7 +315,26 @@ class _RunningWorker:
 
     def stop(self) -> None:
         """End gracefully: take nothing more, commit, leave the groups, give running activities their time, end the
-        session. Blocks for as long as that takes."""
+        session. Blocks for as long as that takes; a log that is away and full of what is to be appended is given up."""
+        ended = threading.Event()
+        watch = threading.Thread(target=self._give_up, args=(ended,), name="odradek-worker-end", daemon=True)
+        watch.start()
+        try:
+            self._end()
+        except LogError as error:
+            logger.error("the worker has ended, but could not say so: %s", error)
+        finally:
+            self._timer.stop()
+            ended.set()
+            self._producer.close()
+
+    def _give_up(self, ended: threading.Event) -> None:
+        """Let nobody wait for room in the log any more, if the end takes too long."""
+        if not ended.wait(self._worker._shutdown_timeout + _GIVE_UP_SECONDS):
+            logger.error("the worker ends although the log does not answer: what it ran is given to others later")
+            self._producer.close()
+
+    def _end(self) -> None:
         parts = [part for part in (self._for_workflows, self._for_activities) if part is not None]
         for part in parts:
             part.stop()
@@ -300,8 +347,6 @@ class _RunningWorker:
         out = self._producer.flush(_FLUSH_SECONDS)
         if out:
             logger.error("%d records of the worker were not appended before it ended: the log does not answer", out)
-        self._timer.stop()
-        self._producer.close()
 
     def _session_ended(self, reply: Record) -> None:
         if isinstance(reply, SessionEnded) and self._session.ended(reply.session) and self._for_activities is not None:
