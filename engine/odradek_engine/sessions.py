@@ -21,7 +21,8 @@ from .fold.limits import payload_bytes
 from .fold.rows import ActivityRow
 
 STALL_S = 2.0
-"""A leader that did not run for this long cannot judge who was silent meanwhile."""
+"""A leader that did not run for this long cannot judge who was silent meanwhile: that time does not count, and it then
+listens for as long again at least."""
 
 FRESH_S = 2.5
 """A worker that said longer ago that it has room may stand still by now."""
@@ -173,13 +174,14 @@ class Sessions:
     def lost(self) -> Iterator[WorkerLost]:
         """Verdicts about sessions of this partition that are silent for too long. Call it about once a second."""
         now = self._clock.monotonic()
-        stalled = now - self._ticked_at > STALL_S
+        stalled = now - self._ticked_at
         self._ticked_at = now
         sessions = [row for _, row in self._state.scan(keys.SESSION) if not row.ended_ms]
         for row in sessions:
             worker = self._workers.setdefault(row.session, _Worker(now, self._lost_after_s))
-            if stalled:
-                worker.heard_at = now
+            if stalled > STALL_S:
+                latest = now - worker.lost_after_s + STALL_S
+                worker.heard_at = min(now, max(worker.heard_at + stalled, latest))
             if now - worker.heard_at > worker.lost_after_s and now - worker.verdict_at > REPEAT_S:
                 worker.verdict_at = now
                 yield self._verdict(row.session)

@@ -274,6 +274,20 @@ def test_t6_a_leader_that_stalled_itself_blames_nobody() -> None:
     assert len(solo.take(records.WorkerLost)) >= 1
 
 
+def test_t6_a_leader_that_stalls_now_and_then_misses_the_dead_all_the_same() -> None:
+    """Breaks when each stall of a busy machine gives a dead worker all its time again."""
+    solo = Solo()
+    solo.lead()
+    alive(solo)
+    beat(solo)  # it may be silent for 3 s
+    solo.pass_time(1)
+    for _ in range(6):
+        solo.pass_time(STALL_S + 0.5)
+        for _ in range(3):
+            solo.pass_time(1)
+    assert len(solo.take(records.WorkerLost)) >= 1
+
+
 def test_t6_a_new_leader_gives_workers_time() -> None:
     """Breaks when a leader that has just begun counts the silence before its own time."""
     solo = Solo(lost_after=10.0)
