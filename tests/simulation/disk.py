@@ -1,4 +1,4 @@
-"""The disks of simulated engines: what was not synced is lost in a crash; they may be full, old or gone.
+"""The disks of simulated engines: what was not synced is lost in a crash; they may be full, slow, failing, old or gone.
 
 Copies of a state that go through checkpoints are real files.
 """
@@ -28,6 +28,10 @@ class Disk:
         self.rng = rng
         self.folder = folder
         self.full = False
+        self.fails = False
+        """The next write does."""
+        self.slow = 0.0
+        """How long a write takes at most, in s."""
         self.durable: dict[str, dict[bytes, bytes]] = {}
         self.older: dict[str, dict[bytes, bytes]] = {}
 
@@ -123,6 +127,11 @@ class DiskStorage(SortedStorage):
     def _check(self) -> None:
         if self._closed:
             raise StoreError(f"the store {self._name} is closed")
+        if self._disk.slow:
+            self._process.hub.block(self._disk.rng.random() * self._disk.slow)
+        if self._disk.fails:
+            self._disk.fails = False
+            raise StoreError(f"cannot write to the store {self._name}: input/output error")
         if self._disk.full:
             raise StoreError(f"cannot write to the store {self._name}: no space left. Is the disk full?")
 
@@ -137,7 +146,6 @@ class DiskStorage(SortedStorage):
         self._process.touch("checkpoint")
         folder.mkdir(parents=True)
         (folder / COPY).write_bytes(msgspec.msgpack.encode(dict(self.entries)))
-        self._process.hub.happened["checkpoint"] += 1
 
     def close(self) -> None:
         if not self._closed:

@@ -225,6 +225,19 @@ def _full_disk(world: World, machine: Machine, size: float) -> None:
     world.hub.at(world.hub.now + size, lambda: setattr(disk, "full", False))
 
 
+def _slow_disk(world: World, machine: Machine, size: float) -> None:
+    """Each write takes up to a second or so, for a while."""
+    assert isinstance(machine, EngineMachine)
+    disk = machine.disk
+    disk.slow = 0.1 + world.hub.rng.random() * 1.5
+    world.hub.at(world.hub.now + size, lambda: setattr(disk, "slow", 0.0))
+
+
+def _failing_disk(world: World, machine: Machine, size: float) -> None:
+    assert isinstance(machine, EngineMachine)
+    machine.disk.fails = True
+
+
 def _damage(world: World, machine: Machine, size: float) -> None:
     """The newest checkpoint of a partition is damaged, if the one before it is not."""
     partition = world.hub.rng.randrange(world.partitions)
@@ -268,11 +281,15 @@ _KINDS: dict[str, tuple[float, Callable[[World, Machine, float], None], str]] = 
     "old disk": (1, _old_disk, "engine"),
     "other disk": (1, _other_disk, "engine"),
     "full disk": (1, _full_disk, "engine"),
+    "slow disk": (0, _slow_disk, "engine"),
+    "failing disk": (0, _failing_disk, "engine"),
     "damaged checkpoint": (0, _damage, "engine"),
 }
 
 
-ALL_KINDS = {**{kind: known[0] for kind, known in _KINDS.items()}, "transaction": 2.0}
+ALL_KINDS = {
+    **{kind: known[0] for kind, known in _KINDS.items()}, "transaction": 2.0, "slow disk": 1.5, "failing disk": 1.0
+}  # fmt: skip
 """How often each kind strikes, with those that the seeds of former days do not know."""
 
 

@@ -152,8 +152,8 @@ class EngineMachine(Machine):
         engine.start()
         failure = engine.wait_failed()
         if failure is not None:
-            full = isinstance(failure, StoreError) and "no space left" in str(failure)
-            expected = full or isinstance(failure, UnsupportedVersionError)
+            disk = any(text in str(failure) for text in ("no space left", "input/output error"))
+            expected = (disk and isinstance(failure, StoreError)) or isinstance(failure, UnsupportedVersionError)
             if not expected:
                 self.hub.errors.append(f"{self.process.name} failed: {type(failure).__name__}: {failure}")
             self.exited()

@@ -11,6 +11,8 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+from odradek_engine.fold.step import WORK
+
 from .customers import Habits
 from .faults import Weather
 from .scenarios import EVERYTHING, Scenario
@@ -175,6 +177,7 @@ RESETS = special(
     weather=_only({"cut off": 1}, (16, 20), seconds=6, roles={"cut off": "worker engine"},
                   sizes={"cut off": (0.5, 1.5)}),
     workers=_KEEP,
+    work=(WORK, 3),
 )
 
 REFUSALS = special(
@@ -243,7 +246,9 @@ DISKS = special(
     tasks=(2, 4),
     mix=Mix(steps={"act": 1, "sleep": 1}, activities={"quick": 1}, length=(3, 5), again=0, sleeps=(1.0, 3.0)),
     habits=_CALM,
-    weather=_only({"other disk": 3, "old disk": 1, "lose disk": 1, "transaction": 3}, (6, 9), seconds=10),
+    weather=_only({"other disk": 3, "old disk": 1, "lose disk": 1, "transaction": 3,
+                   "slow disk": 1, "failing disk": 2, "crash": 3}, (10, 14), seconds=10,
+                  roles={"crash": "engine"}, sizes={"crash": (0, 20)}),
     workers=_TASKS,
 )
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from odradek_engine.fold.step import WORK
+
 from .customers import ALL_MEDDLING, Habits
 from .faults import ALL_KINDS, Weather
 from .scripts import ALL_STEPS, Mix
@@ -28,7 +30,7 @@ class Scenario:
     nothing more will. patience: so long after the last fault everything has ended, or never will. standbys: of
     engines. announce_interval: of engines, in s; they are gone if they were not heard for 3.5 times as long. upgrades:
     of engines to another fold version (`upgrades.drawn`). checkpoints: how often engines make them, in s, and trim the
-    log behind them (0: never)."""
+    log behind them (0: never). work: how much of a reset one step of the fold does."""
 
     name: str
     engines: int = 2
@@ -49,6 +51,7 @@ class Scenario:
     announce_interval: float = 10.0
     upgrades: str = ""
     checkpoints: float = 0.0
+    work: tuple[int, ...] = (WORK,)
 
 
 ANYTHING = Scenario(name="anything")
@@ -65,5 +68,6 @@ EVERYTHING = Scenario(
         with_start=("signal", "update"),
     ),
     weather=Weather(kinds=ALL_KINDS),
+    work=(WORK, 30, 3),
 )
 """All that there is: work and faults that `ANYTHING` does not have, so that its seeds mean what they meant."""

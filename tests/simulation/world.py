@@ -17,7 +17,7 @@ from random import Random
 
 from odradek_engine import CheckpointSettings
 from odradek_engine.engine import ensure_topics
-from odradek_engine.fold import keys
+from odradek_engine.fold import keys, step
 from odradek_engine.processor import Settings
 from odradek_log import TopicPartition
 from odradek_schemas import Topics, history
@@ -107,7 +107,8 @@ class World:
     def run(self) -> Outcome:
         """Faults for a while, then none until everything has ended."""
         newer = upgrades.newer() if self.upgrades else nullcontext()
-        with installed(self.hub), _errors_into(self.hub), _quiet_gc(), staged(), newer:
+        work = _steps_of(Random(f"work-{self.seed}").choice(self.scenario.work))
+        with installed(self.hub), _errors_into(self.hub), _quiet_gc(), staged(), newer, work:
             journals._Now.journal = self.journal
             journals._Now.where = self._where  # type: ignore[method-assign, assignment]
             try:
@@ -331,6 +332,16 @@ def _errors_into(hub: Hub) -> Iterator[None]:
             one.removeHandler(handler)
             one.setLevel(level)
             one.propagate = propagate
+
+
+@contextmanager
+def _steps_of(work: int) -> Iterator[None]:
+    """One step of the fold does so much of a reset, and leaves the rest to others."""
+    before, step.WORK = step.WORK, work
+    try:
+        yield
+    finally:
+        step.WORK = before
 
 
 @contextmanager

@@ -6,7 +6,8 @@ from typing import Any
 
 from odradek_engine import CheckpointStore, checkpointing
 from odradek_engine.emission import Emitter
-from odradek_engine.fold import core, keys, step
+from odradek_engine.fold import State, core, keys, step
+from odradek_engine.fold.state import _to_bytes
 from odradek_engine.leadership import Leadership
 from odradek_engine.processor import Processor
 from odradek_log import ProducerFailedError
@@ -126,16 +127,29 @@ def records_of_former_leaders_are_taken(patch: Patch) -> None:
     patch(core, "_dispatch", unfenced)
 
 
-@mutant("L3", seed=7, scenario=races.DISKS)
+@mutant("L3", seed=1, scenario=races.DISKS)
 def any_state_is_trusted(patch: Patch) -> None:
     """A state that is not of this log is gone on with."""
     patch(Processor, "_check", lambda self, record: setattr(self, "check_at", -1))
 
 
-@mutant("L3", seed=5, scenario=races.DISKS)
+@mutant("L3", seed=3, scenario=races.DISKS)
 def nothing_to_compare_counts_as_the_same(patch: Patch) -> None:
     """A state is gone on with whose last record is, in this log, what a transaction left."""
     patch(Processor, "unchecked", lambda self, first: None)
+
+
+@mutant("L3", seed=8, scenario=races.DISKS)
+def the_position_is_written_before_the_rest(patch: Patch) -> None:
+    """After a crash in between, a state is gone on with that lacks what records did."""
+    flush = State.flush
+
+    def torn(self: State) -> None:
+        if keys.PARTITION in self._changed:
+            self.storage.write([(keys.PARTITION, _to_bytes(self._changed[keys.PARTITION]))])
+        flush(self)
+
+    patch(State, "flush", torn)
 
 
 @mutant("L3", seed=8, scenario=races.CHECKPOINTS)
