@@ -35,7 +35,7 @@ DEFAULT_PARTITIONS = 16
 HOUR_MS = 3_600_000
 TASK_RETENTION_MS = 7 * 24 * HOUR_MS
 PERSIST_EVERY_S = 30.0
-BULK_LINGER_MS = 200.0
+BULK_LINGER_MS = 500.0
 """How long the public history waits to be sent together: nobody waits for it, and it is a quarter of all requests."""
 FOLLOWED_AT_ONCE = 200
 """Fewer than a leader takes: it has its turn in between."""
