@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import socket
 import subprocess
@@ -73,6 +74,27 @@ def test_partition_of_is_what_kafka_clients_choose(harness: KafkaHarness) -> Non
     records = read(reader(harness.log, topic, 7), len(keys))
     assert sorted(r.key for r in records) == sorted(keys)
     assert [r.partition for r in records] == [partition_of(r.key, 7) for r in records]
+
+
+def test_who_is_busy_fetches_seldom(harness: KafkaHarness) -> None:
+    """Breaks when each record that comes while a reader is busy costs the broker a fetch of its own."""
+    topic, count = harness.topic(), 100
+    reports: list[str] = []
+    log = KafkaLog(f"kafka://{harness.bootstrap}", {"statistics.interval.ms": 50, "stats_cb": reports.append})
+    append(harness.log, topic, [b"first"])
+    consumer, producer = reader(log, topic), harness.log.producer()
+    assert len(read(consumer, 1)) == 1
+    for _ in range(count):
+        producer.send(topic, 0, b"", b"more")
+        assert producer.flush(PATIENCE) == 0
+    assert len(read(consumer, count)) == count
+    reports.clear()
+    while not reports:
+        consumer.poll(1.0)
+    brokers = json.loads(reports[-1])["brokers"].values()
+    assert 0 < sum(broker["req"]["Fetch"] for broker in brokers) < count / 2
+    for closing in (producer, consumer, log):
+        closing.close()
 
 
 def test_a_position_passes_the_ends_of_transactions(harness: KafkaHarness) -> None:
