@@ -288,7 +288,7 @@ async def _body(request: web.Request, kind: type[M]) -> M:
         raise errors.InvalidRequestError("send JSON, with the header Content-Type: application/json")
     try:
         return msgspec.json.decode(await request.read() or b"{}", type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:  # RecursionError: lists in lists in lists
         raise errors.InvalidRequestError(f"the body is not what is expected here: {error}") from error
 
 
