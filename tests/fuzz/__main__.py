@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-NAMES = ("codec", "json", "processor", "worker", "client")
+NAMES = ("codec", "json", "processor", "worker", "client", "answers")
 OURS = ["odradek", "odradek_schemas", "odradek_engine", "odradek_log"]
 
 Target = Callable[[bytes], None]

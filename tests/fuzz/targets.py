@@ -1,7 +1,8 @@
 """What the fuzzers call: each takes any bytes, and raises only if something is wrong.
 
 `codec` and `json`: what any writer may have put into a topic. `processor`: a whole partition, with records that were
-changed field by field. `worker` and `client`: what they read of tasks, history and replies.
+changed field by field. `worker` and `client`: what they read of tasks, history and replies. `answers`: what callers
+are given of that.
 """
 
 from __future__ import annotations
@@ -9,23 +10,45 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from random import Random
 from typing import Any
 
 from odradek import DataConverter, workflow
 from odradek._connection import Connection
+from odradek._read import description, history_event
 from odradek._worker.intake import TaskIntake
 from odradek._worker.registry import RegisteredWorkflows, workflow_definitions
+from odradek.errors import PayloadError
 from odradek_engine.fold import Folded, UnsupportedVersionError
 from odradek_engine.fold.invariants import problems
 from odradek_log import Record as LogRecord
 from odradek_log import TopicPartition
 from odradek_log.memory import MemoryLog
 from odradek_schemas import DecodeError, Position, Record, Request, decode, encode, ephemeral, tasks
-from odradek_schemas.common import Failure, Payload
-from odradek_schemas.history import ActivityScheduled, SignalReceived, TimerFired, UpdateAccepted, WorkflowStarted
+from odradek_schemas.common import Caller, Failure, Payload
+from odradek_schemas.history import (
+    ActivityFailed,
+    ActivityScheduled,
+    SignalReceived,
+    TimerFired,
+    TimerStarted,
+    UpdateAccepted,
+    WorkflowStarted,
+)
 from odradek_schemas.records import SignalWorkflow, StartWorkflow
-from odradek_schemas.replies import HistoryPage, QueryResult, RequestReply, WorkflowDescription, WorkflowResult
+from odradek_schemas.replies import (
+    HistoryPage,
+    OpenUpdate,
+    PendingActivity,
+    PendingChild,
+    PendingLocalActivity,
+    PendingTimer,
+    QueryResult,
+    RequestReply,
+    WorkflowDescription,
+    WorkflowResult,
+)
 
 from ..engine.harness import TOPICS, Entry
 from ..engine.solo import Solo
@@ -285,10 +308,47 @@ def client(data: bytes) -> None:
         connection.close()
 
 
+# ---------------------------------------------------------------- what callers get
+
+_FAILURE = Failure(
+    message="m", type="T", kind="application", details=[_payload("1")], stack_trace="s",
+    encoded_attributes=_payload("{}"),
+    cause=Failure(message="n", kind="activity", activity_type="a", cause=Failure(message="o", kind="timeout")),
+)
+_DESCRIPTION = WorkflowDescription(
+    client_id="c", request_id="r", found=True, workflow_id="w", run_id="r", status="running", start_ms=1, now_ms=2,
+    task_failure=_FAILURE, task_retry_ms=1, memo={"m": _payload("1")}, search_attributes={"s": _payload('"v"')},
+    pending_activities=[PendingActivity(
+        seq=1, activity_type="a", task_queue="q", state="started", attempt=1, scheduled_ms=1, started_ms=1,
+        next_retry_ms=1,
+        last_failure=_FAILURE, heartbeat_details=[_payload("1")], task_token=b"t", paused_ms=1,
+    )],
+    pending_timers=[PendingTimer(seq=1, due_ms=5)], parent=Caller(workflow_id="p", run_id="r", seq=1),
+    pending_children=[PendingChild(seq=1, workflow_id="c", workflow_type="C", state="started", initiated_ms=1)],
+    pending_updates=[OpenUpdate(update_id="u", update="u", state="pending", asked_ms=1)],
+    local_activities=[PendingLocalActivity(seq=1, activity_type="l", since_ms=1)],
+)  # fmt: skip
+
+
+def answers(data: bytes) -> None:
+    """What replies and histories hold is shown to whoever asked, whatever it is: descriptions, events, errors."""
+    rng, converter = BytesRandom(data), DataConverter()
+    described = description(mutated(rng, _DESCRIPTION), converter)
+    assert described.warnings is not None
+    shown = history_event(mutated(rng, rng.choice((*_EVENTS, _FAILED, _SCHEDULED))), converter)
+    assert shown.attributes is not None
+    with suppress(PayloadError):
+        assert isinstance(converter.from_failure(mutated(rng, _FAILURE)), BaseException)
+
+
+_FAILED = event(7, ActivityFailed(seq=1, scheduled_event_id=4, failure=_FAILURE))
+_SCHEDULED = event(8, TimerStarted(seq=1, due_ms=1))
+
 TOPICS_OF_CLIENT = type(TOPICS)("default")
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "codec": codec, "json": json_by_hand, "processor": processor, "worker": worker, "client": client,
+    "answers": answers,
 }
 
 

@@ -8,12 +8,15 @@ from collections import Counter
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from odradek import DataConverter
+from odradek._read import description
 from odradek_schemas import decode
+from odradek_schemas.replies import PendingTimer, WorkflowDescription
 
 from .bytes_random import BytesRandom, spoilt
 from .targets import _EVENTS, TARGETS, Partition
 
-BUDGET = {"codec": 200, "json": 200, "processor": 12, "worker": 25, "client": 30}
+BUDGET = {"codec": 200, "json": 200, "processor": 12, "worker": 25, "client": 30, "answers": 150}
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -24,6 +27,14 @@ def test_any_bytes(name: str) -> None:
         TARGETS[name](data)
 
     run()
+
+
+def test_times_beyond_the_calendar_are_shown() -> None:
+    """Breaks when a timer of a million years keeps its workflow from being described, and its history from being read."""
+    record = WorkflowDescription(client_id="c", request_id="r", found=True, pending_timers=[
+        PendingTimer(seq=1, due_ms=2**62), PendingTimer(seq=2, due_ms=-(2**62)),
+    ])  # fmt: skip
+    assert [timer.due_time.year for timer in description(record, DataConverter()).pending_timers] == [9999, 1]
 
 
 def test_what_is_tried_is_not_all_nonsense() -> None:

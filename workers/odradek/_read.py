@@ -211,4 +211,8 @@ def moment(milliseconds: int) -> datetime | None:
 
 
 def _moment(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    """A point in time; the first or the last one there is for what lies beyond, as a timer of a million years does."""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return (datetime.max if milliseconds > 0 else datetime.min).replace(tzinfo=UTC)
