@@ -30,7 +30,7 @@ def test_any_bytes(name: str) -> None:
 
 
 def test_times_beyond_the_calendar_are_shown() -> None:
-    """Breaks when a timer of a million years keeps its workflow from being described, and its history from being read."""
+    """Breaks when a timer of a million years keeps its workflow from being described, its history from being read."""
     record = WorkflowDescription(client_id="c", request_id="r", found=True, pending_timers=[
         PendingTimer(seq=1, due_ms=2**62), PendingTimer(seq=2, due_ms=-(2**62)),
     ])  # fmt: skip
