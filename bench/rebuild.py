@@ -23,6 +23,7 @@ from typing import Any
 
 import histories
 import psutil
+from odradek.cli.long_running import collect_seldom
 from odradek_engine import maintenance
 from odradek_log import open_log
 
@@ -58,6 +59,7 @@ def rebuild(target: str, folder: Path, answer: Connection) -> None:
     log = open_log(target)
     process = psutil.Process()
     cpu, begun = sum(process.cpu_times()[:2]), time.perf_counter()
+    collect_seldom()
     results = list(maintenance.rebuild(log, NAMESPACE, folder))
     found: dict[str, Any] = {
         "records": sum(r.records for r in results),

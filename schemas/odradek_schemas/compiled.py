@@ -19,6 +19,8 @@ from typing import Any
 
 from .common import Failure, Record
 
+MAX_KEPT_LONGS = 10_000
+
 Writer = Callable[[Any], bytes]
 Reader = Callable[[bytes, int], tuple[Any, int]]
 """From the bytes and where to begin: the record, and where it ends. That may lie behind the end of the bytes."""
@@ -45,10 +47,14 @@ def _written_long(value: int) -> bytes:
 
 
 class _Longs(dict[int, bytes]):
-    """The bytes of each number: those of small ones are kept."""
+    """The bytes of each number, kept for when it comes again, as small ones and times do; a bounded number of them."""
 
     def __missing__(self, value: int) -> bytes:
-        return _written_long(value)
+        written = _written_long(value)
+        if len(self) >= MAX_KEPT_LONGS:
+            self.clear()
+        self[value] = written
+        return written
 
 
 def _long(data: bytes, at: int) -> tuple[int, int]:
@@ -89,7 +95,7 @@ _ONE_BYTE = tuple((byte >> 1) ^ -(byte & 1) for byte in range(128))
 
 _names: dict[str, Any] = {
     "UnusualError": UnusualError,
-    "LONG": _Longs({n: _written_long(n) for n in range(-1, 4096)}),
+    "LONG": _Longs(),
     "NO_CAUSE": {None: b"\0"},
     "BOOL": {False: b"\0", True: b"\1"},
     "pack": struct.Struct("<d").pack,

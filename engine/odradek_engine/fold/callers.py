@@ -49,7 +49,10 @@ def send(step: Step, record: Any) -> Position | None:
 
 def is_from_a_workflow(record: Record) -> bool:
     """Whether only an engine may send this, on behalf of a workflow."""
-    return any(getattr(record, link) is not None for link in _links_of(type(record))) or isinstance(record, _ANSWERS)
+    for link in _links_of(type(record)):
+        if getattr(record, link) is not None:
+            return True
+    return isinstance(record, _ANSWERS)
 
 
 @cache

@@ -207,6 +207,7 @@ def _let_go(step: Step, defects: Mapping[int, str]) -> None:
         return
     try:
         _dispatch(step, decode(step.source.value), defects)
+        step.state.settle()  # what its rows lead to is its own, too
     except DecodeError as error:
         step.dead_letter(str(error))
     except Exception as error:
@@ -284,6 +285,7 @@ def _take_message(step: Step, record: ForwardedRecord | VoidEffect, defects: Map
 def _remove_expired(step: Step) -> None:
     """Forget answered requests after their deadline, sessions that are over, closed runs after their retention."""
     state = step.state
+    state.settle()
     if state.earliest_expiry_ms >= step.now:
         return
     room = MAX_EXPIRED_ROWS

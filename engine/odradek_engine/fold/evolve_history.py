@@ -10,7 +10,7 @@ from odradek_schemas.common import RetryPolicy
 from odradek_schemas.history import HistoryEvent
 
 from . import events, keys
-from .evolve_rows import NOT_PAUSED, Changes, change_partition, replace, run_of
+from .evolve_rows import NOT_PAUSED, Changes, change_partition, replace
 from .rows import ActivityRow, ChildRow, ExternalRow, LocalStep, RunRow, TimerRow, UpdateRow
 from .state import State
 
@@ -23,21 +23,18 @@ _INPUTS = frozenset(history.INPUTS)
 def appended(state: State, e: events.Appended) -> None:
     """Store the event, count it, and apply what its kind means."""
     attributes = e.attributes
-    if type(attributes) is history.WorkflowStarted:
+    kind = type(attributes)
+    if isinstance(attributes, history.WorkflowStarted):
         _started(state, e, attributes)
     state.put_new(keys.event(e.workflow_id, e.run_id, e.event_id), e.encoded)
-    run = run_of(state, e.workflow_id)
-    is_input = type(attributes) in _INPUTS and not e.local
-    counted = {
-        "last_event_id": e.event_id,
-        "last_event_ms": e.time_ms,
-        "history_size": run.history_size + len(e.encoded),
-    }
-    if is_input:
-        counted["last_input_id"] = e.event_id
-    apply = _HISTORY.get(type(attributes))
-    changes = apply(state, run, e, attributes) if apply else {}
-    state.put(keys.current(e.workflow_id), replace(run, **counted, **changes))
+    key = keys.current(e.workflow_id)
+    run: RunRow = state.get(key)
+    apply = _HISTORY.get(kind)
+    changes = apply(state, run, e, attributes) if apply is not None else {}
+    if kind in _INPUTS and not e.local:
+        changes["last_input_id"] = e.event_id
+    size = run.history_size + len(e.encoded)
+    state.put(key, replace(run, last_event_id=e.event_id, last_event_ms=e.time_ms, history_size=size, **changes))
 
 
 def _started(state: State, e: events.Appended, started: history.WorkflowStarted) -> None:

@@ -51,11 +51,16 @@ def earlier(workflow_id: str, run_id: str) -> bytes:
 
 def of_run(table: bytes, workflow_id: str, run_id: str) -> bytes:
     """What the keys of a run's activities, timers or events start with."""
-    return table + text(workflow_id) + text(run_id)
+    return table + _run(workflow_id, run_id)
+
+
+@lru_cache(maxsize=4096)
+def _run(workflow_id: str, run_id: str) -> bytes:
+    return text(workflow_id) + text(run_id)
 
 
 def activity(workflow_id: str, run_id: str, seq: int) -> bytes:
-    return of_run(ACTIVITY, workflow_id, run_id) + number(seq)
+    return ACTIVITY + _run(workflow_id, run_id) + number(seq)
 
 
 def timer(workflow_id: str, run_id: str, seq: int) -> bytes:
@@ -71,7 +76,7 @@ def external(workflow_id: str, run_id: str, seq: int) -> bytes:
 
 
 def event(workflow_id: str, run_id: str, event_id: int) -> bytes:
-    return of_run(EVENT, workflow_id, run_id) + number(event_id)
+    return EVENT + _run(workflow_id, run_id) + number(event_id)
 
 
 def update(workflow_id: str, run_id: str, seq: int) -> bytes:
@@ -139,6 +144,7 @@ def outbox(offset: int, index: int) -> bytes:
     return OUTBOX + number(offset) + number(index)
 
 
+@lru_cache(maxsize=4096)
 def tail(topic: str, partition: int) -> bytes:
     return TAIL + text(topic) + number(partition)
 

@@ -84,15 +84,16 @@ class State:
     def __init__(self, storage: Storage, partition: int = 0, cache_rows: int = 4_000) -> None:
         self.storage = storage
         self._step: dict[bytes, Any] = {}
-        self._changed: dict[bytes, Any] = {}
-        self._tables: defaultdict[bytes, dict[bytes, None]] = defaultdict(dict)
-        """The keys of what changed, by table."""
+        self._changed: defaultdict[int, dict[bytes, Any]] = defaultdict(dict)
+        """What changed since the last flush, by table: the first byte of its keys."""
         self._cache: OrderedDict[bytes, Any] = OrderedDict()
         self._cache_rows = cache_rows
         self._absent: set[bytes] = set()
         """Keys that the storage is known not to hold: not asked for again, and not deleted there."""
         self._entries: dict[bytes, tuple[Row, tuple[bytes, ...]]] = {}
         """Index entries of rows as they are now."""
+        self._unsettled: dict[bytes, tuple[bytes, ...]] = {}
+        """Rows that changed in this step, with the index entries that they had before it."""
         self._empty = PartitionRow(partition=partition)
         self._partition: PartitionRow | None = None
         self.knows = 0
@@ -109,7 +110,7 @@ class State:
         row = self._step.get(key, _MISSING)
         if row is not _MISSING:
             return row
-        row = self._changed.get(key, _MISSING)
+        row = self._changed[key[0]].get(key, _MISSING)
         if row is not _MISSING:
             return row
         row = self._cache.get(key, _MISSING)
@@ -139,12 +140,13 @@ class State:
 
     def scan(self, prefix: bytes, start: bytes | None = None, end: bytes | None = None) -> Iterator[tuple[bytes, Any]]:
         """Rows whose keys begin with `prefix` (from `start` on, below `end`), in order, as of this call."""
+        self.settle()
         first = start or prefix
         last = end or keys.after(prefix)
-        changed = self._changed
-        in_one_table = last <= keys.after(first[:1])
-        candidates = self._tables.get(first[:1], ()) if in_one_table else changed
-        changes = {k: changed[k] for k in candidates if first <= k < last}
+        changes: dict[bytes, Any] = {}
+        for table, rows in self._changed.items():
+            if first[0] <= table <= last[0]:
+                changes.update((k, v) for k, v in rows.items() if first <= k < last)
         changes.update((k, v) for k, v in self._step.items() if first <= k < last)
         pending = sorted(changes)
         at = 0
@@ -166,33 +168,38 @@ class State:
     # ------------------------------------------------------------ changing
 
     def put(self, key: bytes, row: Any) -> None:
-        """Set a row, and bring the index entries that follow from it in step."""
-        if key[:1] in _INDEXED:
-            self._index(key, row)
+        """Set a row; None: there is none. The index entries that follow from it are brought in step by `settle`."""
+        if key[:1] in _INDEXED and key not in self._unsettled:
+            self._unsettled[key] = self._entries_of(key)
         self._step[key] = row
         if key == keys.PARTITION:
             self._partition = row
 
     def put_new(self, key: bytes, row: Any) -> None:
         """Set a row that is not there yet, and has no index entries."""
-        if key not in self._changed and key not in self._step:
+        if key not in self._changed[key[0]] and key not in self._step:
             self._absent.add(key)
         self._step[key] = row
 
     def delete(self, key: bytes) -> None:
-        if key[:1] in _INDEXED:
-            self._index(key, None)
-        self._step[key] = None
+        self.put(key, None)
 
-    def _index(self, key: bytes, row: Row | None) -> None:
-        before = self._entries_of(key)
-        after = () if row is None else row.indexes(key)
-        if row is None:
-            self._entries.pop(key, None)
-        else:
-            self._entries[key] = (row, after)
-        if before == after:
+    def settle(self) -> None:
+        """Bring the index entries of the rows that changed in step with them."""
+        if not self._unsettled:
             return
+        for key, before in self._unsettled.items():
+            row: Row | None = self._step[key]
+            after = () if row is None else row.indexes(key)
+            if row is None:
+                self._entries.pop(key, None)
+            else:
+                self._entries[key] = (row, after)
+            if before != after:
+                self._replace_entries(before, after)
+        self._unsettled = {}
+
+    def _replace_entries(self, before: tuple[bytes, ...], after: tuple[bytes, ...]) -> None:
         for entry in before:
             if entry not in after:
                 self._step[entry] = None
@@ -227,41 +234,41 @@ class State:
 
     def commit(self) -> None:
         """Make the step's changes part of the state. What came and went since the last flush leaves nothing."""
-        changed, tables, absent = self._changed, self._tables, self._absent
+        self.settle()
+        changed, absent = self._changed, self._absent
         for key, row in self._step.items():
             if row is None and key in absent:
-                if key in changed:
-                    del changed[key], tables[key[:1]][key]
+                changed[key[0]].pop(key, None)
             else:
-                changed[key] = row
-                tables[key[:1]][key] = None
+                changed[key[0]][key] = row
         self._step = {}
 
     def rollback(self) -> None:
         """Forget the step's changes, and what was concluded from them."""
         self._step = {}
+        self._unsettled = {}
         self._partition = None
         self.earliest_due_ms = self.earliest_expiry_ms = 0
 
     @property
     def unflushed(self) -> int:
         """How many rows changed since the last flush."""
-        return len(self._changed)
+        return sum(map(len, self._changed.values()))
 
     def flush(self) -> None:
         """Write all changes to the storage, at once; if it does not take them, they stay here."""
-        changed, absent = self._changed, self._absent
-        written = [(k, None if v is None else _to_bytes(v)) for k, v in changed.items()]
+        absent = self._absent
+        changed = [entry for table in self._changed.values() for entry in table.items()]
+        written = [(k, None if v is None else _to_bytes(v)) for k, v in changed]
         self.storage.write(written)
-        self._changed = {}
-        self._tables.clear()
-        for key, value in written:
+        self._changed.clear()
+        for (key, row), (_, value) in zip(changed, written, strict=True):
             if value is None:
                 self._cache.pop(key, None)
                 continue
             absent.discard(key)
             if key[:1] in _CACHED:
-                self._remember(key, changed[key], len(value))
+                self._remember(key, row, len(value))
         self._entries.clear()
         if len(absent) > self._cache_rows:
             absent.clear()

@@ -248,10 +248,14 @@ class Step:
                 run = self.state.row(keys.earlier(workflow_id, run_id), RunRow)
             if run is None:
                 raise AssertionError(f"events of {workflow_id}/{run_id}, which has no run")
+            size = sum(map(len, encoded))
+            if size <= MAX_EFFECT_BYTES // 2:
+                self._publish(run, encoded, size)
+                continue
             for batch in _split(encoded):
-                self._publish(run, batch)
+                self._publish(run, batch, sum(map(len, batch)))
 
-    def _publish(self, run: RunRow, batch: list[bytes]) -> None:
+    def _publish(self, run: RunRow, batch: list[bytes], size: int) -> None:
         made = self.effect(
             self.topics.history,
             self.partition.partition,
@@ -264,7 +268,7 @@ class Step:
                 task_queue=run.task_queue,
                 events=batch,
             ),
-            at_most=sum(len(event) + 5 for event in batch),
+            at_most=size + 5 * len(batch),
         )
         if made is None:
             self.dead_letter(f"a history event of {run.workflow_id!r} is too large to be published", batch[0])

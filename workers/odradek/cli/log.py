@@ -20,6 +20,7 @@ from rich.text import Text
 from .connect import existing_folder, running_process_told
 from .failures import CommandError, ExitCode, told
 from .logs import set_up
+from .long_running import collect_seldom
 from .options import AsJson, KafkaOptions, Namespace, kafka_settings
 from .output import compact, cut, print_json, stderr, stdout
 
@@ -214,6 +215,7 @@ def verify(
 
     with told(as_json), _store_errors():
         set_up("error", "text")
+        collect_seldom()
         _, own = log_address(target)
         folder = _data_dir(data_dir, own and own / "state")
         stores = maintenance.open_stores(namespace, folder)  # first, so that the log is not behind them
@@ -284,6 +286,7 @@ def rebuild(
 
     with told(as_json), _store_errors():
         set_up("error", "text")
+        collect_seldom()
         with opened(target, kafka_option) as (log, beside):
             folder = _data_dir(data_dir, beside)
             total = maintenance.count_records(log, namespace)
