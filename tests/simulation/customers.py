@@ -214,7 +214,8 @@ async def _look(handle: WorkflowHandle[Scripted, Any], journal: Journal, task: T
         await asyncio.sleep(pause)
         seen = await insist(handle.describe)
         events = await insist(handle.history)
-        if seen.run_id == run_id and len(events) < known:
+        less = seen.run_id == run_id and len(events) < known
+        if less and (await insist(handle.describe)).run_id == run_id:  # else they may be those of the next run
             journal.wrong.append(f"the history of {task.workflow_id} has shrunk from {known} to {len(events)}")
         run_id, known = seen.run_id, len(events)
         if seen.status != "running":

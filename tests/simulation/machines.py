@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from odradek import Client, DataConverter, OdradekError, Worker
+from odradek.interceptors import Interceptor
 from odradek_engine import CheckpointSettings, Engine
 from odradek_engine.fold import UnsupportedVersionError
 from odradek_engine.processor import Settings
@@ -181,8 +182,16 @@ class EngineMachine(Machine):
 class AsyncMachine(Machine):
     """A process whose main function is a coroutine."""
 
-    def __init__(self, hub: Hub, log: ClusterLog, name: str, main: Callable[[AsyncMachine], Awaitable[bool]]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        log: ClusterLog,
+        name: str,
+        main: Callable[[AsyncMachine], Awaitable[bool]],
+        interceptors: Sequence[Interceptor] = (),
+    ) -> None:
         self._main = main
+        self._interceptors = interceptors
         self.finished = False
         super().__init__(hub, log, name)
 
@@ -212,8 +221,9 @@ class AsyncMachine(Machine):
 
     def client(self, converter: DataConverter | None = None) -> Client:
         return Client(
-            self.log, namespace=NAMESPACE, identity=self.name, data_converter=converter or DataConverter()
-        )
+            self.log, namespace=NAMESPACE, identity=self.name, data_converter=converter or DataConverter(),
+            interceptors=self._interceptors,
+        )  # fmt: skip
 
     def stop(self) -> None:
         if self.workers and self.up and not self.stopping:

@@ -30,7 +30,8 @@ class Scenario:
     nothing more will. patience: so long after the last fault everything has ended, or never will. standbys: of
     engines. announce_interval: of engines, in s; they are gone if they were not heard for 3.5 times as long. upgrades:
     of engines to another fold version (`upgrades.drawn`). checkpoints: how often engines make them, in s, and trim the
-    log behind them (0: never). work: how much of a reset one step of the fold does."""
+    log behind them (0: never). work: how much of a reset one step of the fold does.
+    interceptors: how often clients and workers have some (0 to 1)."""
 
     name: str
     engines: int = 2
@@ -52,6 +53,7 @@ class Scenario:
     upgrades: str = ""
     checkpoints: float = 0.0
     work: tuple[int, ...] = (WORK,)
+    interceptors: float = 0.0
 
 
 ANYTHING = Scenario(name="anything")
@@ -69,5 +71,6 @@ EVERYTHING = Scenario(
     ),
     weather=Weather(kinds=ALL_KINDS),
     work=(WORK, 30, 3),
+    interceptors=0.5,
 )
 """All that there is: work and faults that `ANYTHING` does not have, so that its seeds mean what they meant."""

@@ -38,6 +38,7 @@ from .scenarios import WORKERS, Scenario
 from .scripted import ACTIVITIES, NOWHERE, Scripted
 from .stage import Play, Stage
 from .stdlib import installed
+from .traced import Traced
 from .trials import TRIALS
 
 REPERTOIRE = [*EXAMPLES, *TRIALS]
@@ -147,11 +148,12 @@ class World:
             )
             for name in self._engines
         ]
-        self.workers = [AsyncMachine(self.hub, self.log, name, self._worker_main()) for name in self._workers]
+        traced = [Traced()] if Random(f"traced-{self.seed}").random() < self.scenario.interceptors else []
+        self.workers = [AsyncMachine(self.hub, self.log, name, self._worker_main(), traced) for name in self._workers]
         self.clients = [
-            AsyncMachine(self.hub, self.log, "client1", self._order),
-            AsyncMachine(self.hub, self.log, "client2", self._script),
-            *([AsyncMachine(self.hub, self.log, "client3", self._play)] if self.stages else []),
+            AsyncMachine(self.hub, self.log, name, main, traced)
+            for name, main in (("client1", self._order), ("client2", self._script), ("client3", self._play))
+            if name != "client3" or self.stages
         ]
         self.machines: dict[str, Machine] = {m.name: m for m in (*self.engines, *self.workers, *self.clients)}
         for at in sorted({at for play, _ in self.stages for at in play.deployments}):
