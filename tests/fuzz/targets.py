@@ -156,7 +156,10 @@ _READS: tuple[Callable[[Request], Record], ...] = (
     lambda r: ephemeral.HeartbeatActivity(workflow_id="w", task_token=b"t", request=r),
     lambda r: ephemeral.ListRuns(request=r),
     lambda r: ephemeral.DescribeBuilds(task_queue="q", request=r),
-    lambda r: ephemeral.WorkerHeartbeat(session="W1", lost_after_ms=1000),
+    lambda r: ephemeral.WorkerHeartbeat(
+        session="W1", lost_after_ms=1000, activity_queues=["q"], activity_partitions=[0]
+    ),
+    lambda r: ephemeral.EngineAlive(member="another", version=1, holds=[0]),
     lambda r: ephemeral.ActivityHeartbeat(
         workflow_id="w", run_id="r", scheduled_by="b", seq=1, attempt=1, session="W1"
     ),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from odradek_engine.fold import Folded, State, events, fold, keys
+from odradek_engine.fold.invariants import problems
 from odradek_engine.fold.rows import SessionRow
 from odradek_log import Record, TopicPartition
 from odradek_schemas import DecodeError, Topics, history, idempotency_key, records
@@ -80,6 +81,8 @@ class Golden:
         self.state = State(SortedStorage(), partition)
         self.runs: dict[RunKey, Run] = {}
         self.effects: dict[TopicPartition, list[tuple[Position, bytes]]] = defaultdict(list)
+        self.thorough = False
+        """Look at the whole state after each record, not only now and then."""
         self.kinds: Counter[str] = Counter()
         """How many records of each kind there were, and commands."""
         self.completed: dict[str, float] = {}
@@ -106,6 +109,8 @@ class Golden:
                 self._wrong.append(f"{folded.record} changed something, although {reason}")
             if moved(folded) and self.state.partition.time_ms < due - EARLY_MS:
                 self._wrong.append(f"{folded.record} came {due - self.state.partition.time_ms} ms early, and was taken")
+            if self.thorough:
+                self._wrong += [f"partition {self.partition} after {folded.record}: {p}" for p in problems(self.state)]
             for event in folded.events:
                 if type(event) is events.Appended:
                     self._appended(event, record.offset, record.timestamp_ms)
