@@ -194,14 +194,17 @@ def keep_checkpoints(target: str, namespace: str, folder: str) -> None:
 async def measure(case: Case, target: str, namespace: str, client: Client, partitions: int) -> dict[str, float]:
     """One case: seconds from the signal until all is led, and until a workflow in each partition has ended."""
     everything = list(range(partitions))
-    with tempfile.TemporaryDirectory() as folder:
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
         options = [str(case.standbys), str(case.session)]
         if case.checkpoints:
             options.append(f"{folder}/kept")
             await asyncio.to_thread(keep_checkpoints, target, namespace, options[-1])
         first = Process("engine", target, namespace, f"{folder}/1", *options)
+        stack.push_async_callback(first.end)
         await first.until(lambda line: line[1] == everything)
         second = Process("engine", target, namespace, f"{folder}/2", *options)
+        stack.push_async_callback(second.end)
 
         def shared(line: Any) -> bool:
             """Each leads half, and the second one follows the other half."""
@@ -269,7 +272,7 @@ async def main(options: argparse.Namespace) -> None:
         target = f"kafka://{given or broker.bootstrap}"  # type: ignore[union-attr]  # one of the two is there
         namespace = f"recovery-{uuid.uuid4().hex[:8]}"
         await asyncio.to_thread(prepare, target, namespace, options.open, options.partitions)
-        client = await stack.enter_async_context(Client(target, namespace=namespace))
+        client = await stack.enter_async_context(Client(target, namespace=namespace, request_timeout=PATIENCE_S))
 
         async def run(name: str, measured: Callable[[], Awaitable[dict[str, float]]]) -> None:
             if not options.only or name in options.only:
