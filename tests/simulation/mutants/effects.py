@@ -145,8 +145,9 @@ def the_position_is_written_before_the_rest(patch: Patch) -> None:
     flush = State.flush
 
     def torn(self: State) -> None:
-        if keys.PARTITION in self._changed:
-            self.storage.write([(keys.PARTITION, _to_bytes(self._changed[keys.PARTITION]))])
+        changed = self._changed[keys.PARTITION[0]]
+        if keys.PARTITION in changed:
+            self.storage.write([(keys.PARTITION, _to_bytes(changed[keys.PARTITION]))])
         flush(self)
 
     patch(State, "flush", torn)
