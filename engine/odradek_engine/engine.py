@@ -14,7 +14,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from odradek_log import Committed, Consumer, Log, LogError, Producer, Record, TopicPartition, TopicSpec, open_log
+from odradek_log import (
+    Committed,
+    Consumer,
+    Log,
+    LogError,
+    Producer,
+    ProducerFailedError,
+    Record,
+    TopicPartition,
+    TopicSpec,
+    open_log,
+)
 from odradek_schemas import Topics, encode
 from odradek_schemas.ephemeral import EngineAlive
 
@@ -121,6 +132,7 @@ class Engine:
         self._known_topics: set[str] = set()
         self._on_topic = on_topic
         self._tick_all_at = 0.0
+        self._producer_failed = False
         self._failure: BaseException | None = None
         self._failed = threading.Event()
         self._folder = folder = Path(data_dir) / namespace
@@ -278,7 +290,7 @@ class Engine:
     def step(self, timeout: float) -> None:
         """One turn of the folding thread: fold what comes within `timeout` seconds, then do what time asks for."""
         self._fold_some(self._consumer, timeout)
-        if any(p.producer_failed for p in self._processors.values()):
+        if self._producer_failed or any(p.producer_failed for p in self._processors.values()):
             self._renew_producers()
         self._mind_others()
         if self._clock.monotonic() >= self._persist_at:
@@ -315,8 +327,14 @@ class Engine:
 
     def _announce(self, record: EngineAlive, partitions: Iterable[int]) -> None:
         key, value = self.member.encode(), encode(record)
+        announced = partial(self._announced, self._producer)
         for partition in partitions:
-            self._producer.send(self.topics.ephemeral, partition, key, value)
+            self._producer.send(self.topics.ephemeral, partition, key, value, announced)
+
+    def _announced(self, producer: Producer, offset: int, error: LogError | None) -> None:
+        """When all that is sent are announcements, only they tell of a producer's end."""
+        if isinstance(error, ProducerFailedError) and producer is self._producer:
+            self._producer_failed = True
 
     def _fold_some(self, consumer: Consumer, timeout: float, at_most: int = 500) -> None:
         records = consumer.poll(timeout, at_most)
@@ -370,6 +388,7 @@ class Engine:
         logger.warning("a producer failed for good; going on with new ones")
         old = (self._producer, self._bulk_producer)
         with self._lock:
+            self._producer_failed = False
             self._producer = self._log.producer()
             self._bulk_producer = self._log.producer(linger_ms=BULK_LINGER_MS)
             for processor in self._processors.values():
