@@ -7,7 +7,8 @@
 from .checkpointing import CheckpointSettings
 from .checkpoints import CheckpointError, CheckpointStore
 from .engine import Engine, ensure_topics
-from .processor import Counters, Processor, Settings, StaleStateError
+from .processor import Processor, StaleStateError
+from .settings import Counters, Settings
 from .store import StoreError
 
 __all__ = [

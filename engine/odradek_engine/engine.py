@@ -35,7 +35,8 @@ from .fold import State, UnsupportedVersionError
 from .following import Following
 from .hearing import Hearing
 from .members import Members
-from .processor import Counters, Outlook, Processor, Settings, StaleStateError
+from .processor import Processor, StaleStateError
+from .settings import Counters, Outlook, Settings
 from .store import EngineStorage, RocksStorage, StoreError
 from .store_memory import DEFAULT_STORE_MEMORY
 from .stores import Stores

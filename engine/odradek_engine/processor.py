@@ -10,8 +10,6 @@ import logging
 import zlib
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import odradek_log
 from odradek_log import LogError, Producer, ProducerFailedError, TopicPartition
@@ -25,11 +23,12 @@ from .candidacy import Candidacy
 from .clock import Clock, Randomness
 from .due import DueRecords
 from .emission import Emitter, Output, Place
-from .fold import VERSION, Effect, Folded, State, UnsupportedVersionError, events, fold, keys
+from .fold import Effect, Folded, State, UnsupportedVersionError, events, fold, keys
 from .leadership import Leadership, Role
 from .members import Members
 from .reads import EARLY_S, EarlyReads, Read, Reads, read_of_start
 from .sessions import Sessions
+from .settings import Counters, Outlook, Settings
 from .silence import Silence
 from .strays import Strays
 
@@ -37,54 +36,6 @@ logger = logging.getLogger(__name__)
 
 FLUSH_AFTER_S = 0.1
 """Changes are in memory only for so long, at most."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How an engine behaves. Times in seconds.
-
-    mark_interval: how often `EffectsEmitted` is appended at most. reissue_after: when a task that nobody answered
-    is emitted again. lost_after: for workers not heard of yet. closed_retention: how long closed workflows stay
-    readable. clock_tolerance: how far records' timestamps may be from the leader's clock without an alarm.
-    announce_interval: how often engines tell each other that they live. leader_lost_after: when who stands by takes a
-    silent leader for gone, and leads in its place. fold_version: up to which this one goes; the log is switched to it
-    once every engine knows it (V2). max_in_flight, max_in_flight_bytes: effects of a partition without acknowledgement,
-    above which no more is folded. flush_rows, flush_bytes: changed rows, and bytes of the records and effects that
-    changed them, above which they go to the store at once.
-    """
-
-    mark_interval: float = 0.5
-    reissue_after: float = 600.0
-    lost_after: float = 10.0
-    closed_retention: float = 30 * 24 * 3600
-    clock_tolerance: float = 5.0
-    announce_interval: float = 10.0
-    leader_lost_after: float = 4.0
-    fold_version: int = VERSION
-    max_in_flight: int = 20_000
-    max_in_flight_bytes: int = 64 * 1024 * 1024
-    flush_rows: int = 2_000
-    flush_bytes: int = 8 * 1024 * 1024
-
-
-class Outlook(NamedTuple):
-    """busy: a task is out, or something is due that has not been done. next_due_ms: when something is due next."""
-
-    busy: bool
-    next_due_ms: int | None
-
-
-@dataclass
-class Counters:
-    """What a processor has done and seen, for metrics."""
-
-    folded: int = 0
-    emitted: int = 0
-    dead_letters: int = 0
-    elections: int = 0
-    clock_alarms: int = 0
-    rebuilds: int = 0
-    appended: dict[str, int] = field(default_factory=dict)
 
 
 class StaleStateError(Exception):

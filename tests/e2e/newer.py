@@ -18,7 +18,7 @@ from odradek_engine import Engine
 from odradek_engine.fold import engine_records
 from odradek_engine.fold.step import Step
 from odradek_engine.maintenance import verify
-from odradek_engine.processor import Settings
+from odradek_engine.settings import Settings
 from odradek_log import open_log
 from odradek_schemas import history
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from odradek_engine.fold import MemoryStorage, State
-from odradek_engine.processor import Processor, Settings
+from odradek_engine.processor import Processor
+from odradek_engine.settings import Settings
 from odradek_log import LogError, LogUnavailableError, OnDelivery, Record, TopicPartition
 from odradek_schemas import decode, encode, records
 from odradek_schemas.common import Record as AnyRecord

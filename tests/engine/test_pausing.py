@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from odradek_schemas import records, replies, tasks
+from odradek_schemas import commands, records, replies, tasks
 from odradek_schemas.common import RetryPolicy
 
 from .harness import DONE, ONCE, Partition, act, failure, local, of_kind, outcomes, payload, request, sleep
@@ -55,6 +55,31 @@ def test_the_task_that_was_out_may_be_answered_and_none_follows(p: Partition) ->
     before = len(p.made(tasks.WorkflowTask))
     p.succeed(1)
     assert len(p.made(tasks.WorkflowTask)) == before
+
+
+@pytest.mark.parametrize(
+    ("command", "fields"),
+    [
+        (commands.ContinueAsNewWorkflow(), {}),
+        (commands.FailWorkflow(failure=failure("no")), {"retry_policy": RetryPolicy(initial_interval_ms=0)}),
+    ],
+)
+def test_a_pause_holds_for_the_next_run_too(p: Partition, command: commands.Command, fields: dict[str, Any]) -> None:
+    """Breaks when the task that was out ends a pause: its answer may close the run, and begin another."""
+    first = p.start(**fields)
+    asked(p, records.PauseWorkflow, reason="look", identity="ann")
+    before = len(p.made(tasks.WorkflowTask))
+    p.advance(command, consumed_through=1)
+    run = p.run()
+    assert run.run_id != first.run_id
+    assert (run.paused, run.pause_reason, run.paused_by) == (True, "look", "ann")
+    p.wait(1000)
+    p.signal()
+    assert len(p.made(tasks.WorkflowTask)) == before
+    (task,) = of_kind(asked(p, records.UnpauseWorkflow), tasks.WorkflowTask)
+    assert task.run_id == run.run_id
+    assert p.happened() == ["WorkflowStarted", "WorkflowPaused", "SignalReceived", "WorkflowUnpaused"]
+    p.finish()
 
 
 def test_a_worker_that_runs_ahead_does_not_advance_a_paused_workflow(p: Partition) -> None:

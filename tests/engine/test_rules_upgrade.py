@@ -11,7 +11,7 @@ from odradek_engine import Engine
 from odradek_engine.engine import ensure_topics
 from odradek_engine.fold import UnsupportedVersionError
 from odradek_engine.members import MISSED, Members
-from odradek_engine.processor import Settings
+from odradek_engine.settings import Settings
 from odradek_log import TopicPartition
 from odradek_log.embedded import EmbeddedLog
 from odradek_schemas import Topics, decode, encode, records

@@ -15,7 +15,7 @@ from typing import Any
 from odradek_engine import Engine
 from odradek_engine.engine import ensure_topics
 from odradek_engine.fold import MemoryStorage, State, fold, keys
-from odradek_engine.processor import Settings
+from odradek_engine.settings import Settings
 from odradek_log import TopicPartition
 from odradek_log.simulated import SimulatedLog, SimulatedProcess
 from odradek_schemas import decode, encode, records, tasks

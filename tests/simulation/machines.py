@@ -13,7 +13,7 @@ from odradek import Client, DataConverter, OdradekError, Worker
 from odradek.interceptors import Interceptor
 from odradek_engine import CheckpointSettings, Engine
 from odradek_engine.fold import UnsupportedVersionError
-from odradek_engine.processor import Settings
+from odradek_engine.settings import Settings
 from odradek_engine.store import StoreError
 from odradek_log import LogError
 

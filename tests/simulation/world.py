@@ -18,7 +18,7 @@ from random import Random
 from odradek_engine import CheckpointSettings
 from odradek_engine.engine import ensure_topics
 from odradek_engine.fold import keys, step
-from odradek_engine.processor import Settings
+from odradek_engine.settings import Settings
 from odradek_log import TopicPartition
 from odradek_schemas import Topics, history
 

@@ -178,6 +178,9 @@ def _begin_next(
         seed="",  # random numbers are the run's own, also behind a reset
     )
     step.append(run.workflow_id, run_id, following)
+    if run.paused:  # a person has paused the workflow: a task that was out does not end that
+        paused = history.WorkflowPaused(reason=run.pause_reason, identity=run.paused_by)
+        step.append(run.workflow_id, run_id, paused)
     for signal in kept:
         again = history.SignalReceived(
             signal=signal.signal,
