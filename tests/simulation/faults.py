@@ -239,10 +239,10 @@ def _failing_disk(world: World, machine: Machine, size: float) -> None:
 
 
 def _damage(world: World, machine: Machine, size: float) -> None:
-    """The newest checkpoint of a partition is damaged, if the one before it is not."""
+    """The newest checkpoint of a partition is damaged, if neither it is nor the one before it."""
     partition = world.hub.rng.randrange(world.partitions)
     manifests = sorted((world.kept / NAMESPACE / "checkpoints" / str(partition)).glob("*.json"))
-    if len(manifests) < 2 or manifests[-2] in world.damaged:
+    if len(manifests) < 2 or world.damaged.intersection(manifests[-2:]):
         return
     data = bytearray(manifests[-1].read_bytes())
     if world.hub.rng.random() < 0.5:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from odradek import Client, DataConverter, OdradekError, Worker
+from odradek._schedules.opaque import OpaqueConverter
 from odradek.interceptors import Interceptor
 from odradek_engine import CheckpointSettings, Engine
 from odradek_engine.fold import UnsupportedVersionError
@@ -220,9 +221,10 @@ class AsyncMachine(Machine):
         return {worker._running._session.id for worker in self.workers if worker._running is not None}
 
     def client(self, converter: DataConverter | None = None) -> Client:
+        """Those of schedules have no interceptors, as in production."""
         return Client(
             self.log, namespace=NAMESPACE, identity=self.name, data_converter=converter or DataConverter(),
-            interceptors=self._interceptors,
+            interceptors=() if isinstance(converter, OpaqueConverter) else self._interceptors,
         )  # fmt: skip
 
     def stop(self) -> None:
