@@ -44,9 +44,9 @@ def decide_piece(step: Step, record: CompletionPiece) -> None:
         return
     row = PieceRow(id=record.id, count=record.count, piece=record.piece)
     step.apply(events.PieceKept(run.workflow_id, run.run_id, record.index, row))
-    kept = _kept(step, run)
-    if len(kept) == record.count:
-        _decide_whole(step, run, record, b"".join(row.piece for row in kept))
+    now = step.run(run.workflow_id)
+    if now is not None and now.pieces == record.count:
+        _decide_whole(step, run, record, b"".join(row.piece for row in _kept(step, run)))
 
 
 def _kept(step: Step, run: RunRow) -> list[PieceRow]:
