@@ -16,8 +16,11 @@ SOURCES := schemas log engine workers examples
 # More processes than cores, each with a broker of its own: most slow tests wait for timeouts. A file stays in one process.
 PYTEST_OPTIONS ?= -q --durations=15 -n 3 --dist loadfile --no-loadscope-reorder
 
+# Some images set this: then each of the hundreds of processes that the tests start compiles all modules for itself.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
-.PHONY: help demo install test lint types check bench bench-rebuild recovery chaos cluster fuzz simulate clean python
+.PHONY: help demo install test compiled jars lint types mypy pyright check bench bench-rebuild recovery chaos cluster fuzz simulate clean python
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -39,11 +42,19 @@ $(INSTALLED): pyproject.toml | python
 test: $(INSTALLED)
 	$(BIN)/pytest $(PYTEST_OPTIONS)
 
+compiled: $(INSTALLED)
+	@said=$$($(BIN)/pytest -q -n 0 --collect-only) || { echo "$$said" | tail -n 100; exit 1; }
+
+jars:
+	@cd tests/kafka && $(PYTHON) -c 'import broker; broker.resolve_jars()'
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 
-types: $(INSTALLED)
+types: mypy pyright
+mypy: $(INSTALLED)
 	$(BIN)/mypy $(SOURCES)
+pyright: $(INSTALLED)
 	$(BIN)/pyright
 
 check: lint types test
