@@ -1,0 +1,130 @@
+"""How appends to Kafka wait for others: only where many different things are appended, and never out of order."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+
+import pytest
+from odradek_log import LogError, RecordTooLargeError
+from odradek_log.kafka.config import COMMON, PRODUCER
+from odradek_log.kafka.pace import SLOT, Pace
+from odradek_log.kafka.producer import KafkaProducer
+
+from ..kafka.broker import free_port
+from .harness import PATIENCE, Deliveries, KafkaHarness, read, reader
+
+
+class _Waits(Pace):
+    """Appends wait, whatever comes; `holding` is set once the producer knows it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.holding = 0, threading.Event()
+
+    def wait(self, now: float) -> float:
+        self.asked += 1
+        if self.asked > 1:
+            self.holding.set()
+        return SLOT
+
+
+class _Holding:
+    """A producer that holds what it is given."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self.requests: dict[str, int] = {}
+        self.counted = threading.Event()
+        pace = _Waits()
+        settings = {"bootstrap.servers": bootstrap, "statistics.interval.ms": 20, "stats_cb": self._count}
+        self.producer = KafkaProducer({**COMMON, **PRODUCER, **settings}, bootstrap, 1_000, pace)
+        assert pace.holding.wait(PATIENCE)
+
+    def _count(self, statistics: str) -> None:
+        brokers = json.loads(statistics)["brokers"].values()
+        self.requests = {"Produce": sum(one["req"].get("Produce", 0) for one in brokers)}
+        self.counted.set()
+
+    def produce_requests(self) -> int:
+        for _ in range(2):  # the next count may have been made before
+            self.counted.clear()
+            assert self.counted.wait(PATIENCE)
+        return self.requests["Produce"]
+
+
+@pytest.fixture
+def harness(kafka_bootstrap: str) -> Iterator[KafkaHarness]:
+    made = KafkaHarness(kafka_bootstrap)
+    yield made
+    made.close()
+
+
+def wait_after(keys: list[bytes], slots: int = 1) -> float:
+    pace = Pace()
+    now = 100.0
+    pace.wait(now)
+    for _ in range(slots):
+        for key in keys:
+            pace.sent(key)
+        now += SLOT
+        wait = pace.wait(now)
+    return wait
+
+
+def test_steps_of_few_workflows_never_wait() -> None:
+    assert wait_after([]) == 0
+    assert wait_after([b"workflow"] * 1_000, slots=3) == 0
+    assert wait_after([b"a", b"b", b"a", b"b", b"b"]) == 0
+
+
+def test_where_many_workflows_go_on_appends_wait_but_never_longer_than_a_slot() -> None:
+    some = wait_after([b"%d" % i for i in range(8)])
+    many = wait_after([b"%d" % i for i in range(100)])
+    assert 0 < some < many == SLOT
+
+
+def test_a_rush_that_is_over_is_forgotten() -> None:
+    pace = Pace()
+    pace.wait(1.0)
+    for i in range(100):
+        pace.sent(b"%d" % i)
+    assert pace.wait(2.0) == 0, "that was a hundred in a second"
+    assert pace.wait(2.0 + SLOT) == 0
+
+
+def test_what_is_held_goes_in_few_requests_and_in_order(harness: KafkaHarness) -> None:
+    topic = harness.topic()
+    holding, deliveries = _Holding(harness.bootstrap), Deliveries()
+    for i in range(100):
+        holding.producer.send(topic, 0, b"%d" % i, b"x" * 1_000 if i == 50 else b"%d" % i, deliveries.of(i))
+    seen = deliveries.wait(100)
+    assert [label for label, _, _ in seen] == list(range(100))
+    assert isinstance(seen[50][2], RecordTooLargeError)
+    assert [int(r.value) for r in read(reader(harness.log, topic), 99)] == [i for i in range(100) if i != 50]
+    assert holding.produce_requests() <= 3, "a hundred, without"
+    holding.producer.close()
+
+
+def test_a_flush_does_not_wait_for_what_is_held(harness: KafkaHarness) -> None:
+    topic = harness.topic()
+    holding, deliveries = _Holding(harness.bootstrap), Deliveries()
+    for i in range(5_000):  # more than is held
+        holding.producer.send(topic, 0, b"%d" % i, b"%d" % i, deliveries.of(i))
+    assert holding.producer.flush(PATIENCE) == 0
+    assert [(label, offset) for label, offset, _ in deliveries.seen] == [(i, i) for i in range(5_000)]
+    holding.producer.close()
+
+
+def test_close_ends_what_is_held_and_what_is_out() -> None:
+    holding, deliveries = _Holding(f"127.0.0.1:{free_port()}"), Deliveries()
+    for i in range(3_000):
+        holding.producer.send("t", i % 2, b"%d" % i, b"", deliveries.of(i))
+    holding.producer.close()
+    seen = deliveries.wait(3_000)
+    assert all(isinstance(error, LogError) and "closed" in str(error) for _, _, error in seen)
+    for partition in range(2):
+        mine = [label for label, _, _ in seen if label % 2 == partition]
+        assert mine == sorted(mine)
+    with pytest.raises(LogError, match="closed"):
+        holding.producer.send("t", 0, b"", b"")
