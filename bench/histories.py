@@ -19,8 +19,8 @@ import msgspec
 from odradek_engine.engine import ensure_topics
 from odradek_engine.fold import State, fold, keys
 from odradek_engine.fold.rows import RunRow
-from odradek_engine.maintenance import read_partition
 from odradek_engine.store import RocksStorage
+from odradek_engine.whole_partitions import read_partition
 from odradek_log import Log, LogError, TopicPartition
 from odradek_schemas import Topics, commands, encode, partition_of, records
 from odradek_schemas.common import Payload, Record, Request

@@ -1,4 +1,4 @@
-"""Looking after a log and the state folded from it, offline: read a topic, verify the state, rebuild it.
+"""Looking after a log and the state folded from it, offline: verify the state, rebuild it, checkpoint it, trim the log.
 
 Verification reads the stored state as it is on disk, at the position that it has, folds the log from zero up to there,
 and compares byte for byte. It also checks what holds in every state (`fold/invariants.py`).
@@ -8,44 +8,29 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
-from odradek_log import Log, LogError, LogUnavailableError, Record, TopicPartition
+from odradek_log import Log, TopicPartition
 from odradek_schemas import Topics
 
 from . import checkpointing
 from .checkpoints import Checkpoint, CheckpointError, CheckpointStore
-from .fold import State, events, fold, keys
+from .fold import State, keys
 from .fold.invariants import problems
 from .fold.rows import TABLES
+from .refolding import OnProgress, Refolded, Task, fold_into, refold
 from .store import RocksStorage, StoreError
 from .store_memory import StoreMemory
+from .whole_partitions import partitions_of
 
-FLUSH_ROWS = 20_000
-FLUSH_BYTES = 32 * 1024 * 1024
-"""The state is written each so many changed rows, or bytes of the records and effects that changed them. Most effects
-are marked as gone before that, and never made."""
-REPORT_EVERY = 100
-"""So many records are folded between two reports of progress."""
 EXAMPLES = 10
 """So many differences of a partition are kept to be shown; all are counted."""
-_POLL_SECONDS = 1.0
-_SILENT_POLLS = 30
 _FIRST_KEY, _LAST_KEY = b"\x01", b"\xff"
-
-class Folded(NamedTuple):
-    """How many records were folded, and how many events of workflows' histories that gave."""
-
-    records: int = 0
-    events: int = 0
-
-
-OnProgress = Callable[[Folded], None]
-"""Called now and then with what was folded since the last call."""
 
 _TABLE_NAMES = {
     keys.PARTITION: "partition",
@@ -120,96 +105,7 @@ class Verified:
         return not self.differing and not self.problems
 
 
-@dataclass(frozen=True)
-class Rebuilt:
-    """What rebuilding one partition gave: `records` of the log, with `events` of workflows' histories."""
-
-    partition: int
-    records: int
-    events: int
-    rows: int
-    begun_at: int = 0
-    """As of `Verified`."""
-
-
-# ---------------------------------------------------------------- reading
-
-
-def read_partition(log: Log, partition: TopicPartition, start: int, end: int) -> Iterator[Record]:
-    """The records from offset `start` up to below `end`; the last offsets may hold none, but the end of a transaction.
-
-    Raises LogUnavailableError if the log falls silent before that, LogError where records are gone.
-    """
-    if start >= end:
-        return
-    consumer = log.consumer()
-    try:
-        consumer.assign({partition: start})
-        following, silent = start, 0
-        while following < end:
-            for record in consumer.poll(_POLL_SECONDS, 2_000):
-                if record.offset >= end:
-                    return
-                yield record
-            passed = consumer.position(partition)
-            silent = 0 if passed > following else silent + 1
-            following = max(following, passed)
-            if silent >= _SILENT_POLLS:
-                raise LogUnavailableError(
-                    f"{partition.topic} partition {partition.partition}: no record from offset {following} on for "
-                    f"{_SILENT_POLLS * _POLL_SECONDS:g} s, {end - following} are missing. Is the broker there, and no "
-                    "transaction left open?"
-                )
-    finally:
-        consumer.close()
-
-
-def partitions_of(log: Log, topic: str) -> int:
-    """How many partitions a topic has. Raises LogError if there is no such topic."""
-    count = log.partitions(topic)
-    if not count:
-        known = log.topics(topic.rpartition(".")[0] + ".") or log.topics("odradek.")
-        there = f"there are {', '.join(known)}" if known else "the log holds no topics of Odradek yet"
-        raise LogError(f"there is no topic {topic} in this log: {there}")
-    return count
-
-
-# ---------------------------------------------------------------- folding
-
-
-def _fold_into(
-    state: State, log: Log, topics: Topics, partition: int, end: int, on_progress: OnProgress | None
-) -> Folded:
-    """Fold the records of a partition, from the state's position up to below `end`; write the state to its storage."""
-    here = TopicPartition(topics.events, partition)
-    first, last = log.offsets(here)
-    position = state.partition.position
-    if first > position:
-        raise StoreError(
-            f"{here.topic} partition {partition} begins at offset {first}: records before it are gone, so its state "
-            f"cannot be folded from offset {position} on. Give the checkpoints that the log was trimmed behind"
-        )
-    count = unflushed = 0
-    reported, number_of_events = Folded(), 0
-    for record in read_partition(log, here, position, min(end, last)):  # not all offsets are records: see Processor
-        folded = fold(state, topics, record.offset, record.timestamp_ms, record.key, record.value)
-        count += 1
-        unflushed += len(record.value)
-        for effect in folded.effects:
-            unflushed += effect.size
-        for event in folded.events:
-            if type(event) is events.Appended:
-                number_of_events += 1
-        if state.unflushed >= FLUSH_ROWS or unflushed >= FLUSH_BYTES:
-            state.flush()
-            unflushed = 0
-        if on_progress is not None and count % REPORT_EVERY == 0:
-            on_progress(Folded(count - reported.records, number_of_events - reported.events))
-            reported = Folded(count, number_of_events)
-    state.flush()
-    if on_progress is not None:
-        on_progress(Folded(count - reported.records, number_of_events - reported.events))
-    return Folded(count, number_of_events)
+# ---------------------------------------------------------------- verifying
 
 
 def stored_partitions(namespace: str, data_dir: Path) -> list[int]:
@@ -218,17 +114,6 @@ def stored_partitions(namespace: str, data_dir: Path) -> list[int]:
     if not folder.is_dir():
         return []
     return sorted(int(entry.name) for entry in folder.iterdir() if entry.is_dir() and entry.name.isdecimal())
-
-
-def count_records(log: Log, namespace: str, partitions: list[int] | None = None) -> int:
-    """How many records of `events` there are to fold."""
-    topic = Topics(namespace).events
-    numbers = range(partitions_of(log, topic)) if partitions is None else partitions
-    spans = (log.offsets(TopicPartition(topic, number)) for number in numbers)
-    return sum(end - first for first, end in spans)
-
-
-# ---------------------------------------------------------------- verifying
 
 
 def open_stores(namespace: str, data_dir: Path) -> dict[int, RocksStorage]:
@@ -246,66 +131,67 @@ def verify(
     on_progress: OnProgress | None = None,
     stores: Mapping[int, RocksStorage] | None = None,
     checkpoints: CheckpointStore | None = None,
+    processes: int = 0,
 ) -> Iterator[Verified]:
     """Compare the stored state of each partition in `data_dir` with one folded from zero up to the same position.
 
     `checkpoints`: to begin from where the log was trimmed. `stores`: from `open_stores`, where `log` is a later copy
-    of one that is in use. Changes nothing. Raises StoreError
+    of one that is in use. `processes`: as of `refold`. Changes nothing. Raises StoreError
     if there is no state or it cannot be read, LogError as the log does.
     """
-    partitions_of(log, Topics(namespace).events)
+    topics = Topics(namespace)
+    partitions_of(log, topics.events)
     stores = open_stores(namespace, data_dir) if stores is None else stores
     if not stores:
         raise StoreError(
             f"there is no state of namespace {namespace!r} in {data_dir}: give the folder that the engine was started "
             "with, and the namespace"
         )
-    for partition, stored in stores.items():
-        yield _verify_partition(log, Topics(namespace), partition, stored, on_progress, checkpoints)
-
-
-def _verify_partition(
-    log: Log,
-    topics: Topics,
-    partition: int,
-    stored: RocksStorage,
-    on_progress: OnProgress | None,
-    checkpoints: CheckpointStore | None,
-) -> Verified:
-    result = Verified(partition)
-    position = State(stored, partition).partition.position
-    end = log.offsets(TopicPartition(topics.events, partition))[1]
-    if position > end:
-        result.problems.append(
-            f"the stored state is at offset {position}, the log ends at {end}: it is the state of another log. The "
-            "engine discards it when it starts"
-        )
-        return result
     with tempfile.TemporaryDirectory(prefix="odradek-verify-") as scratch:
-        folder = _begun(log, topics, partition, position, checkpoints, Path(scratch))
-        folded = RocksStorage(folder or Path(scratch) / str(partition))
-        try:
-            result.begun_at = State(folded, partition).partition.position
-            made = _fold_into(State(folded, partition), log, topics, partition, position, on_progress)
-            result.records = made.records
-            for difference in _compare(stored, folded, result):
-                result.differing += 1
-                if len(result.examples) < EXAMPLES:
-                    result.examples.append(difference)
-        finally:
-            folded.destroy()
-    result.problems += problems(State(stored, partition))
+        tasks, foreign = [], {}
+        for partition, stored in stores.items():
+            position = State(stored, partition).partition.position
+            end = log.offsets(TopicPartition(topics.events, partition))[1]
+            if position > end:
+                foreign[partition] = (
+                    f"the stored state is at offset {position}, the log ends at {end}: it is the state of another log. "
+                    "The engine discards it when it starts"
+                )
+                continue
+            tasks.append(Task(partition, Path(scratch) / str(partition), position))
+        yield from (Verified(partition, problems=[problem]) for partition, problem in foreign.items())
+        begin = partial(_begin, log, topics, checkpoints)
+        for made in refold(log, topics, tasks, begin, on_progress, processes):
+            yield _compared(stores[made.partition], Path(scratch) / str(made.partition), made)
+
+
+def _compared(stored: RocksStorage, folder: Path, made: Refolded) -> Verified:
+    """The stored state beside the one that was folded into a folder, which goes."""
+    result = Verified(made.partition, made.records, begun_at=made.begun_at)
+    folded = RocksStorage(folder)
+    try:
+        for difference in _compare(stored, folded, result):
+            result.differing += 1
+            if len(result.examples) < EXAMPLES:
+                result.examples.append(difference)
+    finally:
+        folded.destroy()
+    try:
+        result.problems += problems(State(stored, made.partition))
+    except msgspec.DecodeError as error:
+        result.problems.append(f"a row of the stored state cannot be read: {error}")
     return result
 
 
-def _begun(
-    log: Log, topics: Topics, partition: int, end: int, checkpoints: CheckpointStore | None, scratch: Path
-) -> Path | None:
-    """Where the log has lost its beginning: a folder with the state of the newest good checkpoint up to `end`."""
-    first, _ = log.offsets(TopicPartition(topics.events, partition))
+def _begin(log: Log, topics: Topics, checkpoints: CheckpointStore | None, task: Task) -> None:
+    """Where the log has lost its beginning: put the state of the newest good checkpoint into the task's folder."""
+    first, _ = log.offsets(TopicPartition(topics.events, task.partition))
     if first == 0 or checkpoints is None:
-        return None
-    return checkpointing.restore(checkpoints, topics.namespace, partition, first, end, scratch)
+        return
+    with tempfile.TemporaryDirectory(prefix="begin-", dir=task.folder.parent) as scratch:
+        found = checkpointing.restore(checkpoints, topics.namespace, task.partition, first, task.end, Path(scratch))
+        if found is not None:
+            found.rename(task.folder)
 
 
 def _compare(stored: RocksStorage, folded: RocksStorage, result: Verified) -> Iterator[Difference]:
@@ -336,50 +222,34 @@ def rebuild(
     data_dir: Path,
     on_progress: OnProgress | None = None,
     checkpoints: CheckpointStore | None = None,
-) -> Iterator[Rebuilt]:
-    """Fold the log again, partition by partition, and put the result in the place of the stored state.
+    processes: int = 0,
+) -> Iterator[Refolded]:
+    """Fold the log again, and put the result in the place of the stored state, partition by partition.
 
-    `checkpoints`: to begin from where the log was trimmed. The old state of a partition stays until the new one is
-    whole. Raises StoreError if an engine has the state open,
-    LogError as the log does.
+    `checkpoints`: to begin from where the log was trimmed. `processes`: as of `refold`. The old state of a partition
+    stays until the new one is whole. Raises StoreError if an engine has the state open, LogError as the log does.
     """
     topics = Topics(namespace)
-    for partition in range(partitions_of(log, topics.events)):
-        folder = data_dir / namespace / str(partition)
-        old = RocksStorage(folder)  # held open meanwhile, so that no engine can begin with it
-        fresh = folder.with_name(f"{partition}.rebuilding")
-        try:
-            shutil.rmtree(fresh, ignore_errors=True)
-            rebuilt = _rebuild_partition(log, topics, partition, fresh, on_progress, checkpoints)
-        except BaseException:
-            old.close()
-            raise
-        old.destroy()
-        fresh.rename(folder)
-        yield rebuilt
-
-
-def _rebuild_partition(
-    log: Log,
-    topics: Topics,
-    partition: int,
-    folder: Path,
-    on_progress: OnProgress | None,
-    checkpoints: CheckpointStore | None,
-) -> Rebuilt:
-    end = log.offsets(TopicPartition(topics.events, partition))[1]
-    with tempfile.TemporaryDirectory(prefix="rebuild-", dir=folder.parent) as scratch:
-        begun = _begun(log, topics, partition, end, checkpoints, Path(scratch))
-        if begun is not None:
-            begun.rename(folder)
-    storage = RocksStorage(folder)
+    home = data_dir / namespace
+    memory = StoreMemory()
+    old: dict[int, RocksStorage] = {}
+    tasks = []
     try:
-        begun_at = State(storage, partition).partition.position
-        made = _fold_into(State(storage, partition), log, topics, partition, end, on_progress)
-        rows = storage.count()
+        for partition in range(partitions_of(log, topics.events)):
+            old[partition] = RocksStorage(home / str(partition), memory=memory)  # so that no engine can begin with it
+            fresh = home / f"{partition}.rebuilding"
+            shutil.rmtree(fresh, ignore_errors=True)  # of one that was killed
+            tasks.append(Task(partition, fresh, log.offsets(TopicPartition(topics.events, partition))[1]))
+        begin = partial(_begin, log, topics, checkpoints)
+        for rebuilt in refold(log, topics, tasks, begin, on_progress, processes):
+            partition = rebuilt.partition
+            old.pop(partition).destroy()
+            tasks[partition].folder.rename(home / str(partition))
+            yield rebuilt
     finally:
-        storage.close()
-    return Rebuilt(partition, made.records, made.events, rows, begun_at)
+        for partition, storage in old.items():
+            storage.close()
+            shutil.rmtree(home / f"{partition}.rebuilding", ignore_errors=True)
 
 
 # ---------------------------------------------------------------- checkpoints
@@ -397,7 +267,7 @@ def make_checkpoints(
     for partition in range(partitions_of(log, topics.events)):
 
         def fold_up_to(state: State, end: int, partition: int = partition) -> None:
-            _fold_into(state, log, topics, partition, end, on_progress)
+            fold_into(state, log, topics, partition, end, on_progress)
 
         first, end = log.offsets(TopicPartition(topics.events, partition))
         yield partition, checkpointing.create(store, namespace, partition, first, end, fold_up_to)

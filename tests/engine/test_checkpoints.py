@@ -15,8 +15,8 @@ from moto.server import ThreadedMotoServer
 from odradek_engine import CheckpointError, CheckpointSettings, CheckpointStore
 from odradek_engine import checkpoints as checkpoints_module
 from odradek_engine.checkpointing import check
-from odradek_engine.maintenance import Folded as Progress
 from odradek_engine.maintenance import make_checkpoints
+from odradek_engine.refolding import Folded as Progress
 
 from .test_engine_embedded import Place, place
 

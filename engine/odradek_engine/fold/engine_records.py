@@ -38,8 +38,12 @@ class UnsupportedVersionError(Exception):
     """The log was switched to a fold version that this code does not know: stop here (rule V1)."""
 
     def __init__(self, version: int, known: int) -> None:
-        super().__init__(f"the log needs fold version {version}, this code knows up to {known}: upgrade this engine")
+        super().__init__(version, known)
         self.version = version
+        self.known = known
+
+    def __str__(self) -> str:
+        return f"the log needs fold version {self.version}, this code knows up to {self.known}: upgrade this engine"
 
 
 def decide_leader(step: Step, record: LeaderElected) -> None:

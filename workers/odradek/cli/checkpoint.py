@@ -47,12 +47,12 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Make a checkpoint of every partition: the newest one, and what the log has after it. Needs no engine."""
-    from odradek_engine import maintenance
+    from odradek_engine import maintenance, whole_partitions
 
     with told(as_json):
         set_up("error", "text")
         with _store_at(store) as checkpoints, opened(target, kafka_option) as (log, _):
-            total = maintenance.count_records(log, namespace)
+            total = whole_partitions.count_records(log, namespace)
             with progress_bar("Folding", total, as_json) as advance:
                 made = list(maintenance.make_checkpoints(log, namespace, checkpoints, advance))
     new = [one for _, one in made if one is not None]

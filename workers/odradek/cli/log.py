@@ -26,7 +26,8 @@ from .output import compact, cut, print_json, stderr, stdout
 
 if TYPE_CHECKING:  # imported where they are used: the other commands need not wait for them
     from odradek_engine.checkpoints import CheckpointStore
-    from odradek_engine.maintenance import Folded, Rebuilt, Verified
+    from odradek_engine.maintenance import Verified
+    from odradek_engine.refolding import Folded, Refolded
 
 app = typer.Typer(no_args_is_help=True, help="Look at a log's records; verify or rebuild the state folded from it.")
 
@@ -46,6 +47,10 @@ DataDir = Annotated[
 Checkpoints = Annotated[
     str,
     typer.Option("--checkpoints", metavar="ADDRESS", help="Of a log that was trimmed: the checkpoints to begin from."),
+]
+Processes = Annotated[
+    int,
+    typer.Option(metavar="N", min=0, help="Fold in so many at a time. 0: one for each core, if there is work for it."),
 ]
 
 
@@ -111,15 +116,15 @@ def dump(
 
 
 def _records(log: Log, topic: str, partition: int, start: int) -> Iterator[Record]:
-    from odradek_engine import maintenance
+    from odradek_engine import whole_partitions
 
-    count = maintenance.partitions_of(log, topic)
+    count = whole_partitions.partitions_of(log, topic)
     if partition >= count:
         raise CommandError(ExitCode.USAGE, f"topic {topic} has the partitions 0 to {count - 1}, not {partition}")
     for number in range(count) if partition < 0 else [partition]:
         here = TopicPartition(topic, number)
         first, end = log.offsets(here)
-        yield from maintenance.read_partition(log, here, max(first, start), end)
+        yield from whole_partitions.read_partition(log, here, max(first, start), end)
 
 
 def _print_record(record: Record, as_json: bool) -> None:
@@ -194,10 +199,11 @@ def _data_dir(given: Path | None, beside: Path | None) -> Path:
 @contextmanager
 def _store_errors() -> Iterator[None]:
     from odradek_engine import CheckpointError, StoreError
+    from odradek_engine.fold import UnsupportedVersionError
 
     try:
         yield
-    except (CheckpointError, StoreError) as error:
+    except (CheckpointError, StoreError, UnsupportedVersionError) as error:
         raise CommandError(ExitCode.UNAVAILABLE, str(error)) from error
 
 
@@ -206,12 +212,13 @@ def verify(
     target: Target,
     data_dir: DataDir = None,
     checkpoints: Checkpoints = "",
+    processes: Processes = 0,
     namespace: Namespace = "default",
     kafka_option: KafkaOptions = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
     """Fold the log from zero, and compare with the stored state byte for byte. Changes nothing; it may be in use."""
-    from odradek_engine import maintenance
+    from odradek_engine import maintenance, whole_partitions
 
     with told(as_json), _store_errors():
         set_up("error", "text")
@@ -220,9 +227,11 @@ def verify(
         folder = _data_dir(data_dir, own and own / "state")
         stores = maintenance.open_stores(namespace, folder)  # first, so that the log is not behind them
         with opened_to_read(target, kafka_option) as log:
-            total = maintenance.count_records(log, namespace)
+            total = whole_partitions.count_records(log, namespace)
             with progress_bar("Verifying", total, as_json) as advance:
-                results = list(maintenance.verify(log, namespace, folder, advance, stores, _store_at(checkpoints)))
+                kept = _store_at(checkpoints)
+                found = list(maintenance.verify(log, namespace, folder, advance, stores, kept, processes))
+    results = sorted(found, key=lambda result: result.partition)
     if as_json:
         print_json({"ok": all(r.ok for r in results), "partitions": [_verified_json(r) for r in results]})
     else:
@@ -277,22 +286,24 @@ def rebuild(
     target: Target,
     data_dir: DataDir = None,
     checkpoints: Checkpoints = "",
+    processes: Processes = 0,
     namespace: Namespace = "default",
     kafka_option: KafkaOptions = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
     """Fold the log again into a new state, in place of the stored one. No engine may have it open."""
-    from odradek_engine import maintenance
+    from odradek_engine import maintenance, whole_partitions
 
     with told(as_json), _store_errors():
         set_up("error", "text")
         collect_seldom()
         with opened(target, kafka_option) as (log, beside):
             folder = _data_dir(data_dir, beside)
-            total = maintenance.count_records(log, namespace)
+            total = whole_partitions.count_records(log, namespace)
             began = datetime.now(UTC)
             with progress_bar("Rebuilding", total, as_json) as advance:
-                results = list(maintenance.rebuild(log, namespace, folder, advance, _store_at(checkpoints)))
+                kept = _store_at(checkpoints)
+                results = list(maintenance.rebuild(log, namespace, folder, advance, kept, processes))
             seconds = (datetime.now(UTC) - began).total_seconds()
     found = {name: sum(getattr(r, name) for r in results) for name in ("records", "events", "rows")}
     if as_json:
@@ -304,7 +315,7 @@ def rebuild(
     stdout.print(f"Rebuilt {len(results)} partitions{_begun(results)}: {made} {took}.")
 
 
-def _begun(results: Sequence[Verified | Rebuilt]) -> str:
+def _begun(results: Sequence[Verified | Refolded]) -> str:
     """What to say where the log has no beginning any more."""
     begun = sum(result.begun_at > 0 for result in results)
     return f" ({begun} of them from checkpoints, as the log was trimmed)" if begun else ""
