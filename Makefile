@@ -80,7 +80,8 @@ FAULTS ?= 50
 BROKERS ?= 3
 STANDBYS ?= 0
 chaos: $(INSTALLED)
-	$(BIN)/python -m tests.chaos --faults $(FAULTS) --brokers $(BROKERS) --standbys $(STANDBYS) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.chaos --faults $(FAULTS) --brokers $(BROKERS) --standbys $(STANDBYS) $(if $(SEED),--seed $(SEED)) \
+		$(if $(ONLY),--only "$(ONLY)")
 
 SEEDS ?= 100
 simulate: $(INSTALLED)

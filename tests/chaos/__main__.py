@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="a folder for the processes' output")
     given = parser.parse_args()
     again = f"FAULTS={given.faults} SEED={given.seed} BROKERS={given.brokers} STANDBYS={given.standbys}"
+    again += f' ONLY="{given.only}"' if given.only else ""
     print(f"seed {given.seed}: make chaos {again}", flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.keep or Path(temporary)

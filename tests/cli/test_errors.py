@@ -112,6 +112,7 @@ def test_engine_and_worker_need_kafka(command: str, address: str) -> None:
     ("name", "content", "says"),
     [
         ("missing.py", None, "there is no file"),
+        ("README.md", "# Orders", "is no Python file"),
         ("no.such.module", None, "there is no module 'no.such.module'"),
         ("empty.py", "x = 1", "no workflow and no activity"),
         ("broken.py", "import asyncio\n\ndef f():\n    return 1 / 0\n\nf()\n", "ZeroDivisionError"),

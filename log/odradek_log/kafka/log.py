@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -25,6 +24,7 @@ from .consumer import KafkaConsumer
 from .errors import is_refusal, kafka_error, translate, unavailable, wrong_setting
 from .offsets import OffsetListing, OnOffsets
 from .producer import KafkaProducer
+from .said import rdkafka_logger
 
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
@@ -80,7 +80,7 @@ class KafkaLog:
         self._refusal: KafkaError | None = None
         try:
             settings: dict[str, Any] = {**COMMON, **given, "error_cb": self._noticed}
-            self._admin: AdminClient | None = AdminClient(settings, logger=logging.getLogger("odradek.log.kafka"))
+            self._admin: AdminClient | None = AdminClient(settings, logger=rdkafka_logger())
         except KafkaException as e:
             raise wrong_setting(e) from e
         self._producers: WeakSet[KafkaProducer] = WeakSet()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from collections import deque
@@ -17,6 +16,7 @@ from ..delivering import Send, report
 from ..protocol import LogError, OnDelivery, TopicPartition
 from .errors import kafka_error, translate, wrong_setting
 from .pace import Pace
+from .said import rdkafka_logger
 
 _POLL = 0.19  # under 200 ms confluent-kafka waits in one piece
 _TOGETHER = 0.005  # one wake-up of the thread serves all deliveries of so many seconds: nobody waits for a single one
@@ -54,7 +54,7 @@ class KafkaProducer:
         self._servers = servers
         self._max_record_bytes = max_record_bytes
         try:
-            self._producer = Producer(dict(config), logger=logging.getLogger("odradek.log.kafka"))
+            self._producer = Producer(dict(config), logger=rdkafka_logger())
         except KafkaException as e:
             raise wrong_setting(e) from e
         self._lock = threading.RLock()

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,6 +21,7 @@ import confluent_kafka
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition, cimpl
 
 from .errors import wrong_setting
+from .said import rdkafka_logger
 
 _SLICE = 0.19  # above, confluent-kafka waits in pieces of 200 ms itself, and forgets exceptions in between
 
@@ -41,7 +41,7 @@ class WakeableConsumer:
     ) -> None:
         settings = {**config, "on_commit": self._committed}
         try:
-            self.consumer = Consumer(settings, logger=logging.getLogger("odradek.log.kafka"))
+            self.consumer = Consumer(settings, logger=rdkafka_logger())
         except KafkaException as e:
             raise wrong_setting(e) from e
         self._on_commit = on_commit

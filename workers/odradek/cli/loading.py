@@ -151,6 +151,8 @@ def _import_file(path: Path) -> ModuleType:
     """Import a file under its own name: the one that it has in its package, if it is in one."""
     if not path.is_file():
         raise CommandError(ExitCode.USAGE, f"there is no file {path}", "Check the path.")
+    if path.suffix != ".py":
+        raise CommandError(ExitCode.USAGE, f"{path} is no Python file", "Name one, such as `orders/workflows.py`.")
     path = path.resolve()
     names, root = [path.stem], path.parent
     while (root / "__init__.py").exists():
