@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,7 @@ def sources(folder: Path) -> Iterator[tuple[str, Path]]:
         yield path.relative_to(folder.parent).as_posix(), path
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """The top-level packages that a file imports anywhere, other than its own by a relative import."""
     names: set[str] = set()
