@@ -80,7 +80,7 @@ def test_a_server_that_is_not_ours() -> None:
 
 @pytest.mark.parametrize("address", ["localhost:9092", "redis://localhost", "file:./no-such-folder"])
 def test_wrong_addresses(address: str, tmp_path: Path) -> None:
-    done = odradek("workflow", "describe", "x", address=address, cwd=tmp_path)
+    done = odradek_here("workflow", "describe", "x", address=address, cwd=tmp_path)
     assert done.code == (NOT_FOUND if address.startswith("file:") else USAGE)
     assert not list(tmp_path.iterdir())  # looking makes no folder
 
@@ -104,7 +104,7 @@ def test_no_broker(tmp_path: Path) -> None:
 @pytest.mark.parametrize("address", ["", "file:./data", "http://127.0.0.1:7233"])
 def test_engine_and_worker_need_kafka(command: str, address: str) -> None:
     files = [str(ROOT / "examples" / "hello.py")] if command == "worker" else []
-    done = odradek(command, *files, address=address)
+    done = odradek_here(command, *files, address=address)
     assert (done.code, "odradek dev FILE" in done.err) == (USAGE, True)
 
 
@@ -124,7 +124,7 @@ def test_engine_and_worker_need_kafka(command: str, address: str) -> None:
 def test_files_that_cannot_be_loaded(tmp_path: Path, name: str, content: str | None, says: str) -> None:
     if content is not None:
         (tmp_path / name).write_text(content)
-    done = odradek("dev", name, "--port", "0", cwd=tmp_path)
+    done = odradek_here("dev", name, "--port", "0", cwd=tmp_path)
     assert done.code == USAGE
     assert says in done.err
     if name == "broken.py":
@@ -138,7 +138,7 @@ def test_two_definitions_of_one_name(tmp_path: Path) -> None:
         "@activity.define(name='pay')\ndef one() -> None: ...\n"
         "@activity.define(name='pay')\ndef two() -> None: ...\n"
     )
-    done = odradek("dev", "twice.py", "--port", "0", cwd=tmp_path)
+    done = odradek_here("dev", "twice.py", "--port", "0", cwd=tmp_path)
     assert (done.code, "two activity definitions named 'pay'" in done.err) == (USAGE, True)
 
 
@@ -153,7 +153,7 @@ def test_help_documents_the_exit_codes() -> None:
 
 
 def test_a_reader_that_goes_away_is_no_error(server: str) -> None:
-    odradek("workflow", "execute", "echo", "--id", "error-pipe", address=server)
+    odradek_here("workflow", "execute", "echo", "--id", "error-pipe", address=server)
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(

@@ -13,7 +13,7 @@ from odradek_engine.store import RocksStorage
 from odradek_log import TopicPartition, open_log
 from odradek_schemas import Topics, partition_of
 
-from .running import dev_server, odradek, odradek_here, stop
+from .running import dev_server, odradek_here, stop
 
 HOME = partition_of(b"counted", 16)
 
@@ -23,9 +23,9 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a closed and an open workflow in it."""
     data = tmp_path_factory.mktemp("log") / "data"
     with dev_server(data) as (process, address):
-        odradek("workflow", "execute", "elsewhere", "--id", "done", "--input", "1", address=address)
-        odradek("workflow", "start", "Counter", "--id", "counted", "--input", "5", address=address)
-        odradek("workflow", "signal", "counted", "add", "--input", "2", address=address)
+        odradek_here("workflow", "execute", "elsewhere", "--id", "done", "--input", "1", address=address)
+        odradek_here("workflow", "start", "Counter", "--id", "counted", "--input", "5", address=address)
+        odradek_here("workflow", "signal", "counted", "add", "--input", "2", address=address)
         assert stop(process) == 0
     return data
 
@@ -38,7 +38,7 @@ def data(used: Path, tmp_path: Path) -> Path:
 
 
 def test_dump_prints_every_record_of_a_topic(used: Path) -> None:
-    done = odradek("log", "dump", f"file:{used}", "--json")
+    done = odradek_here("log", "dump", f"file:{used}", "--json")
     records = [json.loads(line) for line in done.out.splitlines()]
     with_log = open_log(f"file:{used}")
     try:
@@ -55,14 +55,14 @@ def test_dump_prints_every_record_of_a_topic(used: Path) -> None:
 
 def test_dump_of_a_part(used: Path) -> None:
     one = ("log", "dump", str(used), "--partition", str(HOME))
-    everything = odradek(*one).out.splitlines()
-    assert odradek(*one, "--from", "2", "--limit", "1").out.splitlines() == everything[2:3]
+    everything = odradek_here(*one).out.splitlines()
+    assert odradek_here(*one, "--from", "2", "--limit", "1").out.splitlines() == everything[2:3]
     assert any(f"{HOME}:" in line and "StartWorkflow" in line for line in everything)
-    history = odradek("log", "dump", str(used), "--topic", "history", "--json").out.splitlines()
+    history = odradek_here("log", "dump", str(used), "--topic", "history", "--json").out.splitlines()
     assert {json.loads(line)["record"]["type"] for line in history} == {"HistoryBatch"}
-    missing = odradek("log", "dump", str(used), "--topic", "evnets")
+    missing = odradek_here("log", "dump", str(used), "--topic", "evnets")
     assert (missing.code, "odradek.default.events" in missing.err) == (4, True)
-    assert odradek("log", "dump", str(used), "--partition", "99").code == 2
+    assert odradek_here("log", "dump", str(used), "--partition", "99").code == 2
 
 
 def test_dump_shows_what_cannot_be_decoded(data: Path) -> None:
@@ -72,16 +72,16 @@ def test_dump_shows_what_cannot_be_decoded(data: Path) -> None:
     assert producer.flush(10) == 0
     producer.close()
     log.close()
-    lines = odradek("log", "dump", str(data), "--partition", "0", "--json").out.splitlines()
+    lines = odradek_here("log", "dump", str(data), "--partition", "0", "--json").out.splitlines()
     last = json.loads(lines[-1])
     assert last["record"]["hex"] == b"no record".hex()
     assert "neither Avro" in last["record"]["error"]
 
 
 def test_verify_finds_the_same_state(used: Path) -> None:
-    done = odradek("log", "verify", str(used))
+    done = odradek_here("log", "verify", str(used))
     assert (done.code, "The same" in done.out) == (0, True), done
-    found = odradek("log", "verify", str(used), "--json").json
+    found = odradek_here("log", "verify", str(used), "--json").json
     assert found["ok"] is True
     assert sum(p["rows"] for p in found["partitions"]) > 20
     assert all(p["differing"] == 0 for p in found["partitions"])
@@ -94,7 +94,7 @@ def test_verify_finds_every_changed_added_and_lost_row(data: Path) -> None:
     event = next(key for key, _ in storage.scan(keys.EVENT, keys.after(keys.EVENT)))
     storage.write([(keys.current("counted"), row.replace(b"Counter", b"Kounter")), (event, None), (b"zz", b"stray")])
     storage.close()
-    done = odradek("log", "verify", str(data), "--json")
+    done = odradek_here("log", "verify", str(data), "--json")
     assert (done.code, done.json["ok"]) == (1, False)
     bad = done.json["partitions"][HOME]
     assert bad["differing"] == 3
@@ -103,41 +103,41 @@ def test_verify_finds_every_changed_added_and_lost_row(data: Path) -> None:
     assert tables["workflow"] == (False, False)
     assert tables["event"] == (True, False)
     assert (False, True) in tables.values()
-    shown = odradek("log", "verify", str(data)).out
+    shown = odradek_here("log", "verify", str(data)).out
     assert f"partition {HOME}: workflow counted" in shown
     assert "Kounter" in shown
-    assert odradek("log", "rebuild", str(data)).code == 0
-    assert odradek("log", "verify", str(data)).code == 0
+    assert odradek_here("log", "rebuild", str(data)).code == 0
+    assert odradek_here("log", "verify", str(data)).code == 0
 
 
 def test_verify_tells_the_state_of_another_log(data: Path) -> None:
     shutil.rmtree(data / "durable")
     shutil.rmtree(data / "other")
-    done = odradek("log", "verify", str(data))
+    done = odradek_here("log", "verify", str(data))
     assert (done.code, "the state of another log" in done.out) == (1, True), done
 
 
 def test_rebuild_folds_the_deleted_state_again(data: Path) -> None:
     shutil.rmtree(data / "state")
-    gone = odradek("log", "verify", str(data))
+    gone = odradek_here("log", "verify", str(data))
     assert (gone.code, "there is no state" in gone.err) == (4, True)
-    done = odradek("log", "rebuild", str(data), "--json")
+    done = odradek_here("log", "rebuild", str(data), "--json")
     assert done.code == 0
     assert done.json["partitions"] == 16
     assert 0 < done.json["events"] < done.json["rows"], "each event of a workflow is a row"
-    assert odradek("log", "verify", str(data)).code == 0
+    assert odradek_here("log", "verify", str(data)).code == 0
     with dev_server(data) as (_, address):
-        assert odradek("workflow", "query", "counted", "value", address=address).json == 2
+        assert odradek_here("workflow", "query", "counted", "value", address=address).json == 2
 
 
 def test_rebuild_refuses_a_state_that_is_open(data: Path) -> None:
     held = RocksStorage(data / "state" / "default" / "3")
     try:
-        done = odradek("log", "rebuild", str(data))
+        done = odradek_here("log", "rebuild", str(data))
     finally:
         held.close()
     assert (done.code, "Another engine may have it open" in done.err) == (4, True)
-    assert odradek("log", "verify", str(data)).code == 0  # nothing was lost
+    assert odradek_here("log", "verify", str(data)).code == 0  # nothing was lost
 
 
 def test_a_rebuild_that_fails_keeps_the_old_state(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,16 +157,16 @@ def test_a_rebuild_that_fails_keeps_the_old_state(data: Path, monkeypatch: pytes
 
 def test_stats_counts_a_folder(used: Path) -> None:
     counts = {"started": 1, "open": 0, "completed": 1, "failed": 0, "cancelled": 0, "terminated": 0, "timed_out": 0}
-    found = odradek("stats", str(used), "--json").json
+    found = odradek_here("stats", str(used), "--json").json
     assert found == {"types": {"Counter": {**counts, "open": 1, "completed": 0}, "elsewhere": counts}, "behind": 0}
-    assert "elsewhere" in odradek("stats", f"file:{used}").out
-    refused = odradek("stats", str(used), "--keep")
+    assert "elsewhere" in odradek_here("stats", f"file:{used}").out
+    refused = odradek_here("stats", str(used), "--keep")
     assert (refused.code, "needs no process" in refused.err) == (4, True)
-    assert odradek("stats", "file:./nowhere").code == 3
+    assert odradek_here("stats", "file:./nowhere").code == 3
 
 
 def test_kafka_needs_the_folder_of_the_state(kafka_bootstrap: str) -> None:
-    done = odradek("log", "verify", f"kafka://{kafka_bootstrap}")
+    done = odradek_here("log", "verify", f"kafka://{kafka_bootstrap}")
     assert (done.code, "--data-dir" in done.err) == (2, True)
 
 
@@ -175,12 +175,12 @@ def test_dump_and_verify_look_into_a_folder_that_is_in_use(tmp_path: Path) -> No
     with dev_server(data) as (process, address):
         assert odradek_here("workflow", "execute", "echo", "--id", "in-use", address=address).code == 0
         before = {path: path.stat().st_size for path in data.rglob("*.log")}
-        lines = odradek("log", "dump", str(data), "--json").out.splitlines()
+        lines = odradek_here("log", "dump", str(data), "--json").out.splitlines()
         types = [json.loads(line)["record"]["type"] for line in lines]
         assert {"StartWorkflow", "WorkflowTaskCompleted", "LeaderElected"} <= set(types)
-        found = odradek("log", "verify", str(data), "--json")
+        found = odradek_here("log", "verify", str(data), "--json")
         assert (found.code, found.json["ok"]) == (0, True), found
         assert all(path.stat().st_size >= size for path, size in before.items()), "the folder is not touched"
         assert odradek_here("workflow", "execute", "echo", "--id", "still", address=address).code == 0
         assert stop(process) == 0
-    assert odradek("log", "verify", str(data)).code == 0
+    assert odradek_here("log", "verify", str(data)).code == 0
