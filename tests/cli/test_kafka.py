@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from .running import ROOT, SECONDS, odradek, running
+from .running import ROOT, SECONDS, odradek_here, running
 
 
 def _end_with_a_transaction(bootstrap: str, topic: str) -> None:
@@ -35,7 +35,7 @@ def test_engine_worker_and_commands_on_kafka(kafka_bootstrap: str, tmp_path: Pat
     state = str(tmp_path / "state")
 
     def command(*arguments: str) -> str:
-        done = odradek(*arguments, env=env)
+        done = odradek_here(*arguments, env=env)
         assert done.code == 0, done.err
         return done.out
 
@@ -56,13 +56,13 @@ def test_engine_worker_and_commands_on_kafka(kafka_bootstrap: str, tmp_path: Pat
         for process in (worker, engine):
             process.send(signal.SIGTERM)
             assert process.wait() == 0
-    uncounted = odradek("stats", log, env=env)
+    uncounted = odradek_here("stats", log, env=env)
     assert (uncounted.code, "odradek stats --keep" in uncounted.err) == (4, True)
     with running("stats", log, "--keep", "--data", str(tmp_path / "stats"), env=env) as counting:
         counting.wait_for("Counting")
         give_up = time.monotonic() + SECONDS
         while True:  # the table follows the topic: until it has caught up, it says how far it is behind
-            done = odradek("stats", log, "--json", env=env)
+            done = odradek_here("stats", log, "--json", env=env)
             if done.code == 0 and done.json["behind"] == 0:
                 break
             assert time.monotonic() < give_up, done
@@ -79,6 +79,6 @@ def test_engine_worker_and_commands_on_kafka(kafka_bootstrap: str, tmp_path: Pat
     assert len(json.loads(command("checkpoint", "create", log, "--store", kept, "--json"))) == 4
     trimmed = json.loads(command("log", "trim", log, "--checkpoints", kept, "--json"))
     assert sum(partition["first"] for partition in trimmed) == len(records), "brokers delete to the record"
-    assert odradek("log", "verify", log, "--data-dir", state, env=env).code == 4
+    assert odradek_here("log", "verify", log, "--data-dir", state, env=env).code == 4
     done = command("log", "verify", log, "--data-dir", state, "--checkpoints", kept)
     assert "from checkpoints, as the log was trimmed" in done

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from .running import SAMPLE, odradek, odradek_here
+from .running import SAMPLE, odradek_here
 
 CHANGED = '''
 import asyncio
@@ -32,26 +32,26 @@ def test_what_is_exported_replays(server: str, tmp_path: Path) -> None:
     assert json.loads(file.read_text())["workflow_id"] == "exported"
     printed = odradek_here("workflow", "export", "exported", address=server)
     assert printed.json == json.loads(file.read_text())
-    done = odradek("workflow", "replay", str(file), str(SAMPLE))
+    done = odradek_here("workflow", "replay", str(file), str(SAMPLE))
     assert done.code == 0, done.err
     assert "what history holds" in done.out
-    told = odradek("workflow", "replay", str(file), str(SAMPLE), "--json")
+    told = odradek_here("workflow", "replay", str(file), str(SAMPLE), "--json")
     assert told.json["replayed"] is True
 
 
 def test_changed_code_ends_with_1_and_shows_the_difference(server: str, tmp_path: Path) -> None:
     file = exported(server, tmp_path)
     (tmp_path / "changed.py").write_text(CHANGED)
-    done = odradek("workflow", "replay", str(file), str(tmp_path / "changed.py"))
+    done = odradek_here("workflow", "replay", str(file), str(tmp_path / "changed.py"))
     assert done.code == 1
     assert "StartTimer" in done.err
-    told = odradek("workflow", "replay", str(file), str(tmp_path / "changed.py"), "--json")
+    told = odradek_here("workflow", "replay", str(file), str(tmp_path / "changed.py"), "--json")
     assert (told.code, told.json["replayed"]) == (1, False)
 
 
 def test_debug_stops_in_the_workflows_code(server: str, tmp_path: Path) -> None:
     file = exported(server, tmp_path)
-    done = odradek("workflow", "replay", str(file), str(SAMPLE), "--debug", stdin="p value\ncontinue\n")
+    done = odradek_here("workflow", "replay", str(file), str(SAMPLE), "--debug", stdin="p value\ncontinue\n")
     assert done.code == 0, done.err
     assert "return [value, other]" in done.out
     assert "(Pdb) 1" in done.out
@@ -59,13 +59,13 @@ def test_debug_stops_in_the_workflows_code(server: str, tmp_path: Path) -> None:
 
 def test_what_cannot_be_replayed_is_a_usage_error(server: str, tmp_path: Path) -> None:
     (tmp_path / "no.json").write_text("{}")
-    done = odradek("workflow", "replay", str(tmp_path / "no.json"), str(SAMPLE))
+    done = odradek_here("workflow", "replay", str(tmp_path / "no.json"), str(SAMPLE))
     assert done.code == 2
     assert "odradek workflow export" in done.err
-    assert odradek("workflow", "replay", str(tmp_path / "absent.json"), str(SAMPLE)).code == 2
+    assert odradek_here("workflow", "replay", str(tmp_path / "absent.json"), str(SAMPLE)).code == 2
     file = exported(server, tmp_path)
     (tmp_path / "other.py").write_text("from odradek import workflow\n\n@workflow.define\nasync def other(): ...\n")
-    done = odradek("workflow", "replay", str(file), str(tmp_path / "other.py"))
+    done = odradek_here("workflow", "replay", str(file), str(tmp_path / "other.py"))
     assert (done.code, "there are: other" in done.err) == (2, True)
 
 
