@@ -23,13 +23,14 @@ class RenewingProducer:
     def __init__(self, make: Callable[[], Producer]) -> None:
         self._make = make
         self._current = make()
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._out = 0  # sends that the current session has not reported
         self._again: list[Send] = []  # those that it gave up because it failed
         self._closed = False
 
     def send(self, topic: str, partition: int, key: bytes, value: bytes, on_delivery: OnDelivery | None = None) -> None:
-        with self._changed:
+        with self._lock:
             if self._closed:
                 raise refusals.producer_closed()
             self._out += 1
@@ -44,9 +45,11 @@ class RenewingProducer:
             self._again.append(send)
         else:
             report(send.on_delivery, offset, error)
-        with self._changed:
+        with self._lock:
             self._out -= 1
-            if not self._out and self._again:
+            if self._out:
+                return
+            if self._again:
                 self._renew()
             self._changed.notify_all()
 

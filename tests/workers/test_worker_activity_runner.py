@@ -67,6 +67,24 @@ def failed(outcome: Outcome) -> Failed:
     return outcome
 
 
+async def test_attempts_that_are_launched_together_wake_the_event_loop_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    @activity.define
+    async def work(number: int) -> int:
+        return number
+
+    running = Running(work)
+    wakes: list[object] = []
+    wake = running.loop.call_soon_threadsafe
+    with monkeypatch.context() as counting:
+        counting.setattr(running.loop, "call_soon_threadsafe", lambda *call: (wakes.append(call), wake(*call)))
+        for number in range(100):
+            running.launch("work", number)
+        assert len(wakes) == 1
+    for number in range(100):
+        assert await running.outcome() == Completed(CONVERTER.to_payload(number))
+    assert await running.run("work", 100) == Completed(CONVERTER.to_payload(100)), "it is woken again"
+
+
 async def test_async_activities_run_on_the_event_loop_with_their_arguments() -> None:
     @activity.define
     async def double(product: Product, by: int = 2) -> Product:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
@@ -243,14 +242,20 @@ class ActivityContext(Protocol):
 _current: ContextVar[ActivityContext] = ContextVar("odradek_activity")
 
 
-@contextmanager
-def activate(context: ActivityContext) -> Generator[None]:
-    """Make `context` the running activity of the current contextvars context (copy that into threads)."""
-    token = _current.set(context)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+class activate:
+    """Make `context` the running activity of the current contextvars context (copy that into threads): a context
+    manager."""
+
+    __slots__ = ("_context", "_token")
+
+    def __init__(self, context: ActivityContext) -> None:
+        self._context = context
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._context)
+
+    def __exit__(self, *raised: object) -> None:
+        _current.reset(self._token)
 
 
 def _running() -> ActivityContext:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
@@ -157,12 +156,17 @@ def in_workflow() -> bool:
     return _active.context is not None
 
 
-@contextmanager
-def activate(context: WorkflowContext) -> Generator[None]:
-    """Make `context` the current one of this thread, while the code of that workflow runs."""
-    previous = _active.context
-    _active.context = context
-    try:
-        yield
-    finally:
-        _active.context = previous
+class activate:
+    """Make `context` the current one of this thread, while the code of that workflow runs: a context manager."""
+
+    __slots__ = ("_context", "_previous")
+
+    def __init__(self, context: WorkflowContext) -> None:
+        self._context = context
+
+    def __enter__(self) -> None:
+        self._previous = _active.context
+        _active.context = self._context
+
+    def __exit__(self, *raised: object) -> None:
+        _active.context = self._previous

@@ -72,7 +72,10 @@ class DataConverter:
 
     def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
         """Each value as a payload."""
-        payloads = [_numbered(index, len(values), _write, value) for index, value in enumerate(values)]
+        try:
+            payloads = [_write(value) for value in values]
+        except PayloadError:  # which one?
+            payloads = [_numbered(index, len(values), _write, value) for index, value in enumerate(values)]
         if self._codec is not None and payloads:
             payloads = _codecs.encoded(self._codec, payloads)
         if self._claims is None:
@@ -89,10 +92,13 @@ class DataConverter:
         if self._codec is not None and payloads:
             payloads = _codecs.decoded(self._codec, payloads)
         hints = [*types, *[Any] * (len(payloads) - len(types))]
-        return [
-            _numbered(index, len(payloads), _read, payload, hints[index], names=names)
-            for index, payload in enumerate(payloads)
-        ]
+        try:
+            return [_read(payload, hint) for payload, hint in zip(payloads, hints, strict=False)]
+        except PayloadError:  # which one?
+            return [
+                _numbered(index, len(payloads), _read, payload, hints[index], names=names)
+                for index, payload in enumerate(payloads)
+            ]
 
     def to_failure(self, error: BaseException) -> Failure:
         """An error as data: type, message, details, stack trace, and the chain of its causes."""

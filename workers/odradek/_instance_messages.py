@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -32,7 +32,7 @@ class InstanceMessages:
         self.signals: dict[str, HandlerDefinition] = dict(definition.signals)
         self.queries: dict[str, HandlerDefinition] = dict(definition.queries)
         self.updates: dict[str, UpdateDefinition] = dict(definition.updates)
-        self.running: Counter[str] = Counter()
+        self.running: defaultdict[str, int] = defaultdict(int)
         self.unhandled: deque[history.SignalReceived] = deque()
         self._deliverable: deque[history.SignalReceived] = deque()
 
@@ -173,5 +173,5 @@ class InstanceMessages:
         return core.converter.to_payload(result)
 
 
-def _counted(names: Counter[str]) -> str:
+def _counted(names: Mapping[str, int]) -> str:
     return ", ".join(f"{name} ({count})" if count > 1 else name for name, count in names.items())

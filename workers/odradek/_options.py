@@ -199,9 +199,17 @@ def check_names(options: Iterable[str], known: Iterable[str], what: str) -> None
         raise DefinitionError(f"{what}: unknown option {unknown[0]!r}; there are {', '.join(sorted(known))}")
 
 
-def activity_timeouts_ms(options: Mapping[str, Any]) -> dict[str, int]:
+_DEFAULT_TIMEOUTS_MS: Mapping[str, int] = {
+    **{f"{name}_ms": 0 for name in _TIMEOUTS},
+    "start_to_close_timeout_ms": round(DEFAULT_START_TO_CLOSE_SECONDS * 1000),
+}
+
+
+def activity_timeouts_ms(options: Mapping[str, Any]) -> Mapping[str, int]:
     """The timeouts of a ScheduleActivity command, by field name, with the default of 10 minutes for
     `start_to_close_timeout`; 0 is none."""
+    if options.keys().isdisjoint(_TIMEOUTS):
+        return _DEFAULT_TIMEOUTS_MS
     merged: dict[str, Any] = {"start_to_close_timeout": DEFAULT_START_TO_CLOSE_SECONDS, **options}
     return {f"{name}_ms": milliseconds(merged.get(name)) for name in _TIMEOUTS}
 

@@ -81,10 +81,10 @@ class Attempt:
     early: list[ActivityClaimed] = field(default_factory=list[ActivityClaimed])
     tickets: list[Ticket] = field(default_factory=list[Ticket])
     eager: bool = False
+    key: Key = field(init=False)
 
-    @property
-    def key(self) -> Key:
-        return Key(self.task.run_id, self.task.scheduled_by, self.task.seq, self.task.attempt)
+    def __post_init__(self) -> None:
+        self.key = Key(self.task.run_id, self.task.scheduled_by, self.task.seq, self.task.attempt)
 
 
 class Completed(NamedTuple):

@@ -7,6 +7,7 @@ import contextlib
 import contextvars
 import inspect
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -81,17 +82,19 @@ class ActivityRunner:
         self._threads = DaemonThreads("odradek-activity")
         self._tasks: dict[Attempt, asyncio.Task[None]] = {}
         self._in_threads: set[asyncio.Task[None]] = set()
+        self._to_start: deque[tuple[Attempt, ActivityDefinition]] = deque()
 
     def launch(self, attempt: Attempt) -> None:
         """Begin the attempt; returns at once."""
         definition = self._definitions.get(attempt.task.activity_type)
-        context = self._context.copy()
         if definition is None:
             self._threads.submit(partial(self._on_ended, attempt, self._unknown(attempt.task.activity_type)))
         elif definition.is_async or self._interceptors:
-            self._loop.call_soon_threadsafe(self._start, attempt, definition, context)
+            self._to_start.append((attempt, definition))
+            if len(self._to_start) == 1:  # else the event loop is woken already
+                self._loop.call_soon_threadsafe(self._start_all)
         else:
-            self._threads.submit(partial(context.run, self._run_plain, attempt, definition))
+            self._threads.submit(partial(self._context.copy().run, self._run_plain, attempt, definition))
 
     def cancel(self, attempt: Attempt) -> None:
         """Ask the attempt to stop: an async one gets CancelledError, a plain one at its next heartbeat."""
@@ -120,6 +123,13 @@ class ActivityRunner:
         )
 
     # ------------------------------------------------------------ async functions, on the event loop
+
+    def _start_all(self) -> None:
+        """Start what was launched since the event loop was woken. `launch` is called under one lock."""
+        while self._to_start:
+            attempt, definition = self._to_start[0]
+            self._start(attempt, definition, self._context.copy())
+            self._to_start.popleft()
 
     def _start(self, attempt: Attempt, definition: ActivityDefinition, context: contextvars.Context) -> None:
         if not definition.is_async:  # in a thread, behind interceptors: it ends when its thread does

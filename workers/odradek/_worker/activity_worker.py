@@ -55,7 +55,9 @@ class ActivityWorker:
         self._session = session
         self._outlet = outlet
         self._timer = timer
-        self._idle = threading.Condition()  # its lock is the core's
+        self._lock = threading.RLock()  # the core's
+        self._idle = threading.Condition(self._lock)
+        self._finishing = False
         self._backlog: deque[Taken] = deque()
         self._delivered: deque[Callable[[], None]] = deque()
         self._runner = ActivityRunner(
@@ -78,7 +80,7 @@ class ActivityWorker:
     @property
     def working(self) -> int:
         """How many attempts run here, are about to, or have results that are on their way into a completion."""
-        with self._idle:
+        with self._lock:
             return self._core.unsettled + len(self._backlog)
 
     def start(self) -> None:
@@ -96,7 +98,8 @@ class ActivityWorker:
     def finish(self, timeout: float, grace: float) -> None:
         """Wait up to `timeout` seconds for the running activities; then ask them to stop, and give back what has not
         done so `grace` seconds later."""
-        with self._idle:
+        with self._lock:
+            self._finishing = True
             if not self._idle.wait_for(lambda: not self._core.running, timeout):
                 self._core.stop_all()
                 self._idle.wait_for(lambda: not self._core.running, grace)
@@ -105,20 +108,20 @@ class ActivityWorker:
 
     def cancel(self, request: ActivityCancelRequest) -> None:
         """The engine asks an activity to stop. From any thread."""
-        with self._idle:
+        with self._lock:
             self._core.on_cancel(request)
 
     def claimed(self, reply: ActivityClaimed) -> None:
         """The engine answers a claim. From any thread."""
-        with self._idle:
+        with self._lock:
             self._take_delivered()
             self._core.on_claimed(reply)
-            self._idle.notify_all()
+            self._tell_finisher()
         self._consumer.wake()
 
     def session_ended(self, session: str) -> None:
         """This session of the worker was declared lost, and another has begun. From any thread."""
-        with self._idle:
+        with self._lock:
             self._core.on_session_ended(session)
         self._consumer.wake()
 
@@ -127,7 +130,7 @@ class ActivityWorker:
     def hold(self, task: ActivityTask, session: str) -> Attempt | None:
         if task.activity_type not in self._definitions:
             return None
-        with self._idle:
+        with self._lock:
             return self._core.hold(task, session) if self._capacity() > 0 else None
 
     def begin(self, attempts: Sequence[Attempt]) -> None:
@@ -143,22 +146,27 @@ class ActivityWorker:
         self._each(self._core.settle, attempts)
 
     def report(self, attempt: Attempt, result: Payload | None) -> None:
-        with self._idle:
+        with self._lock:
             self._core.report(attempt, result)
 
+    def _tell_finisher(self) -> None:
+        """Under the lock."""
+        if self._finishing:
+            self._idle.notify_all()
+
     def _each(self, act: Callable[[Attempt], None], attempts: Sequence[Attempt]) -> None:
-        with self._idle:
+        with self._lock:
             full = self._core.free <= 0
             for attempt in attempts:
                 act(attempt)
-            self._idle.notify_all()
+            self._tell_finisher()
         if full:
             self._consumer.wake()
 
     # ------------------------------------------------------------ in the consumer's thread
 
     def _capacity(self) -> int:
-        with self._idle:
+        with self._lock:
             self._rates.share(len(self._consumer.partitions), self._partitions)
             self._wake_when_allowed()
             return self._core.free - len(self._backlog)
@@ -172,7 +180,7 @@ class ActivityWorker:
         """How many more activities could begin, and of which partitions tasks come here. From any thread."""
         if self._stopping:
             return 0, []
-        with self._idle:
+        with self._lock:
             free = self._core.free - len(self._backlog)
         return free, sorted(p.partition for p in self._consumer.partitions)
 
@@ -184,12 +192,12 @@ class ActivityWorker:
             self._timer.later(wait, self._allowed)
 
     def _allowed(self) -> None:
-        with self._idle:
+        with self._lock:
             self._waking = False
         self._consumer.wake()
 
     def _between(self) -> None:
-        with self._idle:
+        with self._lock:
             self._take_delivered()
             while self._backlog and self._core.free > 0:
                 taken = self._backlog.popleft()
@@ -206,20 +214,20 @@ class ActivityWorker:
     # ------------------------------------------------------------ from the threads of activities
 
     def _ended(self, attempt: Attempt, outcome: Outcome) -> None:
-        with self._idle:
+        with self._lock:
             full = self._core.free <= 0
             self._core.on_ended(attempt, outcome)
-            self._idle.notify_all()
+            self._tell_finisher()
         if full:
             self._consumer.wake()
 
     def _heartbeat(self, attempt: Attempt, details: list[Payload]) -> None:
-        with self._idle:
+        with self._lock:
             self._core.on_heartbeat(attempt, details)
 
     def _later(self, seconds: float, action: Callable[[], None]) -> None:
         def locked() -> None:
-            with self._idle:
+            with self._lock:
                 action()
 
         self._timer.later(seconds, locked)

@@ -86,8 +86,10 @@ class Eager:
         The attempts are kept with `fate`.
         """
         chosen = list(commands)
-        scheduled = any(isinstance(c, ScheduleActivity) for c in chosen)
-        if not scheduled or not all(map(_certain, chosen)) or not self.acceptance.hopeful(fate):
+        kinds = set(map(type, chosen))
+        if ScheduleActivity not in kinds or not kinds <= _CERTAIN or not self.acceptance.hopeful(fate):
+            return chosen, self._session.id
+        if not all(_takes(command, self._task_queue) for command in chosen if isinstance(command, ScheduleActivity)):
             return chosen, self._session.id
         session = self._session.announce(fate.partition)
         for index, command in enumerate(chosen):
@@ -123,12 +125,17 @@ class Eager:
         )
 
 
-def _certain(command: Command) -> bool:
-    """Whether the engine is sure to take this command: one that it refuses makes the whole completion void (W7)."""
-    if not isinstance(command, ScheduleActivity):
-        return isinstance(command, StartTimer | CancelTimer | CancelActivity | StartLocalActivity | RecordSideEffect)
-    try:
-        check_name("task queue", command.task_queue or "none")
-    except InvalidNameError:
-        return False
+_CERTAIN = {
+    ScheduleActivity, StartTimer, CancelTimer, CancelActivity, StartLocalActivity, RecordSideEffect,
+}
+"""Commands that the engine is sure to take, if `_takes` says so: one that it refuses makes the completion void (W7)."""
+
+
+def _takes(command: ScheduleActivity, own_queue: str) -> bool:
+    """Whether the engine is sure to take this command."""
+    if command.task_queue not in ("", own_queue):
+        try:
+            check_name("task queue", command.task_queue)
+        except InvalidNameError:
+            return False
     return 0 < len(command.activity_type.encode()) <= _MAX_NAME_BYTES and "\0" not in command.activity_type

@@ -69,7 +69,7 @@ class ActivityRates:
 
     def available(self) -> int | None:
         """How many may begin now; None: there is no limit."""
-        return min((limit.available() for limit in self._limits), default=None)
+        return min(limit.available() for limit in self._limits) if self._limits else None
 
     def take(self) -> None:
         for limit in self._limits:
@@ -77,4 +77,4 @@ class ActivityRates:
 
     def wait(self) -> float:
         """Seconds until one may begin; 0: now."""
-        return max((limit.wait() for limit in self._limits), default=0.0)
+        return max(limit.wait() for limit in self._limits) if self._limits else 0.0

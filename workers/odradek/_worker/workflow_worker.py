@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
@@ -41,6 +42,9 @@ _Action: TypeAlias = Callable[[], None]
 _MAX_QUEUED, _MAX_WAITING = 1_000, 200
 """Things to do, and workflows that wait for their history, above which no more tasks are read."""
 
+_DELIVERIES_AFTER = 0.02
+"""Seconds after which deliveries are taken in that nobody waits for, if nothing else is to be done before."""
+
 
 class WorkflowWorker:
     """Runs workflow tasks and queries of one task queue.
@@ -74,6 +78,8 @@ class WorkflowWorker:
         self._blocked_after = blocked_after
         self._on_error = on_error
         self._inbox: SimpleQueue[_Action | None] = SimpleQueue()
+        self._deliveries: deque[_Action] = deque()
+        self._reminded = False  # of the deliveries
         self._fetching = Fetching(connection.converter.claims)
         self._steps = Steps(time.monotonic)
         self._ended = threading.Event()
@@ -178,13 +184,23 @@ class WorkflowWorker:
     # ------------------------------------------------------------ the cores' way out
 
     def append(self, workflow_id: str, value: bytes, on_delivery: OnDelivery | None = None) -> None:
-        inbox = self._inbox
+        self._outlet.event(workflow_id, value, partial(self._delivered, on_delivery))
 
-        def delivered(offset: int, error: LogError | None) -> None:
-            if on_delivery is not None:
-                inbox.put(partial(on_delivery, offset, error))
+    def _delivered(self, on_delivery: OnDelivery | None, offset: int, error: LogError | None) -> None:
+        """Most deliveries are no news: they do not wake the workflow thread, but are taken in when it wakes next."""
+        if on_delivery is None:
+            return
+        self._deliveries.append(partial(on_delivery, offset, error))
+        if error is not None or self._tasks.waiting:
+            self._inbox.put(_nothing)
+        elif not self._reminded:
+            self._reminded = True
+            self._timer.later(_DELIVERIES_AFTER, self._remind)
 
-        self._outlet.event(workflow_id, value, delivered)
+    def _remind(self) -> None:
+        self._reminded = False
+        if self._deliveries:
+            self._inbox.put(_nothing)
 
     def reply(self, partition: int, client_id: str, value: bytes) -> None:
         self._outlet.reply(partition, client_id, value)
@@ -210,11 +226,16 @@ class WorkflowWorker:
         threading.Thread(target=self._run, args=(first,), name="odradek-workflows", daemon=True).start()
 
     def _run(self, first: _Action | None) -> None:
-        get = self._inbox.get
+        get, deliveries = self._inbox.get, self._deliveries
         try:
             if first is not None:
                 first()
-            while (action := get()) is not None:
+            while True:
+                action = get()
+                while deliveries:
+                    deliveries.popleft()()
+                if action is None:
+                    break
                 action()
             self._cache.clear()
         except StepAbandoned as gone:  # another thread does this one's work since
@@ -236,3 +257,7 @@ class WorkflowWorker:
             blocked.step.workflow_id, self._blocked_after, blocked.stack,
         )
         self._begin_thread(partial(self._tasks.on_blocked, blocked.step, blocked.stack))
+
+
+def _nothing() -> None:
+    """What the workflow thread is given to look at its deliveries."""
