@@ -11,13 +11,12 @@ import signal
 import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from ..cli.running import ROOT, Process, odradek, running
+from ..cli.running import ROOT, Process, odradek_here, running
 from ..kafka.broker import Broker, free_port
 
 SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
@@ -69,14 +68,13 @@ def broker() -> Iterator[Broker]:
         yield started
 
 
-@pytest.fixture
-def containers(broker: Broker, tmp_path: Path) -> Iterator[dict[str, Process]]:
-    """The processes of all services but `kafka`, running."""
+@pytest.fixture(scope="module")
+def containers(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Process]]:
+    """The processes of all services but `kafka`, running until the last test of them stops them."""
     processes: dict[str, Process] = {}
     with ExitStack() as stack:
         for service, says in READY.items():
-            folder = tmp_path / service
-            folder.mkdir()
+            folder = tmp_path_factory.mktemp(service)
             process = running(*command(service), env=environment(service, broker), cwd=folder)
             processes[service] = stack.enter_context(process)
             processes[service].wait_for(says)
@@ -99,24 +97,24 @@ def test_an_order_runs_through_kafka(broker: Broker, containers: dict[str, Proce
     """What the comment at the head of the file shows, in its own words."""
     there = environment("engine", broker)
     start = ("workflow", "start", "Order", "--id", "order-42", "--task-queue", "orders")
-    done = odradek(*start, "--input", POKE, "--input", '{"rating_after": 0.2}', env=there)
+    done = odradek_here(*start, "--input", POKE, "--input", '{"rating_after": 0.2}', env=there)
     assert done.code == 0, done.err
     containers["worker"].wait_for("charged 12.99 for Poke")
     for message in ("picked_up", "delivered"):
-        assert odradek("workflow", "signal", "order-42", message, env=there).code == 0
+        assert odradek_here("workflow", "signal", "order-42", message, env=there).code == 0
     containers["worker"].wait_for("notified the customer: Rate your Poke")
-    result = odradek("workflow", "result", "order-42", env=there)
+    result = odradek_here("workflow", "result", "order-42", env=there)
     assert (result.code, "ch_" in result.out) == (0, True), result.err
     counts = counted(there)
     assert counts["Order"] == {**dict.fromkeys(counts["Order"], 0), "started": 1, "completed": 1}
-    status = odradek("workflow", "query", "order-42", "status", env=there)
+    status = odradek_here("workflow", "query", "order-42", "status", env=there)
     assert "delivered" in status.out
 
 
 def counted(environment: dict[str, str]) -> dict[str, dict[str, int]]:
     """What `odradek stats` says once nothing is left to count."""
     for _ in range(60):
-        found = odradek("stats", "--json", env=environment)
+        found = odradek_here("stats", "--json", env=environment)
         assert found.code == 0, found.err
         if not found.json["behind"]:
             types: dict[str, dict[str, int]] = found.json["types"]

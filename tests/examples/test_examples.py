@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ..cli.running import ROOT, SECONDS, Process, dev_server, environment, odradek
+from ..cli.running import ROOT, SECONDS, Process, dev_server, environment, odradek_here
 
 HELLO, FOOD_ORDER = ROOT / "examples" / "hello.py", ROOT / "examples" / "food_order.py"
 POKE = '{"id": 1, "name": "Poke", "cents": 1299}'
@@ -62,7 +62,7 @@ def test_food_order_with_the_command_line(tmp_path: Path) -> None:
     with dev_server(tmp_path / "data", file=FOOD_ORDER) as (_, address):
 
         def workflow(*arguments: str) -> str:
-            done = odradek("workflow", *arguments, address=address)
+            done = odradek_here("workflow", *arguments, address=address)
             assert done.code == 0, done.err
             return done.out.strip()
 
@@ -90,7 +90,7 @@ def test_food_order_that_fails(
     journal = tmp_path / "journal"
     with dev_server(tmp_path / "data", file=FOOD_ORDER, env={"ODRADEK_EXAMPLE_JOURNAL": str(journal)}) as (_, address):
         inputs = ["--input", product, "--input", pace]
-        done = odradek("workflow", "execute", "Order", "--id", "o", *inputs, "--json", address=address)
+        done = odradek_here("workflow", "execute", "Order", "--id", "o", *inputs, "--json", address=address)
         assert (done.code, done.json["status"], done.json["failure"]["type"]) == (1, "failed", error)
-        assert odradek("workflow", "query", "o", "status", address=address).json == status
+        assert odradek_here("workflow", "query", "o", "status", address=address).json == status
     assert [step[0] for step in steps(journal)] == activities
