@@ -82,9 +82,13 @@ def install() -> None:
         except subprocess.CalledProcessError as error:
             shutil.rmtree(VENV, ignore_errors=True)
             raise DemoError("this Python makes no environments; on Debian: apt install python3-venv") from error
-    command = [str(BIN / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-e", str(ROOT)]
-    if subprocess.run(command, check=False).returncode:
-        raise DemoError(f"`{shlex.join(command)}` failed; see above")
+    pip = [str(BIN / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    uv = [str(BIN / "uv"), "pip", "install", "--quiet", "--system-certs", "--python", str(BIN / "python")]
+    quick = (subprocess.run(command, capture_output=True, check=False) for command in ([*pip, "uv"], [*uv, "-e", ROOT]))
+    if any(done.returncode for done in quick):  # pip's settings may lead to packages that uv does not reach
+        command = [*pip, "-e", str(ROOT)]
+        if subprocess.run(command, check=False).returncode:
+            raise DemoError(f"`{shlex.join(command)}` failed; see above")
     STAMP.write_text(wanted)
 
 

@@ -1,7 +1,7 @@
 """What users write is checked by both type checkers: what must pass passes, what must be refused is refused.
 
 In usage_neg.py and usage_wrong.py every marked line is an error in both: an ignore that suppresses nothing is an error
-itself. The examples are checked with them.
+itself, and without the marks each of these lines is one. The examples are checked with them.
 """
 
 from __future__ import annotations
@@ -19,17 +19,32 @@ HERE = Path(__file__).parent
 RIGHT = ("usage_pos.py", "usage_more.py", "usage_messages.py", "usage_interceptors.py")
 WRONG = {"usage_neg.py": 49, "usage_wrong.py": 44}
 """Programs with wrong lines, and how many."""
+_MARK = re.compile(r"(?m)  # (type: ignore|pyright: ignore).*$")
 EXAMPLES = HERE.parent.parent / "examples"
-PROGRAMS = (*RIGHT, *WRONG, *sorted(str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*.py")))
+UNMARKED = tuple(name.replace(".py", "_unmarked.py") for name in WRONG)
+PROGRAMS = (*RIGHT, *WRONG, *UNMARKED, *sorted(str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*.py")))
 
 
-@pytest.fixture
-def programs(tmp_path: Path) -> Path:
-    """The programs in a folder of their own, as a user's project."""
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs in a folder of their own, as a user's project; each wrong one also with its marks taken out."""
+    folder = tmp_path_factory.mktemp("programs")
     for name in (*RIGHT, *WRONG, "pyrightconfig.json"):
-        shutil.copy(HERE / name, tmp_path)
-    shutil.copytree(EXAMPLES, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
-    return tmp_path
+        shutil.copy(HERE / name, folder)
+    shutil.copytree(EXAMPLES, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, unmarked in zip(WRONG, UNMARKED, strict=True):
+        (folder / unmarked).write_text(_MARK.sub("", (folder / name).read_text()))
+    return folder
+
+
+def marked_lines() -> set[tuple[str, int]]:
+    """Where the checkers must find errors: the unmarked file, and the line."""
+    found = set()
+    for (name, count), unmarked in zip(WRONG.items(), UNMARKED, strict=True):
+        lines = [n for n, line in enumerate((HERE / name).read_text().splitlines(), 1) if _MARK.search(line)]
+        assert len(lines) == count, name
+        found |= {(unmarked, n) for n in lines}
+    return found
 
 
 def run_checker(folder: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -37,45 +52,23 @@ def run_checker(folder: Path, module: str, *arguments: str) -> subprocess.Comple
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
 
 
-def mypy(folder: Path) -> subprocess.CompletedProcess[str]:
-    return run_checker(folder, "mypy", "--strict", "--config-file=", *PROGRAMS)
+@pytest.mark.timeout(300)
+def test_mypy_strict_finds_each_wrong_use_and_nothing_else(programs: Path) -> None:
+    done = run_checker(programs, "mypy", "--strict", "--config-file=", *PROGRAMS)
+    errors = {(file, int(line)) for file, line in re.findall(r"(?m)^(\S+?):(\d+): error", done.stdout)}
+    assert errors == marked_lines(), done.stdout + done.stderr
+    assert f"in {len(WRONG)} files (checked {len(PROGRAMS)} source files)" in done.stdout
 
 
-def pyright_errors(folder: Path) -> list[str]:
-    done = run_checker(folder, "pyright", "--outputjson", "--pythonpath", sys.executable)
+@pytest.mark.timeout(300)
+def test_pyright_strict_finds_each_wrong_use_and_nothing_else(programs: Path) -> None:
+    done = run_checker(programs, "pyright", "--outputjson", "--pythonpath", sys.executable)
     report = json.loads(done.stdout)
     assert report["summary"]["filesAnalyzed"] == len(PROGRAMS), done.stdout + done.stderr
-    return [f"{d['file']}:{d['range']['start']['line'] + 1}: {d['message']}" for d in report["generalDiagnostics"]]
-
-
-@pytest.mark.timeout(300)
-def test_mypy_strict(programs: Path) -> None:
-    done = mypy(programs)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.timeout(300)
-def test_pyright_strict(programs: Path) -> None:
-    assert pyright_errors(programs) == []
-
-
-def without_ignores(path: Path) -> set[int]:
-    """Take the marks out; return which lines were marked."""
-    lines = path.read_text().splitlines()
-    unmarked = [re.sub(r"  # (type: ignore|pyright: ignore).*$", "", line) for line in lines]
-    path.write_text("\n".join(unmarked) + "\n")
-    return {n for n, (before, after) in enumerate(zip(lines, unmarked, strict=True), 1) if before != after}
-
-
-@pytest.mark.timeout(300)
-def test_each_wrong_use_is_an_error_at_its_line_in_both_checkers(programs: Path) -> None:
-    marked = {name: without_ignores(programs / name) for name in WRONG}
-    assert {name: len(lines) for name, lines in marked.items()} == WRONG
-    said = mypy(programs).stdout
-    by_pyright = "\n".join(pyright_errors(programs))
-    for name, lines in marked.items():
-        assert {int(n) for n in re.findall(rf"{name}:(\d+): error", said)} == lines
-        assert {int(n) for n in re.findall(rf"{name}:(\d+):", by_pyright)} == lines
+    said = report["generalDiagnostics"]
+    folder = programs.resolve()
+    errors = {(Path(d["file"]).relative_to(folder).as_posix(), d["range"]["start"]["line"] + 1) for d in said}
+    assert errors == marked_lines(), "\n".join(f"{d['file']}: {d['range']['start']}: {d['message']}" for d in said)
 
 
 def test_the_generated_overloads_are_those_of_the_generator() -> None:
