@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -14,6 +15,14 @@ hypothesis.settings.register_profile("odradek", deadline=None)  # a busy machine
 hypothesis.settings.load_profile("odradek")
 
 _IMAGE = "apache/kafka:4.1.0"
+_FIRST = ("simulation/test_simulation", "chaos/test_chaos", "examples/test_pages", "stats/test_stats_on_kafka")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first: at the end no process is left with one while the others have nothing."""
+    order = {Path(__file__).parent / f"{name}.py": place for place, name in enumerate(_FIRST)}
+    assert all(path.exists() for path in order)
+    items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 @pytest.fixture(scope="session")
