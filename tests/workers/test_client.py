@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from odradek import (
     ApplicationError,
@@ -36,7 +37,7 @@ from odradek.errors import (
     WorkflowClosedError,
 )
 from odradek_schemas import encode, history, replies, task_token
-from odradek_schemas.common import Failure, Record, Request
+from odradek_schemas.common import Failure, Position, Record, Request
 from odradek_schemas.ephemeral import AwaitResult, DescribeWorkflow, FetchHistory, QueryWorkflow
 from odradek_schemas.records import (
     CancelWorkflow,
@@ -275,6 +276,21 @@ async def test_a_result_is_read_by_the_workflows_annotation(client: Client, fake
     assert [record.run_id for record in asked] == ["r1", "r1", "r1", ""]
     assert asked[0].barrier >= 1  # the run is there once its start is folded
     assert asked[3].barrier == -1
+
+
+async def test_a_result_is_asked_for_behind_what_the_start_was_answered_for(
+    client: Client, fake_engine: FakeEngine
+) -> None:
+    def answer(record: Record, request: Request) -> list[Record]:
+        if isinstance(record, StartWorkflow):
+            at = Position(partition=0, offset=41, index=0)
+            return [msgspec.structs.replace(reply_to(request, "existing"), position=at)]
+        return [result_of(request, "completed")]
+
+    fake_engine.answer = answer
+    await (await client.start("Order", id="o")).result()
+    [asked] = [record for record in fake_engine.seen if isinstance(record, AwaitResult)]
+    assert asked.barrier == 42, "whatever the client knows of its own append"
 
 
 async def test_a_result_follows_the_runs_that_continue_a_workflow(client: Client, fake_engine: FakeEngine) -> None:

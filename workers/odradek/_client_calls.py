@@ -52,10 +52,10 @@ class ClientCalls(ClientOperations):
         target = Target(input.id, request_id=input.options.get("request_id"))
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        reply, offset = await self._requests.append(target, self._start_record(input))
+        reply = await self._requests.append(target, self._start_record(input))
         if reply.outcome not in ("started", "existing"):
             refused(input.id, reply)
-        barrier = offset + 1 if offset >= 0 else -1  # the run is there once that record is folded
+        barrier = reply.position.offset + 1  # the run is there once that record is folded
         asked = input.result_request and reply.outcome == "started" and loop.time() - begun < PROMPT_SECONDS
         run = Target(input.id, None, reply.run_id, barrier, result_request=input.result_request if asked else None)
         return WorkflowHandle(self._requests, run, input.result_type)
@@ -201,7 +201,7 @@ class ClientCalls(ClientOperations):
     async def _update_reply(self, target: Target, name: str, make: MakeRecord) -> RequestReply:
         """The answer to a request that holds an update."""
         try:
-            reply, _ = await self._requests.append(target, make, waits=True)
+            reply = await self._requests.append(target, make, waits=True)
         except RequestTimeoutError as error:
             raise RequestTimeoutError(
                 f"{error} If one is, a worker has to take update {name!r}, and its handler to end: does one poll the "

@@ -166,7 +166,7 @@ class ClientOperations(ClientInterceptor):
             )
 
     async def _finish_activity(self, workflow_id: str, make: MakeRecord) -> None:
-        reply, _ = await self._requests.append(Target(workflow_id), make)
+        reply = await self._requests.append(Target(workflow_id), make)
         if reply.outcome in ("not_found", "closed"):
             raise _activity_not_found(workflow_id)
         if reply.outcome != "ok":

@@ -51,8 +51,8 @@ _IDLE_SECONDS = 60.0
 _TOPICS_POLL_SECONDS = 0.25
 
 MakeRecord: TypeAlias = Callable[[Request], Record]
-OnDone: TypeAlias = Callable[["Record | OdradekError", int], None]
-"""Called once, from any thread, with the reply or an error, and the offset of the append (-1: not known)."""
+OnDone: TypeAlias = Callable[["Record | OdradekError"], None]
+"""Called once, from any thread, with the reply or an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +298,7 @@ class Connection:
                 self._bytes[call.waits] += call.size
                 wake = self._schedule(call)
         if answer is not None:
-            _tell(on_done, answer, -1)
+            _tell(on_done, answer)
             return own_id
         if not asked:
             self._send(call)
@@ -370,7 +370,7 @@ class Connection:
                 workflow_id=workflow_id, run_id=run_id, barrier=barrier, from_event_id=from_event_id, request=request
             )
 
-        def done(reply: Record | OdradekError, _: int) -> None:
+        def done(reply: Record | OdradekError) -> None:
             on_page(reply if isinstance(reply, HistoryPage | OdradekError) else unexpected(reply))
 
         try:
@@ -466,7 +466,7 @@ class Connection:
                 self._expected[request_id] = outcome
         if call is not None:
             for on_done in call.on_done:
-                _tell(on_done, outcome, call.offset)
+                _tell(on_done, outcome)
 
     def _refuse(self, refusal: Callable[[], OdradekError]) -> None:
         """Nothing more can be asked; what is out gets that as its answer."""

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -96,14 +96,6 @@ class _Inbox:
         self._then()
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A reply, and the offset of the request in `events` (-1: not known)."""
-
-    reply: Record
-    offset: int
-
-
 class WorkflowRequests:
     """The calls of handles. `timeout`: seconds to wait for an answer, unless a call says otherwise. `identity`: who
     asks, for people. `converter`: default is the connection's. `max_in_flight_bytes`: of calls that are out."""
@@ -123,19 +115,18 @@ class WorkflowRequests:
 
     # ------------------------------------------------------------ asking
 
-    async def append(self, target: Target, make: MakeRecord, *, waits: bool = False) -> tuple[RequestReply, int]:
-        """A request through `events`; its outcome (never `expired` or `invalid`) and the offset of its record. `waits`:
-        the answer may come much later."""
+    async def append(self, target: Target, make: MakeRecord, *, waits: bool = False) -> RequestReply:
+        """A request through `events`; its outcome (never `expired` or `invalid`). `waits`: the answer may come much
+        later."""
         timeout = self.timeout if target.timeout is None else target.timeout
         make = await self._stored(make)
-        answer = await self._answer(
+        reply = await self._answer(
             lambda on_done: self.connection.append(
                 target.workflow_id, make, on_done, timeout=timeout, request_id=target.request_id, waits=waits
             ),
             timeout,
             waits=waits,
         )
-        reply = answer.reply
         if not isinstance(reply, RequestReply):
             raise unexpected(reply)
         if reply.outcome == "expired":
@@ -146,21 +137,21 @@ class WorkflowRequests:
             )
         if reply.outcome == "invalid":
             raise InvalidRequestError(reply.message)
-        return reply, answer.offset
+        return reply
 
     async def append_everywhere(self, about: str, make: MakeRecord) -> list[RequestReply]:
         """A request to every partition; their outcomes, in the order of the partitions."""
 
         async def append(partition: int) -> RequestReply:
-            answer = await self._answer(
+            reply = await self._answer(
                 lambda on_done: self.connection.append(
                     about, make, on_done, timeout=self.timeout, partition=partition
                 ),
                 self.timeout,
             )
-            if not isinstance(answer.reply, RequestReply):
-                raise unexpected(answer.reply)
-            return answer.reply
+            if not isinstance(reply, RequestReply):
+                raise unexpected(reply)
+            return reply
 
         return await asyncio.gather(*map(append, range(self.connection.partitions)))
 
@@ -183,22 +174,21 @@ class WorkflowRequests:
     async def _ask(
         self, about: str, make: MakeRecord, kind: type[R], timeout: float, partition: int | None = None
     ) -> R:
-        answer = await self._answer(
+        reply = await self._answer(
             lambda on_done: self.connection.ask(about, make, on_done, timeout=timeout, partition=partition), timeout
         )
-        if not isinstance(answer.reply, kind):
-            raise unexpected(answer.reply)
-        return answer.reply
+        if not isinstance(reply, kind):
+            raise unexpected(reply)
+        return reply
 
-    async def _answer(self, send: Callable[[OnDone], str], patience: float, *, waits: bool = False) -> Answer:
+    async def _answer(self, send: Callable[[OnDone], str], patience: float, *, waits: bool = False) -> Record:
         """Send, when there is room within `patience` seconds, and wait for the answer. If the caller is cancelled, the
         answer is not waited for any more."""
         await self._room.enter(waits, patience)
-        future: asyncio.Future[Answer | OdradekError] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Record | OdradekError] = asyncio.get_running_loop().create_future()
 
-        def done(outcome: Record | OdradekError, offset: int) -> None:
-            answer = outcome if isinstance(outcome, OdradekError) else Answer(outcome, offset)
-            self._inbox.put(future, answer)
+        def done(outcome: Record | OdradekError) -> None:
+            self._inbox.put(future, outcome)
 
         try:
             request_id = send(done)
@@ -213,8 +203,8 @@ class WorkflowRequests:
         if isinstance(answer, OdradekError):
             raise answer
         claims = self.converter.claims
-        if claims is not None and has_references(answer.reply):
-            return Answer(await asyncio.to_thread(claims.fetch, answer.reply), answer.offset)
+        if claims is not None and has_references(answer):
+            return await asyncio.to_thread(claims.fetch, answer)
         return answer
 
     async def _stored(self, make: MakeRecord) -> MakeRecord:
@@ -292,7 +282,7 @@ class WorkflowRequests:
 
     async def change(self, target: Target, make: MakeRecord) -> str:
         """A request that is done, or raises; the run that it was about."""
-        reply, _ = await self.append(target, make)
+        reply = await self.append(target, make)
         if reply.outcome != "ok":
             refused(target.workflow_id, reply)
         return reply.run_id
@@ -326,7 +316,7 @@ class WorkflowRequests:
             return AwaitResult(workflow_id=target.workflow_id, run_id=run_id, barrier=barrier, request=request)
 
         try:
-            answer = await self._answer(
+            reply = await self._answer(
                 lambda on_done: self.connection.wait_for(
                     target.workflow_id, make, on_done, timeout=timeout, expected=target.result_request
                 ),
@@ -339,9 +329,9 @@ class WorkflowRequests:
                 "describe() tells which",
                 durable=error.durable,
             ) from None
-        if not isinstance(answer.reply, WorkflowResult):
-            raise unexpected(answer.reply)
-        return answer.reply
+        if not isinstance(reply, WorkflowResult):
+            raise unexpected(reply)
+        return reply
 
     def _summary(self, failure: Failure) -> str:
         return summary(self.converter.open_failure(failure))

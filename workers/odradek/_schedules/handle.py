@@ -213,7 +213,7 @@ async def create(
             search_attributes=attributes,
         )
 
-    reply, _ = await requests.append(Target(handle.workflow_id, request_id=request_id), make)
+    reply = await requests.append(Target(handle.workflow_id, request_id=request_id), make)
     if reply.outcome != "started":
         try:
             refused(handle.workflow_id, reply)
