@@ -20,21 +20,22 @@ from odradek_log import (
     Log,
     LogError,
     Producer,
-    ProducerFailedError,
     Record,
     TopicPartition,
     TopicSpec,
     open_log,
 )
-from odradek_schemas import Topics, encode
-from odradek_schemas.ephemeral import EngineAlive
+from odradek_schemas import Topics
 
+from .agenda import Agenda
+from .announcing import Announcer
 from .checkpointing import Checkpointing, CheckpointSettings
 from .clock import Clock, Randomness, SystemClock, SystemRandomness
 from .fold import State, UnsupportedVersionError
 from .following import Following
 from .hearing import Hearing
 from .members import Members
+from .namespace import DEFAULT_PARTITIONS, TASK_RETENTION_MS, ensure_topics, topic_specs
 from .processor import Processor, StaleStateError
 from .settings import Counters, Outlook, Settings
 from .store import EngineStorage, RocksStorage, StoreError
@@ -43,35 +44,16 @@ from .stores import Stores
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_PARTITIONS = 16
-HOUR_MS = 3_600_000
-TASK_RETENTION_MS = 7 * 24 * HOUR_MS
 PERSIST_EVERY_S = 30.0
 BULK_LINGER_MS = 500.0
 """How long the public history waits to be sent together: nobody waits for it, and it is a quarter of all requests."""
 FOLLOWED_AT_ONCE = 200
 """Fewer than a leader takes: it has its turn in between."""
 FAREWELL_S = 1.0
+LOOK_EVERY_S = 0.1
+"""How often it is seen what concerns all partitions together."""
 MAX_REBUILDS = 5
 """More often than that, a state is not rebuilt while the engine runs."""
-
-
-def topic_specs(topics: Topics, partitions: int) -> list[TopicSpec]:
-    """The topics of a namespace, but for those of task queues."""
-    return [
-        TopicSpec(topics.events, partitions),
-        TopicSpec(topics.history, partitions),
-        TopicSpec(topics.dead_letters, partitions),
-        TopicSpec(topics.ephemeral, partitions, HOUR_MS, durable=False),
-        TopicSpec(topics.replies, partitions, HOUR_MS, durable=False),
-    ]
-
-
-def ensure_topics(log: Log, topics: Topics, partitions: int = DEFAULT_PARTITIONS) -> int:
-    """Make what is missing of a namespace's topics; return how many partitions it has."""
-    found = log.partitions(topics.events)
-    log.create_topics(topic_specs(topics, found or partitions))
-    return found or log.partitions(topics.events) or partitions  # a broker may not know yet of one that was just made
 
 
 class Engine:
@@ -132,7 +114,9 @@ class Engine:
         self._threads: list[threading.Thread] = []
         self._known_topics: set[str] = set()
         self._on_topic = on_topic
-        self._tick_all_at = 0.0
+        self._agenda = Agenda()
+        self._led: set[int] = set()
+        self._look_at = 0.0
         self._producer_failed = False
         self._failure: BaseException | None = None
         self._failed = threading.Event()
@@ -149,7 +133,7 @@ class Engine:
         self._hearing = Hearing(self._lock, self._processors, self._members, self._clock, self._offsets)
         self._following = Following(
             self._lock, self._processors, self._members, lambda partition: self._open(partition)[0], self._release,
-            self._assign_reads,
+            self._have_changed,
         )  # fmt: skip
 
     # ------------------------------------------------------------ life
@@ -177,12 +161,13 @@ class Engine:
         self._partitions = ensure_topics(self._log, self.topics, self._new_partitions)
         self._producer = self._log.producer()
         self._bulk_producer = self._log.producer(linger_ms=BULK_LINGER_MS)
+        self._announcer = Announcer(self.member, self.topics.ephemeral, self._producer)
         self._consumer = self._log.consumer()
         self._hearing.connect(self._log, self.topics.ephemeral)
         if self._standbys:
             self._following.connect(self._log, self.topics.events, self._partitions)
         self._persist_at = self._clock.monotonic() + PERSIST_EVERY_S
-        self._assign_reads()
+        self._have_changed()
         self._consumer.subscribe(
             f"{self.topics.prefix}engine", [self.topics.events], self._on_assigned, self._on_revoked
         )
@@ -247,7 +232,8 @@ class Engine:
 
     def look_again(self) -> None:
         """Look at the clock now: it was moved."""
-        self._tick_all_at = 0.0
+        for partition in list(self._processors):
+            self._agenda.soon(partition)
         self._consumer.wake()
 
     def _guard(self, run: Any) -> None:
@@ -265,7 +251,8 @@ class Engine:
     def _fold_forever(self) -> None:
         try:
             while not self._stopping.is_set():
-                self.step(max(0.0, self._tick_all_at - self._clock.monotonic()))
+                now = self._clock.monotonic()
+                self.step(max(0.0, self._agenda.next_at(now + 1.0) - now))
         finally:
             self.hand_over()
 
@@ -276,7 +263,7 @@ class Engine:
         with self._lock:
             for processor in self._processors.values():
                 processor.release()
-            self._announce(self._members.farewell(), range(self._partitions))
+            self._announcer.send(self._members.farewell(), range(self._partitions))
         self._producer.flush(FAREWELL_S)
         try:
             self._consumer.close()
@@ -291,11 +278,18 @@ class Engine:
     def step(self, timeout: float) -> None:
         """One turn of the folding thread: fold what comes within `timeout` seconds, then do what time asks for."""
         self._fold_some(self._consumer, timeout)
-        if self._producer_failed or any(p.producer_failed for p in self._processors.values()):
+        if self._producer_failed or self._announcer.producer_failed:
             self._renew_producers()
+        now = self._clock.monotonic()
+        if now >= self._look_at or self._members.news:
+            self._members.news = False
+            self._look_at = now + LOOK_EVERY_S
+            self._look_at_all(now)
+
+    def _look_at_all(self, now: float) -> None:
         self._mind_others()
-        if self._clock.monotonic() >= self._persist_at:
-            self._persist_at = self._clock.monotonic() + PERSIST_EVERY_S
+        if now >= self._persist_at:
+            self._persist_at = now + PERSIST_EVERY_S
             self._stores.persist()
         if self._checkpointing is not None:
             with self._lock:
@@ -316,31 +310,20 @@ class Engine:
             led = [p for p, processor in self._processors.items() if processor.leadership.leading]
             announcement = self._members.announcement(held.union(led))
             if announcement is not None:
-                self._announce(announcement, range(self._partitions))
+                self._announcer.send(announcement, range(self._partitions))
             beat = self._members.beat()
             if beat is not None:
-                self._announce(beat, led)
+                self._announcer.send(beat, led)
             if self._standbys:
                 self._following.choose(self._clock.monotonic())
             declined = max((self._processors[p].declined for p in held), default=0)
         if declined and self._members.another_knows(declined):
             raise UnsupportedVersionError(declined, self._settings.fold_version)
 
-    def _announce(self, record: EngineAlive, partitions: Iterable[int]) -> None:
-        key, value = self.member.encode(), encode(record)
-        announced = partial(self._announced, self._producer)
-        for partition in partitions:
-            self._producer.send(self.topics.ephemeral, partition, key, value, announced)
-
-    def _announced(self, producer: Producer, offset: int, error: LogError | None) -> None:
-        """When all that is sent are announcements, only they tell of a producer's end."""
-        if isinstance(error, ProducerFailedError) and producer is self._producer:
-            self._producer_failed = True
-
     def _fold_some(self, consumer: Consumer, timeout: float, at_most: int = 500) -> None:
         records = consumer.poll(timeout, at_most)
         with self._lock:
-            touched: dict[int, Processor] = {}
+            touched: dict[int, None] = {}
             rebuilding: set[int] = set()
             for record in records:
                 processor = self._processors.get(record.partition)
@@ -348,25 +331,31 @@ class Engine:
                     continue
                 if (record.partition in self._following.partitions) != (consumer is not self._consumer):
                     continue
-                touched[record.partition] = processor
+                touched[record.partition] = None
                 try:
                     if 0 <= processor.check_at < record.offset:
                         processor.unchecked(self._offsets(TopicPartition(record.topic, record.partition))[0])
                     processor.handle(record, gap=self._is_gap(processor, record))
                 except UnsupportedVersionError as error:
                     processor.decline(error)
+                    self._look_at = 0.0
                 except StaleStateError as error:
                     self._rebuild(consumer, record.partition, error)
                     touched.pop(record.partition)
                     rebuilding.add(record.partition)
                 else:
                     processor.maybe_flush()
-            self._tick(touched.values())
+            overloaded = self._tick(touched)
+        if overloaded:
+            self._wait_for_room()
+
+    def _wait_for_room(self) -> None:
+        """Fold no further while too many effects are unacknowledged (rule E6)."""
         while any(p.overloaded for p in list(self._processors.values())) and not self._stopping.is_set():
             for producer in (self._producer, self._bulk_producer):
                 producer.flush(0.05)
             with self._lock:
-                self._tick(self._processors.values())
+                self._tick(self._processors)
 
     def _is_gap(self, processor: Processor, record: Record) -> bool:
         """Whether offsets before a record were skipped that hold no records (those of others' transactions do not),
@@ -374,15 +363,23 @@ class Engine:
         position = processor.state.partition.position
         return record.offset > position and self._offsets(TopicPartition(record.topic, record.partition))[0] <= position
 
-    def _tick(self, touched: Iterable[Processor]) -> None:
-        """Do what time asks for: of the processors that just folded, and, when something is due, of all."""
+    def _tick(self, touched: Iterable[int]) -> bool:
+        """Do what time asks for: of the partitions in which something was folded, and of those where something is due.
+        Returns whether one of them must not fold on for now."""
         now = self._clock.monotonic()
-        if now >= self._tick_all_at:
-            touched = self._processors.values()
-            self._tick_all_at = now + 1.0
-        for processor in touched:
+        overloaded = False
+        for partition in dict.fromkeys([*touched, *self._agenda.take(now)]):
+            processor = self._processors.get(partition)
+            if processor is None:
+                continue
             processor.tick()
-            self._tick_all_at = min(self._tick_all_at, now + processor.wait_s())
+            self._agenda.put(partition, now + processor.wait_s())
+            overloaded = overloaded or processor.overloaded
+            self._producer_failed = self._producer_failed or processor.producer_failed
+            if processor.leadership.leading != (partition in self._led):
+                self._led ^= {partition}
+                self._look_at = 0.0
+        return overloaded
 
     def _renew_producers(self) -> None:
         """After an error that a producer does not recover from: go on with new ones, as if newly elected."""
@@ -394,7 +391,8 @@ class Engine:
             self._bulk_producer = self._log.producer(linger_ms=BULK_LINGER_MS)
             for processor in self._processors.values():
                 processor.use(self._producer, self._bulk_producer)
-            self._tick_all_at = 0.0
+            self._announcer.use(self._producer)
+            self.look_again()
         for producer in old:
             producer.close()
 
@@ -408,10 +406,9 @@ class Engine:
                 if not self._following.give(tp.partition):
                     self._processors[tp.partition], ends[tp] = self._open(tp.partition)
                 starts[tp] = self._processors[tp.partition].start_offset
-            self._assign_reads()
+            self._have_changed()
             for tp in gained:
                 self._processors[tp.partition].assigned(ends.get(tp))
-            self._tick_all_at = 0.0
             logger.info("partitions gained: %s", sorted(tp.partition for tp in gained))
             return starts
 
@@ -427,7 +424,7 @@ class Engine:
                     self._following.keep(partition)
                 partitions = [p for p in partitions if p not in led]
             self._release(partitions)
-            self._assign_reads()
+            self._have_changed()
             logger.info("partitions handed over: %s", sorted(tp.partition for tp in lost))
 
     def _release(self, partitions: list[int]) -> None:
@@ -436,6 +433,8 @@ class Engine:
         for partition in partitions:
             processor = self._processors.pop(partition, None)
             self._following.dropped(partition)
+            self._agenda.drop(partition)
+            self._led.discard(partition)
             if processor is None:
                 continue
             processor.release()
@@ -493,6 +492,7 @@ class Engine:
         processor.counters = old.counters
         processor.counters.rebuilds += 1
         self._processors[partition] = processor
+        self._agenda.soon(partition)
         consumer.seek(TopicPartition(self.topics.events, partition), processor.start_offset)
         if partition not in self._following.partitions:
             processor.assigned(None)
@@ -513,7 +513,7 @@ class Engine:
     def _find_end(self, tp: TopicPartition, found: Any) -> None:
         def answer(ends: dict[TopicPartition, int], error: LogError | None) -> None:
             found(None if error is not None else ends[tp])
-            self._tick_all_at = 0.0
+            self._agenda.soon(tp.partition)
             self._consumer.wake()
 
         self._log.end_offsets([tp], answer)
@@ -534,9 +534,13 @@ class Engine:
 
     # ------------------------------------------------------------ reads and heartbeats
 
-    def _assign_reads(self) -> None:
+    def _have_changed(self) -> None:
+        """There are other processors than before."""
         nothing = [0] if self._standbys else []  # to hear of the other engines
         self._hearing.want(self._processors.keys() or nothing)
+        self._look_at = 0.0
+        for partition in self._processors:
+            self._agenda.soon(partition)
 
     def _read_forever(self) -> None:
         try:

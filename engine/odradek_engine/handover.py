@@ -31,15 +31,19 @@ class Handover:
     def __init__(self, state: State) -> None:
         self._state = state
         self._moved: dict[bytes, int] = {}
+        self.look_again_ms = 0
+        """Before this there is nothing to take: no task that was out at the last look has been so for long enough."""
 
     def take(self, now_ms: int, room: dict[tuple[str, str], Room]) -> Iterator[TaskReissued]:
         """The records that move tasks to where there is room, no more than that."""
-        if not room or now_ms <= AFTER_MS:
+        if not room or now_ms <= AFTER_MS or now_ms < self.look_again_ms:
+            return
+        waiting = self._waiting(now_ms)
+        if not waiting:
             return
         places = {whose: [_Place(free, sorted(held)) for free, held in workers] for whose, workers in room.items()}
-        waiting = self._state.scan(keys.OUT, end=keys.OUT + keys.number(now_ms - AFTER_MS))
         self._forget()
-        for entry, _ in list(islice(waiting, LOOKED_AT)):
+        for entry in waiting:
             key = entry[9:]
             row = self._state.get(key)
             if not isinstance(row, ActivityRow):
@@ -56,6 +60,20 @@ class Handover:
             if able:
                 self._moved[key] = times + 1
                 yield self._record(row, max(able, key=lambda place: place.free).take())
+
+    def _waiting(self, now_ms: int) -> list[bytes]:
+        """What has been out for so long, the first of it."""
+        entries = []
+        self.look_again_ms = now_ms + AFTER_MS
+        for entry, _ in islice(self._state.scan(keys.OUT), LOOKED_AT):
+            since = keys.number_in(entry)
+            if since >= now_ms - AFTER_MS:
+                self.look_again_ms = since + AFTER_MS
+                break
+            entries.append(entry)
+        if entries:
+            self.look_again_ms = now_ms
+        return entries
 
     def _forget(self) -> None:
         """Drop what has begun meanwhile; a bounded look at each call."""

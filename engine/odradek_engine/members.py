@@ -51,6 +51,8 @@ class Members:
         self._standbys = standbys
         self._holds: frozenset[int] = frozenset()
         self._others: dict[str, _Member] = {}
+        self.news = False
+        """Whether something was heard that was not known yet; whoever has looked at it sets it back."""
 
     def announcement(self, holds: Collection[int] = ()) -> EngineAlive | None:
         """What to tell the others now; None: not yet. `holds`: the partitions that are ours to lead."""
@@ -87,8 +89,11 @@ class Members:
             return
         if record.member not in self._others and not record.leaving:
             self._announce_at = self._beat_at = self._clock.monotonic()  # it has not heard of us yet
-        holds = frozenset(record.holds)
-        self._others[record.member] = _Member(self._clock.monotonic(), record.version, holds, record.standbys)
+        heard = _Member(self._clock.monotonic(), record.version, frozenset(record.holds), record.standbys)
+        before = self._others.get(record.member)
+        if before is None or (before.version, before.holds) != (heard.version, heard.holds):
+            self.news = True
+        self._others[record.member] = heard
 
     def knows(self, member: str) -> bool:
         """Whether another engine was heard of late."""

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections import deque
 from collections.abc import Callable, Collection, Iterator
 
 import odradek_log
-from odradek_log import LogError, Producer, ProducerFailedError, TopicPartition
+from odradek_log import LogError, Producer, TopicPartition
 from odradek_schemas import DecodeError, Topics, decode, encode, ephemeral, history
 from odradek_schemas.common import Record, Request
-from odradek_schemas.records import ClockRead, EffectFailed, LeaderElected, StartWorkflow
+from odradek_schemas.records import EffectFailed, LeaderElected, StartWorkflow
 from odradek_schemas.tasks import QueryTask
 
 from . import handover
+from .appending import Appender
 from .candidacy import Candidacy
 from .clock import Clock, Randomness
+from .clockwatch import ClockWatch
 from .due import DueRecords
 from .emission import Emitter, Output, Place
 from .fold import Effect, Folded, State, UnsupportedVersionError, events, fold, keys
@@ -34,7 +35,7 @@ from .strays import Strays
 
 logger = logging.getLogger(__name__)
 
-FLUSH_AFTER_S = 0.1
+FLUSH_AFTER_S = 1.0
 """Changes are in memory only for so long, at most."""
 
 
@@ -82,9 +83,9 @@ class Processor:
         self._find_end = find_end
         self._partitions = partitions
         self._here = TopicPartition(topics.events, partition)
-        self._failures: deque[Callable[[], None]] = deque()
-        self._append_failed_for_good = False
         self._silence = Silence(self._here, clock)
+        self._appender = Appender(self._here, producer, self._silence)
+        self._clock_watch = ClockWatch(state, clock, settings.clock_tolerance, self._append)
         self.leadership = Leadership(member, self._election, self._append_election, clock, randomness)
         self.candidacy = Candidacy(
             lambda: self.state.partition.position, self._find_own_end, clock, settings.leader_lost_after
@@ -94,9 +95,7 @@ class Processor:
         self._flush_at: float | None = None
         self._early = EarlyReads(clock)
         self._unflushed_bytes = 0
-        self._second_at = 0.0
         self._handover_at = 0.0
-        self._clock_asked_at = 0.0
         self._stuck_at = -1
         self._begin_term()
         if state.partition.version > settings.fold_version:
@@ -104,6 +103,7 @@ class Processor:
 
     def _begin_term(self) -> None:
         """Forget what was known as leader; the state has everything that matters."""
+        self._second_at = 0.0
         self.emitter = Emitter(
             self._producer_for, self._outbox, self._report_failed, self._prepare,
             self._settings.max_in_flight, self._settings.max_in_flight_bytes,
@@ -172,12 +172,13 @@ class Processor:
     @property
     def producer_failed(self) -> bool:
         """Whether a producer is of no more use: `use` another."""
-        return self._append_failed_for_good or self.emitter.producer_failed
+        return self._appender.producer_failed or self.emitter.producer_failed
 
     def use(self, producer: Producer, bulk_producer: Producer) -> None:
         """Go on with new producers, in a new term: what the old ones had out may have landed or not."""
         self._producer, self._bulk_producer = producer, bulk_producer
-        self._append_failed_for_good = self.emitter.producer_failed = False
+        self._appender.use(producer)
+        self.emitter.producer_failed = False
         if self.leadership.holding or self.leadership.role is not Role.NONE:
             self._stand()
 
@@ -199,13 +200,14 @@ class Processor:
         self.counters.folded += 1
         self._unflushed_bytes += len(record.value) + sum(effect.size for effect in folded.effects)
         took_over = isinstance(folded.record, LeaderElected) and self._observe(folded.record)
-        if self.leadership.leading and not took_over:
+        leading = self.leadership.leading
+        if leading and not took_over:
             for effect in folded.effects:
                 self._emit(effect)
         self._await_result(folded, record.timestamp_ms)
-        if self.leadership.leading:
+        if leading:
             self._notify(folded)
-            self._watch_clock(record, folded.record)
+            self.counters.clock_alarms += self._clock_watch.look(record, folded.record)
 
     def _check(self, record: odradek_log.Record) -> None:
         """The record before the first one to fold: its hash tells whether this is the log that was folded (L3)."""
@@ -275,35 +277,6 @@ class Processor:
         elif self._clock.now_ms() - timestamp_ms < EARLY_S * 1000:
             self._early.keep(encode(read))
 
-    def _watch_clock(self, record: odradek_log.Record, content: Record | None) -> None:
-        """Write our clock where records wait for one; raise an alarm where clocks disagree (C1, C2).
-
-        A record cannot be stamped later than it is read, nor one of ours earlier than we wrote it.
-        """
-        tolerance = self._settings.clock_tolerance * 1000
-        ahead = record.timestamp_ms - self._clock.now_ms()
-        read = content.clock_ms if isinstance(content, (ClockRead, LeaderElected)) else None
-        behind = 0 if read is None else read - record.timestamp_ms
-        if ahead > tolerance or behind > tolerance:
-            self.counters.clock_alarms += 1
-            logger.error(
-                "clocks disagree: a record of partition %d is stamped %.1f s %s of this engine's clock; set the clocks",
-                self.partition,
-                max(ahead, behind) / 1000,
-                "ahead" if ahead > tolerance else "behind",
-            )
-        if read is not None:
-            self._clock_asked_at = 0.0
-        if self.state.partition.waiting:
-            self._ask_clock()
-
-    def _ask_clock(self) -> None:
-        """Let the waiting records go on: append our clock, once in a while until that is folded."""
-        now = self._clock.monotonic()
-        if now >= self._clock_asked_at:
-            self._clock_asked_at = now + 1.0
-            self._append(ClockRead(clock_ms=self._clock.now_ms(), epoch=self.state.partition.epoch))
-
     def outlook(self, now_ms: int, away: Collection[str] = ()) -> Outlook:
         """What is left to do at `now_ms`, and when there is something to do next. Tasks for the queues `away` wait for
         nobody."""
@@ -325,75 +298,78 @@ class Processor:
         self._flush_at = None
         self._unflushed_bytes = 0
 
-    def _flush_later(self, now: float) -> None:
-        """Rows that change often are written once for many changes."""
+    # ------------------------------------------------------------ time
+
+    def tick(self) -> None:
+        """Do what has happened, and what time asks for."""
+        now = self._clock.monotonic()
+        self._appender.serve_failures()
         if self._flush_at is None:
             self._flush_at = now + FLUSH_AFTER_S if self.state.unflushed else None
         elif now >= self._flush_at:
             self._flush()
-
-    # ------------------------------------------------------------ time
-
-    def tick(self) -> None:
-        """Do what time asks for."""
-        while self._failures:
-            self._failures.popleft()()
-        self.leadership.tick()
-        self._stand_when_ready()
-        now = self._clock.monotonic()
-        self._flush_later(now)
+        if self.leadership.leading:
+            self._lead(now)
+        else:
+            self.leadership.tick()
+            self._stand_when_ready()
         self._silence.look(self.emitter)
-        if not self.leadership.leading:
-            return
+
+    def _lead(self, now: float) -> None:
+        """What the leader does besides folding."""
         self.emitter.drain()
         self.reads.advance()
-        for record in self.due.take(self._clock.now_ms()):
-            self._append(record)
+        now_ms = self._clock.now_ms()
+        if now_ms >= self.due.next_ms():
+            for record in self.due.take(now_ms):
+                self._append(record)
         if now >= self._mark_at:
             self._mark_at = now + self._settings.mark_interval
             self._append_marks()
         if now >= self._handover_at:
-            self._handover_at = now + handover.INTERVAL_S
-            for reissued in self.handover.take(self._clock.now_ms(), self.sessions.room()):
+            for reissued in self.handover.take(now_ms, self.sessions.room()):
                 self._append(reissued)
+            self._handover_at = now + max(handover.INTERVAL_S, (self.handover.look_again_ms - now_ms) / 1000)
         if now >= self._second_at:
             self._second_at = now + 1.0
-            for verdict in self.sessions.lost():
-                self._append(verdict)
-            for record in self.due.reissues(self._clock.now_ms()):
-                self._append(record)
-            for stray in self.strays.take(self._clock.now_ms()):
-                self._append(stray)
-            self.emitter.retry_topics()
-            if self._next_version() > self.state.partition.version:
-                self._stand()
-            self.reads.expire()
-            self._pass_gap()
-            if self.state.partition.waiting:
-                self._ask_clock()
+            self._each_second(now_ms)
+
+    def _each_second(self, now_ms: int) -> None:
+        for verdict in self.sessions.lost():
+            self._append(verdict)
+        for record in self.due.reissues(now_ms):
+            self._append(record)
+        for stray in self.strays.take(now_ms):
+            self._append(stray)
+        self.emitter.retry_topics()
+        if self._next_version() > self.state.partition.version:
+            self._stand()
+        self.reads.expire()
+        self._pass_gap()
+        if self.state.partition.waiting:
+            self._clock_watch.ask()
 
     def _pass_gap(self) -> None:
         """Reads that wait for the end of a log whose last offset is no record wait for ever: so another one comes."""
         position = self.state.partition.position
         if self.reads.behind and position == self._stuck_at:
-            self._ask_clock()
+            self._clock_watch.ask()
         self._stuck_at = position if self.reads.behind else -1
 
     def wait_s(self) -> float:
         """How long it is until `tick` has something to do, at most a second."""
         now = self._clock.monotonic()
-        times = [now + 1.0]
-        if self._flush_at is not None:
-            times.append(self._flush_at)
-        if self.leadership.leading:
-            times.append(now + (self.due.next_ms() - self._clock.now_ms()) / 1000)
-            if self.sessions.has_room():
-                times.append(self._handover_at)
-            if self.emitter.unmarked_effects:
-                times.append(self._mark_at)
-        else:
-            times.append(self.leadership.next_tick() or times[0])
-        return max(0.0, min(times) - now)
+        at = now + 1.0
+        if self._flush_at is not None and self._flush_at < at:
+            at = self._flush_at
+        if not self.leadership.leading:
+            return max(0.0, min(at, self.leadership.next_tick() or at) - now)
+        if self._mark_at < at and self.emitter.unmarked_effects:
+            at = self._mark_at
+        if self._handover_at < at and self.sessions.has_room():
+            at = self._handover_at
+        due = (self.due.next_ms() - self._clock.now_ms()) / 1000
+        return max(0.0, min(at - now, due))
 
     @property
     def overloaded(self) -> bool:
@@ -452,7 +428,7 @@ class Processor:
 
     def _reply(self, request: Request, record: Record) -> None:
         key = request.client_id.encode()
-        self._producer.send(self._topics.replies, request.reply_partition, key, encode(record), self._answered)
+        self._producer.send(self._topics.replies, request.reply_partition, key, encode(record), self._appender.answered)
 
     def _dispatch_query(self, queue: str, build_id: str, task: QueryTask) -> None:
         topic = self._topics.workflow_tasks(queue, build_id)
@@ -461,12 +437,7 @@ class Processor:
         except LogError as error:  # whoever asks will ask again
             logger.warning("a query of workflow %s cannot be handed on: %s", task.workflow_id, error)
             return
-        self._producer.send(topic, self.partition, task.workflow_id.encode(), encode(task), self._answered)
-
-    def _answered(self, offset: int, error: LogError | None) -> None:
-        """Whoever asked asks again; but when all that is sent are answers, only they tell of a producer's end."""
-        if isinstance(error, ProducerFailedError):
-            self._append_failed_for_good = True
+        self._producer.send(topic, self.partition, task.workflow_id.encode(), encode(task), self._appender.answered)
 
     def _find_own_end(self, found: Callable[[int | None], None]) -> None:
         self._find_end(self._here, found)
@@ -476,18 +447,7 @@ class Processor:
     def _append(self, record: Record, failed: Callable[[], None] | None = None) -> None:
         name = type(record).__name__
         self.counters.appended[name] = self.counters.appended.get(name, 0) + 1
-
-        def delivered(offset: int, error: LogError | None) -> None:
-            self._silence.reported += 1
-            if error is not None:
-                logger.warning("could not append %s to partition %d: %s", name, self.partition, error)
-                if isinstance(error, ProducerFailedError):
-                    self._append_failed_for_good = True
-                if failed is not None:
-                    self._failures.append(failed)
-
-        self._silence.sent += 1
-        self._producer.send(self._here.topic, self.partition, b"", encode(record), delivered)
+        self._appender.append(record, failed)
 
     def _election(self, nonce: str) -> LeaderElected:
         return LeaderElected(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from odradek_engine import Engine
+from odradek_engine.announcing import Announcer
 from odradek_engine.emission import Emitter
 from odradek_engine.fold import step
 from odradek_engine.leadership import Leadership
@@ -102,7 +102,7 @@ def _never_stand_again(monkeypatch: pytest.MonkeyPatch) -> None:
 def _keep_the_failed_producer(monkeypatch: pytest.MonkeyPatch) -> None:
     """E2: an engine whose producer failed for good goes on with it."""
     monkeypatch.setattr(Processor, "producer_failed", False)
-    monkeypatch.setattr(Engine, "_announced", lambda *_: None)
+    monkeypatch.setattr(Announcer, "_sent", lambda *_: None)
 
 
 @pytest.mark.parametrize(

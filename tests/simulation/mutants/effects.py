@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from odradek_engine import CheckpointStore, checkpointing
+from odradek_engine import CheckpointStore, checkpointing, processor
 from odradek_engine.emission import Emitter
 from odradek_engine.fold import State, core, keys, step
 from odradek_engine.fold.state import _to_bytes
@@ -139,7 +139,7 @@ def nothing_to_compare_counts_as_the_same(patch: Patch) -> None:
     patch(Processor, "unchecked", lambda self, first: None)
 
 
-@mutant("L3", seed=8, scenario=races.DISKS)
+@mutant("L3", seed=64, scenario=races.DISKS)
 def the_position_is_written_before_the_rest(patch: Patch) -> None:
     """After a crash in between, a state is gone on with that lacks what records did."""
     flush = State.flush
@@ -151,6 +151,7 @@ def the_position_is_written_before_the_rest(patch: Patch) -> None:
         flush(self)
 
     patch(State, "flush", torn)
+    patch(processor, "FLUSH_AFTER_S", 0.1)  # the more often, the more crashes come in between
 
 
 @mutant("L3", seed=8, scenario=races.CHECKPOINTS)
