@@ -10,7 +10,7 @@ PAGE = (ROOT / "docs" / "reliability.md").read_text()
 _NAMED = re.compile(r"`(tests/[^`]+|test_[^`]+|bench/[^`]+)`")
 
 
-def _promises() -> list[tuple[str, str]]:
+def promises() -> list[tuple[str, str]]:
     """The rows of the page's first table: what is promised, and what shows it."""
     table = PAGE.partition("| promise | shown by |")[2].partition("\n\n")[0]
     rows = [row.strip("| ").split(" | ") for row in table.splitlines()[2:]]
@@ -31,9 +31,8 @@ def test_every_test_that_the_page_names_is_there() -> None:
 
 def test_no_promise_is_without_a_test() -> None:
     """A rule's tests, a test file, a folder of tests, or the simulation."""
-    promises = _promises()
-    assert len(promises) > 20
-    assert [promise for promise, shown in promises if not _NAMED.search(shown)] == []
+    assert len(promises()) > 20
+    assert [promise for promise, shown in promises() if not _NAMED.search(shown)] == []
 
 
 def test_every_command_that_the_page_names_is_one() -> None:

@@ -1,0 +1,107 @@
+"""Bugs in the log, on a folder and on Kafka."""
+
+from __future__ import annotations
+
+import fcntl
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any
+
+from odradek_log.embedded import consumer, files, segment, writer
+from odradek_log.embedded import journal as journals
+from odradek_log.embedded.log import EmbeddedLog
+from odradek_log.kafka.producer import KafkaProducer
+
+from .planting import Patch, bug
+
+_DISK = "A full disk loses nothing that was acknowledged"
+_MEMORY = "Memory is bounded in bytes"
+_DAMAGE = "A torn tail is recovered, damage in the middle is reported"
+
+
+@bug(
+    "An acknowledged start, signal or result is in the history",
+    "tests/e2e/test_kill.py",
+    "tests/log/test_embedded.py -k kill_at_any_moment",
+)
+def appends_are_acknowledged_and_not_stored(patch: Patch) -> None:
+    """A process that is killed takes what it had acknowledged with it."""
+    patch(writer.DurableWriter, "_store", lambda self, items: None)
+
+
+@bug(_DISK, "tests/e2e/test_full_disk.py -k log", "tests/log/test_embedded.py -k full_disk")
+def what_finds_no_room_counts_as_written(patch: Patch) -> None:
+    """Appends are acknowledged that the disk did not take."""
+    write = journals.Journal._write
+
+    def passed_over(self: Any, data: bytes) -> None:
+        with suppress(OSError):
+            write(self, data)
+
+    patch(journals.Journal, "_write", passed_over)
+
+
+@bug(_MEMORY, "tests/log/test_embedded.py -k too_many_bytes_are_out")
+def appends_never_wait(patch: Patch) -> None:
+    """What waits for the disk fills the memory."""
+    patch(writer.Writer, "is_current", lambda self: True)
+
+
+@bug(_MEMORY, "tests/log/test_embedded.py -k memory_holds_no_more")
+def the_newest_records_stay_in_memory(patch: Patch) -> None:
+    """All of them, however many."""
+    patch(writer.Writer, "_cache", lambda self, items: None)
+
+
+@bug(_DAMAGE, "tests/log/test_embedded_recovery.py -k 'flipped or closed_segment or hole'")
+def damage_ends_the_log(patch: Patch) -> None:
+    """What lies behind a damaged entry is cut off, as if it had never been."""
+
+    def quietly(found: segment.Segment, handle: Any, last: bool) -> int:
+        end = segment.HEADER_SIZE
+        for position, entry in segment._entries(handle, handle.files.size(handle.fd)):
+            if entry.topic != segment.MARK_TOPIC:
+                segment._add(found, position, entry)
+            end = position + entry.size
+        return end
+
+    patch(journals, "scan", quietly)
+
+
+@bug(_DAMAGE, "tests/log/test_embedded_recovery.py -k 'cut_off_anywhere or written_in_part'")
+def a_torn_tail_is_damage(patch: Patch) -> None:
+    """After a power cut the log cannot be opened."""
+    scan = segment.scan
+    patch(journals, "scan", lambda found, handle, last: scan(found, handle, last=False))
+
+
+@bug("An embedded folder has one process", "tests/log/test_embedded.py -k second_process")
+def nobody_locks_the_folder(patch: Patch) -> None:
+    """Two processes append to one file."""
+    free = SimpleNamespace(**{**vars(fcntl), "flock": lambda *_: None})
+    patch(files, "fcntl", free)
+
+
+@bug("A worker ends when it is asked to", "tests/log/test_kafka.py -k test_close_lets_go")
+def closing_lets_nobody_go(patch: Patch) -> None:
+    """A thread that waits for room in the log waits for ever, where brokers are away."""
+
+    def close(self: Any) -> None:
+        with self._changed:
+            self._closed = True
+
+    patch(KafkaProducer, "close", close)
+
+
+@bug("A log is trimmed only behind good checkpoints", "tests/log/test_contract.py -k can_be_given_up")
+def giving_records_up_deletes_none(patch: Patch) -> None:
+    """The log grows for ever."""
+    patch(EmbeddedLog, "delete_before", lambda self, offsets: {p: self.offsets(p)[0] for p in offsets})
+
+
+
+
+@bug(_MEMORY, "tests/log/test_embedded.py -k poll_gives_a_bounded")
+def a_poll_gives_all_there_is(patch: Patch) -> None:
+    """Large records that were not read yet fill the memory of whoever reads."""
+    patch(consumer, "MAX_POLL_BYTES", 1 << 60)
