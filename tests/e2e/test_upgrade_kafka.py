@@ -89,10 +89,11 @@ class Fleet:
 
 
 class Elections:
-    """The fold versions of the elections of each partition, as the log shows them."""
+    """The fold versions of the elections of each partition, and who was elected, as the log shows them."""
 
     def __init__(self, log: Log, topic: str) -> None:
         self.versions: defaultdict[int, list[int]] = defaultdict(list)
+        self.members: set[str] = set()
         self._log, self._topic = log, topic
         self._consumer = log.consumer()
         self._consumer.assign({TopicPartition(topic, partition): 0 for partition in range(PARTITIONS)})
@@ -104,6 +105,7 @@ class Elections:
             elected = decode(record.value)
             if isinstance(elected, records.LeaderElected):
                 self.versions[record.partition].append(elected.version)
+                self.members.add(elected.member)
 
     def so_far(self) -> set[int]:
         """All versions up to now."""
@@ -111,6 +113,11 @@ class Elections:
         while any(read < end for read, end in zip(self._read, ends, strict=True)):
             self._poll()
         return {version for versions in self.versions.values() for version in versions}
+
+    def wait_for_members(self, count: int) -> None:
+        """Until so many engines have led something: each process is another one."""
+        while len(self.members) < count:
+            self._poll()
 
     def wait_for(self, version: int) -> None:
         """Until all partitions are led under it."""
@@ -139,6 +146,7 @@ async def test_v2_engines_of_two_versions_share_a_namespace_on_kafka(kafka_boots
             elections = Elections(log := open_log(target), Topics(namespace).events)
             handles = [await client.start(Heard, id=f"w{n}", task_queue=QUEUE) for n in range(WORKFLOWS)]
             for step, change in enumerate([(0, 2), (0, 1)]):  # half-way forward, and back
+                await asyncio.to_thread(elections.wait_for_members, 2 + step)
                 await asyncio.gather(_tell(handles, step * AT_A_TIME), fleet.replace(*change))
             assert await asyncio.to_thread(elections.so_far) == {1}
             await asyncio.gather(_tell(handles, 2 * AT_A_TIME), fleet.replace(0, 2))

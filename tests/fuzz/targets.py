@@ -53,8 +53,8 @@ from odradek_schemas.replies import (
 from ..engine.harness import TOPICS, Entry
 from ..engine.solo import Solo
 from ..engine.streams import Stream
+from ..workers.activity_bench import ActivityBench, activity_task
 from ..workers.client_fakes import create_topics
-from ..workers.test_worker_activities import ActivityBench, activity_task
 from ..workers.worker_fakes import Bench, completed_event, event, page, query_task, workflow_task
 from .bytes_random import HEADERS, BytesRandom, mutated, spoilt
 

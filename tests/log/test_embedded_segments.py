@@ -63,6 +63,28 @@ def test_records_longer_than_a_read_and_than_a_segment(make: Callable[..., Embed
     assert [len(r.value) for r in records] == sizes
 
 
+def test_files_go_whose_records_are_all_given_up(make: Callable[..., EmbeddedLog], tmp_path: Path) -> None:
+    """Breaks when a log that is trimmed grows all the same, or a record goes that nobody has given up."""
+    log = make(segment_bytes=20_000, cache_bytes=1)
+    fill(log, "durable", 1_000)
+    files = len(segments_of(tmp_path / "log" / "durable"))
+    first, second = TopicPartition("durable", 0), TopicPartition("durable", 1)
+    assert log.delete_before({first: 300}) == {first: 0}, "the files hold records of the other one, too"
+    left = log.delete_before({second: 300})
+    assert 280 <= left[second] <= 300
+    assert len(segments_of(tmp_path / "log" / "durable")) <= files // 2
+    begin = {where: log.offsets(where)[0] for where in (first, second)}
+    assert 280 <= begin[first] <= 300
+    assert begin[second] == left[second]
+    log.close()
+    log = make(segment_bytes=20_000, cache_bytes=1)
+    assert {where: log.offsets(where) for where in begin} == {where: (at, 500) for where, at in begin.items()}
+    found = read(reader(log, "durable", 2), 1_000 - sum(begin.values()))
+    assert sorted((r.partition, r.offset) for r in found) == [
+        (where.partition, offset) for where, at in begin.items() for offset in range(at, 500)
+    ]
+
+
 def test_opening_reads_no_closed_segment(make: Callable[..., EmbeddedLog], tmp_path: Path) -> None:
     log = make(segment_bytes=50_000)
     fill(log, "durable", 2_000)

@@ -11,6 +11,7 @@ from odradek_log.embedded import consumer, files, segment, writer
 from odradek_log.embedded import journal as journals
 from odradek_log.embedded.log import EmbeddedLog
 from odradek_log.kafka.producer import KafkaProducer
+from odradek_log.simulated.log import SimulatedProcess
 
 from .planting import Patch, bug
 
@@ -93,12 +94,32 @@ def closing_lets_nobody_go(patch: Patch) -> None:
     patch(KafkaProducer, "close", close)
 
 
-@bug("A log is trimmed only behind good checkpoints", "tests/log/test_contract.py -k can_be_given_up")
-def giving_records_up_deletes_none(patch: Patch) -> None:
-    """The log grows for ever."""
-    patch(EmbeddedLog, "delete_before", lambda self, offsets: {p: self.offsets(p)[0] for p in offsets})
+_TRIMMED = "A log is trimmed only behind good checkpoints"
 
 
+@bug(_TRIMMED, "tests/log/test_embedded_segments.py -k given_up")
+def files_are_never_deleted(patch: Patch) -> None:
+    """A log that is trimmed grows for ever all the same."""
+    patch(EmbeddedLog, "_expire", lambda self, durable: None)
+
+
+@bug(
+    _TRIMMED, "tests/log/test_contract.py -k 'can_be_given_up and simulated'",
+    "tests/log/test_embedded_segments.py -k given_up",
+)
+def more_goes_than_was_given_up(patch: Patch) -> None:
+    """Records that no checkpoint has are gone."""
+    for log in (EmbeddedLog, SimulatedProcess):
+        _greedy(patch, log)
+
+
+def _greedy(patch: Patch, log: Any) -> None:
+    delete = log.delete_before
+
+    def more(self: Any, offsets: Any) -> Any:
+        return delete(self, {where: offset + 100 for where, offset in offsets.items()})
+
+    patch(log, "delete_before", more)
 
 
 @bug(_MEMORY, "tests/log/test_embedded.py -k poll_gives_a_bounded")

@@ -1,28 +1,19 @@
-"""Which attempts run, and what is reported about them (rules T1, T4, T6, T7, T8, W5)."""
+"""Which attempts run, and what is reported about them (rules T1, T5, T6, T7, W5)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from odradek._worker.activities import (
-    CLAIM_AGAIN_SECONDS,
-    CLAIM_VALID_SECONDS,
     REPORT_AGAIN_SECONDS,
-    Activities,
-    Attempt,
     Completed,
     Deferred,
     Failed,
-    Late,
     Stopped,
 )
-from odradek._worker.offsets import Ticket
-from odradek._worker.rates import ActivityRates
-from odradek_log.protocol import LogUnavailableError, OnDelivery, RecordTooLargeError
-from odradek_schemas import Failure, Payload, Position, decode
-from odradek_schemas.ephemeral import ActivityHeartbeat
+from odradek_log.protocol import LogUnavailableError, RecordTooLargeError
+from odradek_schemas import Failure, Payload
 from odradek_schemas.records import (
     ActivityCancelled,
     ActivityCompleted,
@@ -31,111 +22,9 @@ from odradek_schemas.records import (
     ActivityStarted,
     WorkerAlive,
 )
-from odradek_schemas.replies import ActivityCancelRequest, ActivityClaimed
-from odradek_schemas.tasks import ActivityTask
 
-from .worker_fakes import RecordingProducer, Sent, payload, session_of
-
-
-class ActivityBench:
-    """The activity core with everything around it recorded."""
-
-    def __init__(self, limit: int = 100, start_after: float = 0.0, per_second: float | None = None) -> None:
-        self.producer = RecordingProducer()
-        self.session = session_of(self.producer)
-        self.launched: list[Attempt] = []
-        self.cancelled: list[Attempt] = []
-        self.beats: list[ActivityHeartbeat] = []
-        self.timers: list[tuple[float, Callable[[], None]]] = []
-        self.now = 50.0
-        self.claims = 0
-        self.max_record_bytes = 100_000
-        self.core = Activities(
-            reports=self, launcher=self, later=self.later, clock=lambda: self.now, limit=limit,
-            start_after=start_after, rates=ActivityRates(per_second, None, lambda: self.now),
-        )
-
-    # ports
-
-    def launch(self, attempt: Attempt) -> None:
-        self.launched.append(attempt)
-
-    def later(self, seconds: float, action: Callable[[], None]) -> None:
-        self.timers.append((self.now + seconds, action))
-
-    def cancel(self, attempt: Attempt) -> None:
-        self.cancelled.append(attempt)
-
-    def announce(self, workflow_id: str) -> str:
-        return self.session.announce(0)
-
-    def append(self, workflow_id: str, value: bytes, on_delivery: OnDelivery) -> None:
-        self.producer.send("odradek.default.events", 0, workflow_id.encode(), value, on_delivery)
-
-    def heartbeat(self, workflow_id: str, value: bytes) -> None:
-        record = decode(value)
-        assert isinstance(record, ActivityHeartbeat)
-        self.beats.append(record)
-
-    def fits(self, workflow_id: str, value: bytes) -> bool:
-        return len(value) <= self.max_record_bytes
-
-    # doing
-
-    def task(self, fresh: bool = True, **fields: Any) -> Ticket:
-        ticket = Ticket(0)
-        self.core.on_task(activity_task(**fields), ticket, fresh)
-        return ticket
-
-    def claimed(self, accepted: bool, session: str = "s1", offset: int = 40) -> None:
-        """Claims that are out are at that offset, and so is their answer."""
-        for sent in self.producer.of(ActivityStarted)[self.claims :]:
-            sent.deliver(offset)
-            self.claims += 1
-        self.answer(accepted, session, offset)
-
-    def answer(self, accepted: bool, session: str = "s1", offset: int = 40) -> None:
-        self.core.on_claimed(ActivityClaimed(
-            position=Position(partition=0, offset=offset, index=0), client_id="c1", session=session, workflow_id="w",
-            run_id="run", scheduled_by="s9-1", seq=1, attempt=1, accepted=accepted,
-        ))
-
-    def end(self, outcome: Any, index: int = -1) -> None:
-        self.core.on_ended(self.launched[index], outcome)
-
-    def advance(self, seconds: float) -> None:
-        self.now += seconds
-        due = [timer for timer in self.timers if timer[0] <= self.now]
-        self.timers = [timer for timer in self.timers if timer[0] > self.now]
-        for _, action in due:
-            action()
-
-    def of(self, kind: type[Any]) -> list[Any]:
-        return [s.record for s in self.producer.of(kind)]
-
-    def sent(self, kind: type[Any]) -> Sent:
-        return self.producer.of(kind)[-1]
-
-
-def activity_task(**fields: Any) -> ActivityTask:
-    values: dict[str, Any] = {
-        "position": Position(partition=0, offset=10, index=0), "workflow_id": "w", "run_id": "run",
-        "workflow_type": "Order", "scheduled_by": "s9-1", "seq": 1, "attempt": 1, "activity_type": "charge",
-        "task_queue": "q", "scheduled_ms": 1,
-    }
-    return ActivityTask(**(values | fields))
-
-
-def cancel_request(reason: str = "cancelled", seq: int = 1) -> ActivityCancelRequest:
-    return ActivityCancelRequest(
-        position=Position(partition=0, offset=1, index=0), client_id="c1", session="s1", workflow_id="w", run_id="run",
-        scheduled_by="s9-1", seq=seq, reason=reason,
-    )
-
-
-IDENTITY: dict[str, Any] = {
-    "workflow_id": "w", "run_id": "run", "seq": 1, "scheduled_by": "s9-1", "attempt": 1, "session": "s1",
-}
+from .activity_bench import IDENTITY, ActivityBench, activity_task, cancel_request
+from .worker_fakes import payload
 
 
 def test_t5_session_is_announced_before_the_start_and_the_code_runs_at_once() -> None:
@@ -228,156 +117,12 @@ def test_w5_another_identity_or_attempt_is_another_execution(fields: dict[str, A
     assert len(bench.core.running) == 2
 
 
-def test_t6_running_attempts_are_claimed_for_the_new_session_when_delivered_again() -> None:
-    bench = ActivityBench()
-    bench.task()
-    bench.sent(ActivityStarted).deliver(3)
-    bench.session.ended("s1")
-    again = bench.task()
-    assert [r.session for r in bench.of(ActivityStarted)] == ["s1", "s2"]
-    assert [r.session for r in bench.of(WorkerAlive)] == ["s1", "s2"]
-    assert len(bench.launched) == 1
-    assert not again.finished
-    bench.sent(ActivityStarted).deliver(9)
-    assert again.finished
-    bench.end(Completed(None))
-    assert bench.of(ActivityCompleted)[0].session == "s2"
-
-
 def test_t6_results_of_a_session_that_ended_are_still_reported() -> None:
     bench = ActivityBench()
     bench.task()
     bench.session.ended("s1")
     bench.end(Completed(payload("1")))
     assert bench.of(ActivityCompleted)[0].result == payload("1")
-
-
-def test_t4_a_task_older_than_the_assignment_is_claimed_first_and_then_run() -> None:
-    bench = ActivityBench()
-    ticket = bench.task(fresh=False)
-    assert bench.of(ActivityStarted) == [ActivityStarted(**IDENTITY, claim=True)]
-    bench.sent(ActivityStarted).deliver(30)
-    assert ticket.finished
-    assert bench.launched == []
-    bench.claimed(True)
-    bench.claimed(True)
-    assert len(bench.launched) == 1
-
-
-def test_t4_a_claim_that_was_not_taken_runs_nothing() -> None:
-    bench = ActivityBench(limit=1)
-    bench.task(fresh=False)
-    assert bench.core.free == 0
-    bench.claimed(False)
-    assert bench.launched == []
-    assert bench.core.free == 1
-    assert bench.core.running == []
-
-
-def test_t4_a_fresh_task_runs_at_once_and_expects_no_answer() -> None:
-    bench = ActivityBench()
-    bench.task()
-    assert not bench.of(ActivityStarted)[0].claim
-    assert len(bench.launched) == 1
-    bench.claimed(False)
-    assert len(bench.core.running) == 1
-
-
-def test_t7_an_answer_to_a_claim_that_comes_late_counts_for_nothing() -> None:
-    """Found by the kill tests: claims were granted, the first attempt's result was folded, and only then, when a new
-    leader sent what the old one had left, did the answers reach the worker."""
-    bench = ActivityBench()
-    bench.task(fresh=False)
-    bench.advance(CLAIM_VALID_SECONDS + 0.1)
-    bench.claimed(True, offset=40)
-    assert bench.launched == []
-    assert bench.of(ActivityStarted) == [ActivityStarted(**IDENTITY, claim=True)] * 2
-    bench.claimed(True, offset=40)  # a repeated effect: of the first claim still
-    assert bench.launched == []
-    bench.claimed(False, offset=50)
-    assert bench.launched == []
-    assert bench.core.running == []
-
-
-def test_t8_an_answer_to_an_earlier_claim_is_none_to_a_later_one() -> None:
-    """Found by the simulation: an at-most-once activity ran twice. Its task was delivered again after its end, to the
-    same worker, whose new claim met a copy of the old answer, sent again by a new leader."""
-    bench = ActivityBench()
-    bench.task(delivery="at_most_once")
-    bench.claimed(True, offset=14)
-    bench.end(Completed(payload("1")))
-    bench.sent(ActivityCompleted).deliver(20)
-    bench.task(delivery="at_most_once")
-    bench.answer(True, offset=14)  # before the claim's own offset is known
-    bench.sent(ActivityStarted).deliver(35)
-    bench.answer(True, offset=14)  # and after
-    assert len(bench.launched) == 1
-    bench.answer(False, offset=35)
-    assert bench.core.running == []
-
-
-def test_t4_an_answer_may_come_before_the_offset_of_its_claim() -> None:
-    """Breaks when such answers are thrown away: the attempt waits until its claim is made again."""
-    bench = ActivityBench()
-    bench.task(fresh=False)
-    bench.answer(True, offset=30)
-    assert bench.core.has_early_answers
-    assert bench.launched == []
-    bench.sent(ActivityStarted).deliver(30)
-    assert len(bench.launched) == 1
-    assert not bench.core.has_early_answers
-
-
-def test_t4_a_claim_that_is_made_again_has_more_time() -> None:
-    bench = ActivityBench()
-    bench.task(fresh=False)
-    bench.advance(CLAIM_VALID_SECONDS + 0.1)
-    bench.claimed(True, offset=40)
-    bench.advance(CLAIM_VALID_SECONDS + 0.1)
-    bench.claimed(True, offset=50)
-    assert len(bench.launched) == 1
-
-
-def test_t4_a_claim_without_an_answer_is_made_again() -> None:
-    bench = ActivityBench()
-    bench.task(fresh=False)
-    bench.advance(CLAIM_AGAIN_SECONDS)
-    assert bench.of(ActivityStarted) == [ActivityStarted(**IDENTITY, claim=True)] * 2
-    bench.claimed(True)
-    bench.advance(CLAIM_AGAIN_SECONDS)
-    assert len(bench.of(ActivityStarted)) == 2
-
-
-def test_t6_claims_of_a_session_that_ended_are_void() -> None:
-    bench = ActivityBench(limit=2)
-    bench.task(fresh=False)
-    bench.task(seq=2)
-    bench.session.ended("s1")
-    bench.core.on_session_ended("s1")
-    bench.claimed(True)
-    assert [a.task.seq for a in bench.launched] == [2], "what runs goes on"
-    assert bench.core.free == 1
-
-
-def test_t6_an_answer_to_a_claim_of_a_former_session_counts_for_nothing() -> None:
-    bench = ActivityBench()
-    bench.task(fresh=False)
-    bench.session.ended("s1")
-    bench.core.on_session_ended("s1")
-    bench.task(fresh=False)
-    bench.claimed(True, session="s1")
-    assert bench.launched == []
-    bench.claimed(True, session="s2")
-    assert len(bench.launched) == 1
-
-
-def test_t8_at_most_once_is_claimed_first_even_if_fresh() -> None:
-    bench = ActivityBench()
-    bench.task(delivery="at_most_once")
-    assert bench.of(ActivityStarted) == [ActivityStarted(**IDENTITY, claim=True)]
-    assert bench.launched == []
-    bench.claimed(True)
-    assert len(bench.launched) == 1
 
 
 def test_slots_are_taken_by_running_attempts_only() -> None:
@@ -418,13 +163,6 @@ def test_complete_async_says_that_the_session_does_not_hold_it_any_more() -> Non
     assert bench.core.running == []
 
 
-def test_a_task_that_says_so_is_claimed_first_even_if_fresh() -> None:
-    bench = ActivityBench()
-    bench.task(claim=True)
-    assert bench.of(ActivityStarted) == [ActivityStarted(**IDENTITY, claim=True)]
-    assert bench.launched == []
-
-
 def test_cancel_request_stops_the_attempt_and_reports_it_as_cancelled() -> None:
     bench = ActivityBench()
     bench.task()
@@ -461,15 +199,6 @@ def test_t7_a_success_is_reported_even_after_a_cancel_request(reason: str) -> No
     bench.core.on_cancel(cancel_request(reason))
     bench.end(Completed(payload("1")))
     assert len(bench.of(ActivityCompleted)) == 1
-
-
-def test_a_claim_confirmed_after_a_cancel_request_is_stopped_at_once() -> None:
-    bench = ActivityBench()
-    bench.task(fresh=False)
-    bench.core.on_cancel(cancel_request())
-    assert bench.cancelled == []
-    bench.claimed(True)
-    assert bench.cancelled == bench.launched
 
 
 def test_heartbeats_are_throttled_and_the_last_one_goes_out() -> None:
@@ -612,43 +341,3 @@ def test_a_short_attempt_that_nobody_wants_any_more_leaves_no_record() -> None:
 
 
 # ---------------------------------------------------------------- attempts that begin late
-
-
-def test_t4_an_attempt_that_did_not_begin_in_time_is_claimed_before_it_does() -> None:
-    bench = ActivityBench()
-    bench.task()
-    assert bench.launched[0].begin_before == bench.now + 5.0
-    bench.advance(20)
-    bench.end(Late())
-    assert [started.claim for started in bench.of(ActivityStarted)] == [False, True]
-    bench.claimed(True)
-    assert len(bench.launched) == 2
-    assert bench.launched[1].begin_before == bench.now + 5.0
-    bench.end(Completed(None))
-    assert len(bench.of(ActivityCompleted)) == 1
-
-
-def test_t4_an_attempt_that_another_worker_did_meanwhile_never_begins() -> None:
-    bench = ActivityBench()
-    bench.task()
-    bench.end(Late())
-    bench.claimed(False)
-    assert len(bench.launched) == 1
-    assert bench.of(ActivityCompleted) + bench.of(ActivityFailed) == []
-    assert bench.core.free == 100
-
-
-def test_an_attempt_that_is_late_and_unwanted_is_not_claimed() -> None:
-    bench = ActivityBench()
-    bench.task()
-    bench.core.on_cancel(cancel_request("closed"))
-    bench.end(Late())
-    assert [started.claim for started in bench.of(ActivityStarted)] == [False]
-    assert bench.core.free == 100
-
-
-def test_t7_a_repeated_attempt_is_claimed_for_the_one_before_may_have_a_result() -> None:
-    bench = ActivityBench()
-    bench.task(attempt=2)
-    assert bench.launched == []
-    assert [started.claim for started in bench.of(ActivityStarted)] == [True]

@@ -20,7 +20,7 @@ from odradek._worker.heartbeats import HeartbeatThrottle
 from odradek.errors import ApplicationError
 from odradek_schemas import Payload, idempotency_key, task_token
 
-from .test_worker_activities import activity_task
+from .activity_bench import activity_task
 
 CONVERTER = DataConverter()
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
