@@ -284,11 +284,11 @@ def client(data: bytes) -> None:
         answers: list[object] = []
         request_id = connection.append(
             "w", lambda request: SignalWorkflow(workflow_id="w", signal="s", request=request),
-            lambda reply, offset: answers.append(reply), timeout=60,
+            answers.append, timeout=60,
         )
         other = connection.ask(
             "w", lambda request: ephemeral.DescribeWorkflow(workflow_id="w", request=request),
-            lambda reply, offset: 1 // 0, timeout=60,
+            lambda reply: 1 // 0, timeout=60,
         )
         right = RequestReply(
             position=Position(partition=0, offset=0, index=0), client_id=connection.client_id, request_id=request_id,
