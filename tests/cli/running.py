@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -206,6 +206,13 @@ def dev_server(
         address = process.wait_for(r"Server +(http://\S+)")[1]
         process.wait_for("Ctrl-C")
         yield process, address
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Look until it holds, 200 times a second. For what processes write into files, which nothing announces; who
+    looked all the time would take a core from them."""
+    while not condition():
+        time.sleep(0.005)
 
 
 def stop(process: Process) -> int:

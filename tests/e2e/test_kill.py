@@ -16,6 +16,7 @@ from odradek_schemas import Topics, decode
 from odradek_schemas.history import HistoryEvent, LocalActivityCompleted
 from odradek_schemas.tasks import HistoryBatch
 
+from ..cli.running import until
 from .orders import STEPS, expected
 
 ORDERS = 30
@@ -41,10 +42,8 @@ def test_the_embedded_process_is_killed_at_random_moments(tmp_path: Path) -> Non
         assert process.stdout.readline() == "ready\n"
         process.stdin.write(f"{ORDERS}\n")
         process.stdin.flush()
-        before, wanted = len(lines.read_bytes().splitlines()), chosen.randrange(1, 15)
-        while len(lines.read_bytes().splitlines()) < before + wanted and process.poll() is None:
-            if len(lines.read_bytes().splitlines()) >= ORDERS * len(STEPS):
-                break
+        wanted = min(lines.read_bytes().count(b"\n") + chosen.randrange(1, 15), ORDERS * len(STEPS))
+        until(lambda: lines.read_bytes().count(b"\n") >= wanted or process.poll() is not None)  # noqa: B023
         process.kill()
         process.wait()
     process = _alone(tmp_path / "data", lines)

@@ -17,7 +17,7 @@ from odradek_log import Log, TopicPartition
 from odradek_schemas import Topics, decode
 from odradek_schemas.tasks import HistoryBatch
 
-from ..cli.running import ODRADEK, environment
+from ..cli.running import ODRADEK, environment, until
 from .scheduled import SCHEDULE
 
 PROGRAM = Path(__file__).parent / "scheduled.py"
@@ -34,14 +34,13 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def wait_for_engine(folder: Path) -> None:
-    while b"Engine running" not in (folder / "output.log").read_bytes():
-        continue
+    until(lambda: b"Engine running" in (folder / "output.log").read_bytes())
 
 
 def wait_for_lines(lines: Path, more: int, alive: subprocess.Popen[bytes]) -> None:
     wanted = len(lines.read_bytes().splitlines()) + more
-    while len(lines.read_bytes().splitlines()) < wanted:
-        assert alive.poll() is None, (lines.parent / "output.log").read_text()[-3_000:]
+    until(lambda: len(lines.read_bytes().splitlines()) >= wanted or alive.poll() is not None)
+    assert alive.poll() is None, (lines.parent / "output.log").read_text()[-3_000:]
 
 
 def started(log: Log, namespace: str) -> list[str]:
