@@ -21,7 +21,7 @@ import fastavro
 import msgspec
 
 from . import common, ephemeral, history, records, replies, tasks
-from .avro import MARKER, fingerprint_of, full_name, schema_of
+from .avro import MARKER, fingerprint_of, full_name, hints_of, schema_of
 from .common import Record
 from .compiled import Reader, Writer, reader_of, writer_of
 from .handwritten import from_json
@@ -96,7 +96,7 @@ def _union_wrapper(members: dict[str, type[Record]]) -> _Wrapper:
 def _record_wrapper(cls: type[Record]) -> _Wrapper | None:
     if cls is common.Failure:
         return _wrap_failure
-    hints = typing.get_type_hints(cls)
+    hints = hints_of(cls)
     steps = [(name, step) for name in cls.__struct_fields__ if (step := _wrapper(hints[name])) is not None]
     if not steps:
         return None
@@ -130,7 +130,7 @@ class _Format:
         self.schema = fastavro.parse_schema(self.raw)
         self.fingerprint = fingerprint_of(self.raw)
         self.header = MARKER + self.fingerprint
-        self.unions = [name for name, hint in typing.get_type_hints(cls).items() if _is_union_of_records(hint)]
+        self.unions = [name for name, hint in hints_of(cls).items() if _is_union_of_records(hint)]
         self.wrap = _wrapper(cls) or (lambda value: value)
         msgspec.json.Decoder(cls)  # gathers what msgspec knows of the class, which two threads must not do at once
 

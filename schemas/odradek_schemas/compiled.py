@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from .avro import hints_of
 from .common import Failure, Record
 
 MAX_KEPT_LONGS = 10_000
@@ -154,7 +155,7 @@ def _members(hint: Any) -> tuple[Any, ...]:
 def _writer(cls: type[Record]) -> str:
     """The name of the function that writes the class. A failure contains itself, and is written up to that."""
     parts: list[str] = []
-    hints = typing.get_type_hints(cls)
+    hints = hints_of(cls)
     for field in cls.__struct_fields__:
         if cls is Failure and field == "cause":
             parts.append("NO_CAUSE[record.cause]")
@@ -201,7 +202,7 @@ def _bytes_of(hint: Any, value: str) -> list[str]:
 def _reader(cls: type[Record]) -> str:
     """The name of the function that reads the class."""
     lines: list[str] = []
-    hints = typing.get_type_hints(cls)
+    hints = hints_of(cls)
     for field in cls.__struct_fields__:
         if cls is Failure and field == "cause":
             lines.extend(["if data[at]: raise UnusualError", "at += 1", "cause = None"])
