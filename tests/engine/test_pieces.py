@@ -76,16 +76,39 @@ def test_without_its_first_piece_nothing_is_kept(p: Partition) -> None:
     assert p.run().pieces == 0
 
 
-def test_w1_of_two_workers_the_one_that_began_last_is_whole_and_one_wins(p: Partition) -> None:
+def test_w1_of_two_workers_the_one_that_is_whole_first_wins(p: Partition) -> None:
     run = p.run()
-    a, b = divided(completed(p, "a"), 2), divided(completed(p, "b", count=1), 2)
-    for piece in (a[0], b[0], a[1], b[1]):
+    a, b = divided(completed(p, "a", count=1), 2), divided(completed(p, "b"), 2)
+    for piece in (a[0], b[0], a[1]):
         p.append(piece)
-    assert (p.run().base, p.run().pieces) == ("b", 0)
-    for piece in a:  # on a base that is gone: nothing of it counts
+    assert (p.run().base, p.run().pieces) == ("a", 1)
+    for piece in (b[1], *b):  # on a base that is gone: nothing of it counts
         assert piece.base == run.base
         p.append(piece)
-    assert (p.run().base, p.happened().count("TimerStarted")) == ("b", 1)
+    assert (p.run().base, p.run().pieces, p.happened().count("TimerStarted")) == ("a", 0, 1)
+    p.finish()
+
+
+def test_t1_a_whole_completion_counts_although_another_was_begun_within_it(p: Partition) -> None:
+    """Its worker has done its part: nobody else would go on, as whoever began the other one is gone."""
+    a, b = divided(completed(p, "a"), 3), divided(completed(p, "b"), 3)
+    for piece in (a[0], a[1], b[0], a[2], b[1]):
+        p.append(piece)
+    assert (p.run().base, p.run().pieces) == ("a", 2)
+    p.finish()
+
+
+def test_e6_pieces_of_a_few_completions_are_kept_and_the_first_begun_goes(p: Partition) -> None:
+    begun = [divided(completed(p, f"c{n}"), 3) for n in range(pieces.MAX_BEGUN + 1)]
+    for one in begun:
+        p.append(one[0])
+    assert p.run().pieces == pieces.MAX_BEGUN
+    for piece in begun[0][1:]:
+        p.append(piece)
+    assert p.run().base == p.run().run_id
+    for piece in begun[1][1:]:
+        p.append(piece)
+    assert (p.run().base, p.run().pieces) == ("c1", pieces.MAX_BEGUN - 1)
     p.finish()
 
 

@@ -240,10 +240,11 @@ class PieceKept(Event, frozen=True):
 
 
 class PiecesDropped(Event, frozen=True):
-    """The pieces that were kept of a run are needed no more."""
+    """The pieces that were kept of a completion are needed no more."""
 
     workflow_id: str
     run_id: str
+    id: str
 
 
 # ---------------------------------------------------------------- an activity

@@ -38,7 +38,7 @@ def update_rejected(state: State, e: events.UpdateRejected) -> None:
 
 def piece_kept(state: State, e: events.PieceKept) -> None:
     """It may have been kept already: a record may come twice."""
-    key = keys.piece(e.workflow_id, e.run_id, e.index)
+    key = keys.piece(e.workflow_id, e.run_id, e.row.id, e.index)
     known = state.get(key) is not None
     state.put(key, e.row)
     if not known:
@@ -46,9 +46,11 @@ def piece_kept(state: State, e: events.PieceKept) -> None:
 
 
 def pieces_dropped(state: State, e: events.PiecesDropped) -> None:
-    for key, _ in list(state.scan(keys.of_run(keys.PIECE, e.workflow_id, e.run_id))):
+    rows = list(state.scan(keys.of_run(keys.PIECE, e.workflow_id, e.run_id)))
+    dropped = [key for key, row in rows if row.id == e.id]
+    for key in dropped:
         state.delete(key)
-    change_run(state, e.workflow_id, pieces=0)
+    change_run(state, e.workflow_id, pieces=len(rows) - len(dropped))
 
 
 def _change_activity(rows: State, e: Any, **changes: Any) -> None:

@@ -83,8 +83,8 @@ def update(workflow_id: str, run_id: str, seq: int) -> bytes:
     return of_run(UPDATE, workflow_id, run_id) + number(seq)
 
 
-def piece(workflow_id: str, run_id: str, index: int) -> bytes:
-    return of_run(PIECE, workflow_id, run_id) + number(index)
+def piece(workflow_id: str, run_id: str, completion_id: str, index: int) -> bytes:
+    return of_run(PIECE, workflow_id, run_id) + text(completion_id) + number(index)
 
 
 def request(workflow_id: str, request_id: str) -> bytes:

@@ -76,8 +76,8 @@ class RunRow(Row, frozen=True):
     `seen_through`: no input up to here is unread; local results are seen before they have an ID, so that
     `consumed_through` may stay far behind. `last_task_event_id`: the last WorkflowTaskCompleted.
     `reset_request_id`: of the request that reset the workflow last, this run or one that it follows.
-    `consumed_size`: the history's size at the last WorkflowTaskCompleted. `pieces`: how many are kept of a completion
-    that is not there as a whole.
+    `consumed_size`: the history's size at the last WorkflowTaskCompleted. `pieces`: how many are kept of completions
+    that are not there as a whole.
     """
 
     workflow_id: str
@@ -375,11 +375,12 @@ class UpdateRow(Row, frozen=True):
 
 
 class PieceRow(Row, frozen=True):
-    """A piece of the completion `id`, which has `count` of them."""
+    """A piece of the completion `id`, which has `count` of them. `offset`: where it came."""
 
     id: str
     count: int
     piece: bytes
+    offset: int
 
 
 class RequestRow(Row, frozen=True):
