@@ -136,7 +136,7 @@ def main() -> None:
     seeds = list(seeds_of(arguments.seeds))
     if arguments.without or arguments.trace:
         without = [int(n) for n in arguments.without.split(",") if n]
-        outcome = simulate(seeds[0], without=without, trace=bool(arguments.trace))
+        outcome = simulate(seeds[0], without=without, trace=True)
         if arguments.trace:
             with open(arguments.trace, "w") as file:
                 file.write("\n".join(outcome.trace))
@@ -151,7 +151,7 @@ def main() -> None:
 
 def digest_in_another_process(seed: int, hash_seed: str) -> str:
     """The hash of a seed's trace, from a process of its own."""
-    code = f"from tests.simulation.world import simulate; print(simulate({seed}).digest)"
+    code = f"from tests.simulation.world import simulate; print(simulate({seed}, trace=True).digest)"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={"PYTHONHASHSEED": hash_seed, "PYTHONPATH": "."},

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -17,7 +18,7 @@ from odradek import (
     WorkflowHandle,
     WorkflowNotFoundError,
 )
-from odradek.errors import InvalidRequestError
+from odradek.errors import ActivityNotFoundError, InvalidRequestError, QueryRejectedError
 
 from .journal import Acknowledged, Journal, Told
 from .programs import QUEUE, insist
@@ -117,6 +118,21 @@ async def run(client: Client, journal: Journal, task: Task) -> None:
     await _end(handle, journal, task)
 
 
+async def end_what_is_handed(client: Client, journal: Journal, tasks: Sequence[Task]) -> None:
+    """End the attempts of activities that were given to us, as they come; a client that begins again tries all."""
+    done = 0
+    while any("'handed'" in str(task.script) for task in tasks):
+        for token, result, fails in journal.handed[done:]:
+            with suppress(ActivityNotFoundError):  # it has ended before
+                if fails:
+                    error = ValueError(f"{result} fails outside")
+                    await insist(lambda t=token, e=error: client.fail_activity(t, e))  # type: ignore[misc]
+                else:
+                    await insist(lambda t=token, r=result: client.complete_activity(t, r))  # type: ignore[misc]
+            done += 1
+        await asyncio.sleep(0.7)
+
+
 async def _start(client: Client, journal: Journal, task: Task) -> None:
     options: dict[str, Any] = {
         "id": task.workflow_id,
@@ -179,7 +195,12 @@ async def _check_heard(handle: WorkflowHandle[Scripted, Any], journal: Journal, 
     """A query knows of all that was acknowledged before it."""
     sent = [token for kind, token in task.messages[: task.done] if kind in ("signal", "update")]
     if task.strict and sent:
-        heard = await insist(lambda: handle.query(Scripted.heard))
+        try:
+            heard = await insist(lambda: handle.query(Scripted.heard))
+        except QueryRejectedError:
+            if "'trip'" in str(task.script):
+                return  # its code has a bug just now
+            raise
         for token in set(sent) - set(heard):
             journal.wrong.append(f"a query of {task.workflow_id} does not know of {token}, acknowledged before")
 

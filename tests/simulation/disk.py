@@ -24,8 +24,10 @@ class Disk:
     """What survives a crash: of each partition the entries as they were synced last, and once before. folder: where
     restored checkpoints come to be as files."""
 
-    def __init__(self, rng: Random, folder: Path) -> None:
+    def __init__(self, rng: Random, folder: Path, syncs: float = 0.1) -> None:
         self.rng = rng
+        self.syncs = syncs
+        """How often a write is synced unasked (0 to 1)."""
         self.folder = folder
         self.full = False
         self.fails = False
@@ -116,7 +118,7 @@ class DiskStorage(SortedStorage):
         super().write(batch)
         self.writing = False
         self._unsynced += 1
-        if self._disk.rng.random() < 0.1:
+        if self._disk.rng.random() < self._disk.syncs:
             self._sync()
 
     def persist(self) -> None:

@@ -16,6 +16,7 @@ from odradek_schemas.common import Position
 
 from .disk import SortedStorage
 from .identity import changed, moved, not_before, void
+from .pieced import Pieces
 from .stdlib import decoded
 
 EARLY_MS = 1_000
@@ -93,6 +94,7 @@ class Golden:
         self._topics = topics
         self._wrong = wrong
         self._completions: set[str] = set()
+        self._pieces = Pieces()
         self.switched: dict[int, float] = {}
         """When the log was switched to a fold version, in true seconds."""
         self._time_ms = 0
@@ -104,16 +106,17 @@ class Golden:
             before, reason, due = self._before(record), self._void(record), self._due(record)
             folded = fold(self.state, self._topics, record.offset, record.timestamp_ms, record.key, record.value)
             self._count(folded.record)
+            self._pieces.add(folded.record)
             self._check_record(folded, *before)
             if reason and changed(folded):
                 self._wrong.append(f"{folded.record} changed something, although {reason}")
             if moved(folded) and self.state.partition.time_ms < due - EARLY_MS:
                 self._wrong.append(f"{folded.record} came {due - self.state.partition.time_ms} ms early, and was taken")
-            if self.thorough:
+            if self.thorough and any(not isinstance(event, events.RecordFolded) for event in folded.events):
                 self._wrong += [f"partition {self.partition} after {folded.record}: {p}" for p in problems(self.state)]
             for event in folded.events:
                 if type(event) is events.Appended:
-                    self._appended(event, record.offset, record.timestamp_ms)
+                    self._appended(event, record.offset, record.timestamp_ms, folded.record)
             for effect in folded.effects:
                 where = TopicPartition(effect.topic, effect.partition)
                 body: Any = decoded(effect.value)
@@ -209,7 +212,7 @@ class Golden:
 
     # ------------------------------------------------------------ what a history must be, event by event
 
-    def _appended(self, appended: events.Appended, offset: int, timestamp_ms: int) -> None:
+    def _appended(self, appended: events.Appended, offset: int, timestamp_ms: int, record: Any) -> None:
         key = (appended.workflow_id, appended.run_id)
         run = self.runs.get(key)
         if run is None:
@@ -221,6 +224,8 @@ class Golden:
             self._wrong.append(f"{key} has event {event.event_id} as its number {len(run.entries)}")
         if len(run.entries) > 1 and event.time_ms < run.entries[-2].event.time_ms:
             self._wrong.append(f"{key}: the time goes back at event {event.event_id}")
+        if isinstance(event.attributes, history.WorkflowTaskCompleted) and not run.is_copied:
+            self._wrong += [wrong] if (wrong := self._pieces.problem(event.attributes.id, record)) else []
         self._check(run, event, offset, self.state.partition.time_ms)
 
     def _check(self, run: Run, event: history.HistoryEvent, offset: int, now_ms: int) -> None:

@@ -42,9 +42,9 @@ class ClusterLog(SimulatedLog):
             self.last_event = self.hub.now
         self.hub.note(where.topic, where.partition, offset, len(value), zlib.crc32(value))
         for consumer in self.polling:
-            consumer.landed(where)
+            if where in consumer._positions and where not in consumer._paused:
+                consumer._stir()
         return offset
-
 
     def create_topics(self, specs: Iterable[TopicSpec]) -> None:
         wanted = list(specs)
@@ -163,7 +163,7 @@ class HostedConsumer(SimulatedConsumer):
         while True:
             hears_at = max(self._hosted.numb_until, self._hosted.deaf_until if self._member is not None else 0.0)
             deaf = hub.now < hears_at
-            records = [] if deaf else super().poll(0.0, max_records)
+            records = super().poll(0.0, max_records) if not deaf and self._has_news() else []
             if records or self._wanted or hub.now >= until:
                 self._wanted = False
                 return records
@@ -176,13 +176,15 @@ class HostedConsumer(SimulatedConsumer):
             self._cluster.polling.remove(self)
             self._thread = None
 
+    def _has_news(self) -> bool:
+        return self._closed or (self._member is not None and self._member.changed) or self._available()
+
     def _available(self) -> bool:
         records = self._log.records
-        return any(at < len(records[p]) for p, at in self._positions.items() if p not in self._paused)
-
-    def landed(self, where: TopicPartition) -> None:
-        if where in self._positions and where not in self._paused:
-            self._stir()
+        for where, at in self._positions.items():  # noqa: SIM110 (asked for each poll: a generator costs as much again)
+            if at < len(records[where]) and where not in self._paused:
+                return True
+        return False
 
     def _stir(self) -> None:
         if self._thread is not None:

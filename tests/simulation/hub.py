@@ -26,6 +26,8 @@ STEP_S = 0.002
 
 Action = Callable[[], None]
 
+_running_loop, _run_in_loop = asyncio._get_running_loop, asyncio._set_running_loop
+
 
 class Stuck(AssertionError):
     """Nothing can happen any more, although somebody waits for something."""
@@ -45,6 +47,12 @@ class Process:
         """What befalls it after so many more touches of the world."""
         self._deliveries: deque[Action] = deque()
         self._delivering: SimThread | None = None
+
+    def stand_still(self, still: bool) -> None:
+        """It is paused, or goes on."""
+        if still != self.paused:
+            self.paused = still
+            self.hub.paused += 1 if still else -1
 
     def spawn(self, name: str, run: Action) -> SimThread:
         thread = SimThread(self, f"{self.name}/{name}", run)
@@ -122,6 +130,8 @@ class Hub:
 
     def __init__(self, seed: int) -> None:
         self.rng = Random(f"schedule-{seed}")
+        self._random = self.rng.random
+        self.paused = 0
         self.tokens = Random(f"tokens-{seed}")
         self.now = 0.0
         self.preempt = 0.1
@@ -129,9 +139,9 @@ class Hub:
         self.errors: list[str] = []
         self.turns = 0
         self.network_step: Callable[[], bool] = lambda: False
-        self.trace: list[str] | None = None
         self.happened: Counter[str] = Counter()
-        self._digest = hashlib.blake2b(digest_size=16)
+        self._noted: list[tuple[object, ...]] = []
+        self._turned: list[str] = []
         self._ready: list[SimThread] = []
         self._sleeping: list[tuple[float, int, SimThread]] = []
         self._planned: list[tuple[float, int, Action]] = []
@@ -143,16 +153,16 @@ class Hub:
     # ------------------------------------------------------------ the trace
 
     def note(self, *what: object) -> None:
-        """A line of the trace, and of its hash."""
-        line = f"{self.now:.6f} " + " ".join(map(str, what))
-        self._digest.update(line.encode())
-        if self.trace is not None:
-            self.trace.append(line)
+        """A line of the trace. `what` does not change any more."""
+        self._noted.append((self.now, *what))
 
-    @property
+    def trace(self) -> list[str]:
+        """Everything that was noted."""
+        return [f"{at:.6f} " + " ".join(map(str, what)) for at, *what in self._noted]
+
     def digest(self) -> str:
         """A hash of everything that has happened."""
-        return self._digest.hexdigest()
+        return hashlib.blake2b("\n".join([*self.trace(), *self._turned]).encode(), digest_size=16).hexdigest()
 
     # ------------------------------------------------------------ time
 
@@ -184,10 +194,13 @@ class Hub:
 
     def _switch(self) -> None:
         """Others have their turns; whichever event loop this thread is in, they are not."""
-        running = asyncio._get_running_loop()
-        asyncio._set_running_loop(None)
+        running = _running_loop()
+        if running is None:
+            self.greenlet.switch()
+            return
+        _run_in_loop(None)
         self.greenlet.switch()
-        asyncio._set_running_loop(running)
+        _run_in_loop(running)
 
     def give_way(self) -> None:
         """Let others go first. Does not return in a process that has crashed."""
@@ -209,15 +222,19 @@ class Hub:
 
     def step(self) -> None:
         """One thing happens: a thread's turn, something in the network, or time passes."""
+        random = self._random
         self.turns += 1
-        self.now += self.rng.random() * STEP_S
-        self._wake_sleepers()
-        ready = [t for t in self._ready if not t.process.paused]
-        choice = self.rng.random()
+        now = self.now = self.now + random() * STEP_S
+        if (self._sleeping and self._sleeping[0][0] <= now) or (self._planned and self._planned[0][0] <= now):
+            self._wake_sleepers()
+        choice = random()
         if choice < 0.45 and self.network_step():
             return
+        ready = self._ready
+        if self.paused:
+            ready = [t for t in ready if not t.process.paused]
         if ready and choice < 0.995:
-            self._turn(self.rng.choice(ready))
+            self._turn(ready[int(random() * len(ready))])
         elif not self.network_step() and not (ready and self._pass()):
             self._jump()
 
@@ -229,13 +246,12 @@ class Hub:
     def _turn(self, thread: SimThread) -> None:
         self._ready.remove(thread)
         thread.ready = False
-        self._digest.update(thread.name.encode())
+        self._turned.append(thread.name)
         self.current = thread
         try:
             thread.greenlet.switch()
         finally:
             self.current = None
-            asyncio._set_running_loop(None)
 
     def _jump(self) -> None:
         """Nothing can happen now: go to the next moment at which something can."""
@@ -268,6 +284,7 @@ class Hub:
         """The process is gone. What it was made of stays until the end: nothing of it may run again."""
         process.alive = False
         process.doom = None
+        process.stand_still(False)
         self._ready = [t for t in self._ready if t.process is not process]
         self._graveyard.append(process)
 

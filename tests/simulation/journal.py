@@ -47,6 +47,8 @@ class Journal:
     told: list[Told] = field(default_factory=list)
     results: dict[str, str] = field(default_factory=dict)
     """What clients were told about the ends of workflows, by ID."""
+    handed: list[tuple[bytes, str, bool]] = field(default_factory=list)
+    """Attempts of activities that somebody else is to end: the task token, the result, and whether it shall fail."""
     calm: bool = False
     """One worker, and no faults: then what a workflow does itself is done once, too."""
     done_here: Counter[str] = field(default_factory=Counter)
@@ -70,6 +72,16 @@ def executed() -> activity.Info:
         Execution(info.idempotency_key, info.activity_type, info.workflow_id, info.run_id, info.attempt, process, at)
     )
     return info
+
+
+def hand_over(token: str, fails: bool) -> None:
+    """Somebody else ends this attempt of an activity, from its code."""
+    _Now.journal.handed.append((activity.info().task_token, token, fails))
+
+
+def world_time() -> float:
+    """The world's time (s): for code that is repaired some time."""
+    return _Now.where()[1]
 
 
 def done_here(token: str) -> str:

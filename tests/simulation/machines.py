@@ -91,14 +91,14 @@ class Machine:
             return
         self.hub.note("pause", self.process.name)
         process, log = self.process, self.log
-        process.paused = True
+        process.stand_still(True)
         log.pause(True)
         if seconds > SESSION_S:
             self.hub.at(self.hub.now + SESSION_S, lambda: log.expel() if process.paused else None)
 
         def resume() -> None:
             self.hub.note("resume", process.name)
-            process.paused = False
+            process.stand_still(False)
             if process.alive:
                 log.pause(False)
 
@@ -127,10 +127,11 @@ class EngineMachine(Machine):
         standbys: int,
         folder: Path,
         checkpoints: CheckpointSettings | None,
+        syncs: float,
     ) -> None:
         self._folder = folder
         self._checkpoints = checkpoints
-        self.disk = Disk(hub.rng, folder)
+        self.disk = Disk(hub.rng, folder, syncs)
         self._standbys = standbys
         self._partitions = partitions
         self.settings = settings
@@ -181,7 +182,8 @@ class EngineMachine(Machine):
 
 
 class AsyncMachine(Machine):
-    """A process whose main function is a coroutine."""
+    """A process whose main function is a coroutine. max_record_bytes: what it takes for the log's limit; default: what
+    that is."""
 
     def __init__(
         self,
@@ -190,13 +192,16 @@ class AsyncMachine(Machine):
         name: str,
         main: Callable[[AsyncMachine], Awaitable[bool]],
         interceptors: Sequence[Interceptor] = (),
+        max_record_bytes: int = 0,
     ) -> None:
+        self._max_record_bytes = max_record_bytes or log.max_record_bytes
         self._main = main
         self._interceptors = interceptors
         self.finished = False
         super().__init__(hub, log, name)
 
     def boot(self) -> None:
+        self.log.max_record_bytes = self._max_record_bytes
         self.loop = SimLoop(self.process)
         self.asked_to_stop = False
         self.workers: list[Worker] = []

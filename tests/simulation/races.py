@@ -250,6 +250,19 @@ DISKS = special(
                    "slow disk": 1, "failing disk": 2, "crash": 3}, (10, 14), seconds=10,
                   roles={"crash": "engine"}, sizes={"crash": (0, 20)}),
     workers=_TASKS,
+    syncs=(0.1, 0.6),
+)
+
+TORN = special(
+    name="engines that die between two writes, of which any may be on disk",
+    partitions=2,
+    machines=1,
+    tasks=(3, 5),
+    mix=Mix(steps={"act": 1, "sleep": 1}, activities={"quick": 1}, length=(5, 7), again=0, sleeps=(0.5, 1.5)),
+    habits=_CALM,
+    weather=_only({"crash": 1}, (14, 18), seconds=10, roles={"crash": "engine"}, sizes={"crash": (0, 60)}),
+    workers=_TASKS,
+    syncs=(0.3, 0.9),
 )
 
 _UPGRADES: dict[str, Any] = {
@@ -305,6 +318,38 @@ CHECKPOINTS = special(
     workers=_TASKS,
     standbys=1,
     checkpoints=1.5,
+)
+
+OUTSIDE = special(
+    name="activities that others end, of workflows whose code is repaired later",
+    engines=1,
+    partitions=2,
+    tasks=(3, 5),
+    mix=Mix(steps={"act": 3, "par": 1, "trip": 1, "side": 1}, inner={"act": 3, "trip": 1},
+            activities={"handed": 3, "quick": 1}, failures=(0, 1, 2), length=(4, 6)),
+    habits=Habits(meddling={"none": 3, "reset": 1, "pause": 1}, messages=(0, 3), pauses=(0.3, 1.0), delays=(0.0,)),
+    weather=_only({"crash": 2, "cut off": 2, "pause": 1}, (6, 10), seconds=8,
+                  roles=dict.fromkeys(("crash", "cut off", "pause"), "engine worker client"),
+                  sizes={"crash": (0, 20), "cut off": (0.3, 4.5), "pause": (0.3, 4.0)},
+                  refuse=(0.0, 0.03), repeat=(0.0, 0.05)),
+    workers={**_KEEP, "eager_activities": (True, False)},
+)
+
+PIECES = special(
+    name="steps that go in pieces, from workers that die and go on between them",
+    engines=1,
+    partitions=2,
+    tasks=(3, 5),
+    mix=Mix(steps={"par": 1}, inner={"act": 4, "side": 1, "sleep": 1}, activities={"quick": 1, "brief": 3},
+            length=(2, 4), again=0, sleeps=(0.5, 2.0), width=(4, 7)),
+    habits=Habits(meddling={"none": 1}, messages=(3, 5), pauses=(0.3, 0.7, 1.2), delays=(0.0,)),
+    weather=_only({"crash": 3, "zombie": 3, "numb": 2, "cut off": 2, "fail producers": 1, "move": 2}, (14, 20),
+                  seconds=8,
+                  roles=dict.fromkeys(("crash", "zombie", "numb", "cut off", "fail producers"), "worker"),
+                  sizes={"crash": (0, 30), "zombie": (1.0, 12.0), "numb": (0.4, 1.2), "cut off": (0.3, 4.5)},
+                  refuse=(0.0, 0.03), repeat=(0.0, 0.05)),
+    workers=_KEEP,
+    worker_bytes=(600, 900),
 )
 
 STRANGERS = special(

@@ -10,7 +10,7 @@ from odradek_engine.fold.step import WORK
 
 from .customers import ALL_MEDDLING, Habits
 from .faults import ALL_KINDS, Weather
-from .scripts import ALL_STEPS, Mix
+from .scripts import ALL_ACTIVITIES, ALL_STEPS, Mix
 
 WORKERS: Mapping[str, tuple[Any, ...]] = {
     "cache_bytes": (1, 20_000, 10_000_000),
@@ -18,6 +18,7 @@ WORKERS: Mapping[str, tuple[Any, ...]] = {
     "eager_activities": (True, False),
     "lost_after": (3, 10),
     "shutdown_timeout": (1, 10),
+    "blocked_after": (2, 20, 20),
 }
 """The options of workers, and what they are drawn from: little memory and few slots make them lose and refuse more."""
 
@@ -31,7 +32,9 @@ class Scenario:
     engines. announce_interval: of engines, in s; they are gone if they were not heard for 3.5 times as long. upgrades:
     of engines to another fold version (`upgrades.drawn`). checkpoints: how often engines make them, in s, and trim the
     log behind them (0: never). work: how much of a reset one step of the fold does.
-    interceptors: how often clients and workers have some (0 to 1)."""
+    interceptors: how often clients and workers have some (0 to 1). worker_bytes: what workers take for the log's limit
+    for a record; what they do in one step is more than that, now and then, and goes in pieces (0: that is never so).
+    syncs: how often the disks of engines sync a write unasked (0 to 1)."""
 
     name: str
     engines: int = 2
@@ -54,6 +57,8 @@ class Scenario:
     checkpoints: float = 0.0
     work: tuple[int, ...] = (WORK,)
     interceptors: float = 0.0
+    worker_bytes: tuple[int, ...] = (0,)
+    syncs: tuple[float, ...] = (0.1,)
 
 
 ANYTHING = Scenario(name="anything")
@@ -63,7 +68,11 @@ EVERYTHING = Scenario(
     orders=(0, 2),
     tasks=(0, 6),
     plays=(0, 3),
-    mix=Mix(steps=ALL_STEPS, children=("result", "result", "poke", "cancel", "abandon", "fail")),
+    mix=Mix(
+        steps=ALL_STEPS,
+        activities=ALL_ACTIVITIES,
+        children=("result", "result", "poke", "cancel", "abandon", "fail"),
+    ),
     habits=Habits(
         meddling=ALL_MEDDLING,
         kinds=("signal", "signal", "slow", "update", "accepted", "failing", "refused"),
@@ -72,5 +81,7 @@ EVERYTHING = Scenario(
     weather=Weather(kinds=ALL_KINDS),
     work=(WORK, 30, 3),
     interceptors=0.5,
+    worker_bytes=(0, 0, 0, 1_000),
+    syncs=(0.1, 0.1, 0.5),
 )
 """All that there is: work and faults that `ANYTHING` does not have, so that its seeds mean what they meant."""

@@ -18,7 +18,7 @@ from odradek import (
     workflow,
 )
 
-from .journal import done_here, executed
+from .journal import done_here, executed, hand_over, world_time
 
 QUICK = RetryPolicy(initial_interval=0.2, backoff_coefficient=2, maximum_interval=2)
 
@@ -104,7 +104,14 @@ async def brief(token: str, failures: int) -> str:
     return token
 
 
-ACTIVITIES = [local, quick, plain, slow, stuck, beating, hopeless, once, brief]
+@activity.define(retry_policy=QUICK, start_to_close_timeout=10)
+async def handed(token: str, failures: int) -> str:
+    """Somebody outside of all workers ends its attempts, by their task tokens."""
+    hand_over(token, fails=executed().attempt <= failures)
+    raise activity.CompleteAsync
+
+
+ACTIVITIES = [local, quick, plain, slow, stuck, beating, hopeless, once, brief, handed]
 KINDS = {one.name: one for one in ACTIVITIES[1:]}
 
 
@@ -282,6 +289,12 @@ class Scripted:
     async def do_forget(self, value: str) -> str:
         workflow.upsert_search_attributes({"value": None, "other": value})
         return value
+
+    async def do_trip(self, until: float) -> str:
+        """A bug, until everybody has code without it."""
+        if world_time() < until:
+            raise ValueError("a bug")
+        return "repaired"
 
     async def do_die(self, attempts: int) -> str:
         return f"attempt {workflow.info().attempt}"

@@ -17,7 +17,7 @@ STEPS = {
 }  # fmt: skip
 """Kinds of steps, and how often each is drawn."""
 
-ALL_STEPS = {**STEPS, "stop": 1, "unpatch": 0.4, "outside": 0.6, "clash": 0.4, "forget": 0.4}
+ALL_STEPS = {**STEPS, "stop": 1, "unpatch": 0.4, "outside": 0.6, "clash": 0.4, "forget": 0.4, "trip": 0.4}
 """With those that the seeds of former days do not know."""
 
 NESTED = ("par", "limit", "child")
@@ -25,12 +25,16 @@ NESTED = ("par", "limit", "child")
 ACTIVITIES = {"quick": 6.0, "plain": 3, "slow": 3, "stuck": 1, "beating": 1, "hopeless": 1, "once": 1}
 """Kinds of activities, and how often each is drawn."""
 
+ALL_ACTIVITIES = {**ACTIVITIES, "handed": 1}
+"""With those that the seeds of former days do not know."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Mix:
     """What scripts are made of: weights of steps, of those inside others (as all, if not given), and of activities; how
     often activities fail; how many steps there are; how often runs continue as new (so many times), and wait for some
-    of their messages on the way (0 to 1); how long they sleep at most, and what takes too long (s)."""
+    of their messages on the way (0 to 1); how long they sleep at most, and what takes too long (s); how many steps go
+    on side by side."""
 
     steps: Mapping[str, float] = field(default_factory=lambda: STEPS)
     inner: Mapping[str, float] = field(default_factory=dict)
@@ -43,6 +47,7 @@ class Mix:
     sleeps: tuple[float, ...] = (0.05, 1.0, 8.0)
     children: tuple[str, ...] = ("result", "result", "poke", "cancel", "abandon")
     limits: tuple[float, float] = (0.05, 4.0)
+    width: tuple[int, int] = (2, 4)
 
 
 class Writer:
@@ -92,7 +97,7 @@ class Writer:
         return ["sleep", round(self.rng.choice(self.mix.sleeps) * self.rng.random(), 3)]
 
     def _par(self, depth: int) -> Step:
-        return ["par", [self._step(depth + 1) for _ in range(self.rng.randint(2, 4))]]
+        return ["par", [self._step(depth + 1) for _ in range(self.rng.randint(*self.mix.width))]]
 
     def _limit(self, depth: int) -> Step:
         return ["limit", round(self.rng.uniform(*self.mix.limits), 3), self._step(depth + 1)]
@@ -141,6 +146,9 @@ class Writer:
 
     def _forget(self, depth: int) -> Step:
         return ["forget", self._token()]
+
+    def _trip(self, depth: int) -> Step:
+        return ["trip", round(self.rng.uniform(1.0, 20.0), 3)]
 
 
 def misfit(step: Step, result: Any) -> str:
@@ -237,6 +245,10 @@ def _misfit_clash(result: Any, child_id: str) -> str:
 
 def _misfit_forget(result: Any, value: str) -> str:
     return _differs(result, value)
+
+
+def _misfit_trip(result: Any, until: float) -> str:
+    return _differs(result, "repaired")
 
 
 def _misfit_random(result: Any) -> str:

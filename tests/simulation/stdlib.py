@@ -72,6 +72,9 @@ class Lock:
         return self._owner is not None
 
     def __enter__(self) -> bool:
+        if self._owner is None:
+            self._owner, self._depth = self._hub.current or "outside", 1
+            return True
         return self.acquire()
 
     def __exit__(self, *_: object) -> None:
@@ -96,7 +99,7 @@ class Condition:
         self.release = self._lock.release
 
     def __enter__(self) -> bool:
-        return self._lock.acquire()
+        return self._lock.__enter__()
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
@@ -311,7 +314,7 @@ class _Secrets:
 
 
 decoded = lru_cache(20_000)(decode)
-_REMEMBERED: list[tuple[Any, Any]] = [(check_source, cache(check_source)), (decode, decoded)]
+_REMEMBERED: dict[Any, Any] = {check_source: cache(check_source), decode: decoded}
 """What all processes of all clusters ask for again and again, and what is the same each time."""
 
 
@@ -324,47 +327,62 @@ def modules() -> list[ModuleType]:
 def installed(hub: Hub) -> Iterator[None]:
     """Odradek's modules see the hub where they look for the machine."""
     clock = _Time(hub)
-    replaced: list[tuple[Any, Any]] = [
-        (threading, _Threading(hub)),
-        (time, clock),
-        (secrets, _Secrets(hub)),
-        (os, _Os(hub)),
-        (time.monotonic, clock.monotonic),
-        (queue.SimpleQueue, lambda: SimpleQueue(hub)),
-        *_REMEMBERED,
-    ]
-    undo: list[Callable[[], None]] = []
+    instead: dict[Any, Any] = {
+        threading: _Threading(hub),
+        time: clock,
+        secrets: _Secrets(hub),
+        os: _Os(hub),
+        time.monotonic: clock.monotonic,
+        queue.SimpleQueue: lambda: SimpleQueue(hub),
+        **_REMEMBERED,
+    }
+    places = [place for module in modules() for place in _places_in(module)]
     try:
-        for module in modules():
-            _replace_in(module, replaced, undo)
+        for owner, name, real in places:
+            setattr(owner, name, _other(real, instead))
         yield
     finally:
-        for action in reversed(undo):
-            action()
+        for owner, name, real in places:
+            setattr(owner, name, real)
 
 
-def _replace_in(module: ModuleType, replaced: list[tuple[Any, Any]], undo: list[Callable[[], None]]) -> None:
-    for name, value in list(vars(module).items()):
-        for real, simulated in replaced:
-            if value is real:
-                setattr(module, name, simulated)
-                undo.append(lambda m=module, n=name, v=value: setattr(m, n, v))
+def _other(real: Any, instead: dict[Any, Any]) -> Any:
+    """What is put there: default arguments come as those of a function."""
+    if isinstance(real, tuple):
+        return tuple(_one(value, instead) for value in real)
+    if isinstance(real, dict):
+        return {name: _one(value, instead) for name, value in real.items()}
+    return instead[real]
+
+
+def _one(value: Any, instead: dict[Any, Any]) -> Any:
+    return next((other for real, other in instead.items() if value is real), value)
+
+
+_REAL = [threading, time, secrets, os, time.monotonic, queue.SimpleQueue, *_REMEMBERED]
+
+
+def _is_real(value: Any) -> bool:
+    return any(value is real for real in _REAL)
+
+
+@cache
+def _places_in(module: ModuleType) -> list[tuple[Any, str, Any]]:
+    """Where a module has the machine: the owner of an attribute, its name, and its value."""
+    places: list[tuple[Any, str, Any]] = []
+    for name, value in vars(module).items():
+        if _is_real(value):
+            places.append((module, name, value))
         if isinstance(value, type) and value.__module__ == module.__name__:
             for function in vars(value).values():
                 if isinstance(function, FunctionType):
-                    _replace_defaults(function, replaced, undo)
+                    places += _defaults_of(function)
+    return places
 
 
-def _replace_defaults(function: FunctionType, replaced: list[tuple[Any, Any]], undo: list[Callable[[], None]]) -> None:
+def _defaults_of(function: FunctionType) -> Iterator[tuple[Any, str, Any]]:
     """Default arguments such as `clock=time.monotonic`."""
-    before, keywords = function.__defaults__, function.__kwdefaults__
-
-    def other(value: Any) -> Any:
-        return next((simulated for real, simulated in replaced if value is real), value)
-
-    if any(other(v) is not v for v in before or ()):
-        function.__defaults__ = tuple(other(v) for v in before or ())
-        undo.append(lambda: setattr(function, "__defaults__", before))
-    if any(other(v) is not v for v in (keywords or {}).values()):
-        function.__kwdefaults__ = {k: other(v) for k, v in (keywords or {}).items()}
-        undo.append(lambda: setattr(function, "__kwdefaults__", keywords))
+    if any(map(_is_real, function.__defaults__ or ())):
+        yield function, "__defaults__", function.__defaults__
+    if any(map(_is_real, (function.__kwdefaults__ or {}).values())):
+        yield function, "__kwdefaults__", function.__kwdefaults__

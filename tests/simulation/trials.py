@@ -28,17 +28,11 @@ from odradek._schedules.system import ScheduleWorkflow
 from examples.rolling_upgrade import activities as payment_activities
 from examples.rolling_upgrade import v1, v2
 
-from . import journal
-from .journal import executed
+from .journal import executed, world_time
 from .programs import insist
 from .stage import Hire, Play, Stage, always, noted
 
 TERMINATED = "WorkflowTerminatedError"
-
-
-def _time() -> float:
-    """The world's time (s): for code that a deployment repairs."""
-    return journal._Now.where()[1]
 
 
 @workflow.define
@@ -187,7 +181,7 @@ async def before_the_bug() -> int:
 @workflow.define
 async def buggy(name: str) -> str:
     found = await before_the_bug()
-    if _time() < REPAIRED_S:
+    if world_time() < REPAIRED_S:
         raise ValueError(f"a bug: {found}")
     return name
 

@@ -53,7 +53,8 @@ LOOK_EVERY = 1_500
 
 @dataclass
 class Outcome:
-    """How a run ended. `wrong`: what the auditors found. `plan`: the faults that it was given."""
+    """How a run ended. `wrong`: what the auditors found. `plan`: the faults that it was given. `digest`, `trace`: only
+    if the trace was wanted."""
 
     seed: int
     wrong: list[str]
@@ -78,7 +79,7 @@ class World:
         self.scenario = scenario = scenario or drawn(seed)
         self.rng = Random(f"plan-{seed}")
         self.hub = Hub(seed)
-        self.hub.trace = [] if trace else None
+        self._trace = trace
         self.log = ClusterLog(self.hub, seed)
         self.topics = Topics(NAMESPACE)
         self.journal = Journal()
@@ -149,12 +150,15 @@ class World:
         self.engines = [
             EngineMachine(
                 self.hub, self.log, name, self.partitions, settings, self.scenario.standbys, self.folder / name,
-                checkpoints,
+                checkpoints, Random(f"syncs-{self.seed}-{name}").choice(self.scenario.syncs),
             )
             for name in self._engines
         ]
         traced = [Traced()] if Random(f"traced-{self.seed}").random() < self.scenario.interceptors else []
-        self.workers = [AsyncMachine(self.hub, self.log, name, self._worker_main(), traced) for name in self._workers]
+        most = Random(f"bytes-{self.seed}").choice(self.scenario.worker_bytes)
+        self.workers = [
+            AsyncMachine(self.hub, self.log, name, self._worker_main(), traced, most) for name in self._workers
+        ]
         self.clients = [
             AsyncMachine(self.hub, self.log, name, main, traced)
             for name, main in (("client1", self._order), ("client2", self._script), ("client3", self._play))
@@ -212,10 +216,13 @@ class World:
 
     async def _script(self, machine: AsyncMachine) -> bool:
         """What the second client does: scripted workflows."""
-        async with machine.client() as client, asyncio.TaskGroup() as group:
-            for task in self.tasks:
-                if not task.outcome:
-                    group.create_task(customers.run(client, self.journal, task))
+        async with machine.client() as client:
+            ending = asyncio.create_task(customers.end_what_is_handed(client, self.journal, self.tasks))
+            async with asyncio.TaskGroup() as group:
+                for task in self.tasks:
+                    if not task.outcome:
+                        group.create_task(customers.run(client, self.journal, task))
+            ending.cancel()
         return True
 
     async def _order(self, machine: AsyncMachine) -> bool:
@@ -228,7 +235,10 @@ class World:
 
     @property
     def clients_done(self) -> bool:
-        return all(client.finished for client in self.clients)
+        for client in self.clients:  # noqa: SIM110 (asked after each turn: a generator costs as much again)
+            if not client.finished:
+                return False
+        return True
 
     def _turn_until(self, done: object, until: float) -> None:
         while not done():  # type: ignore[operator]
@@ -303,7 +313,7 @@ class World:
         return Outcome(
             self.seed,
             self.auditors.wrong,
-            self.hub.digest,
+            self.hub.digest() if self._trace else "",
             self.hub.now,
             self.hub.turns,
             self.plan,
@@ -311,7 +321,7 @@ class World:
             records=sum(len(records) for records in self.log.records.values()),
             workflows=len({run.workflow_id for run in self.auditors.runs}),
             kinds=sum((golden.kinds for golden in self.auditors.golden), Counter()),
-            trace=self.hub.trace or [],
+            trace=self.hub.trace() if self._trace else [],
         )
 
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from .log import SimulatedLog, SimulatedProcess
 
 
+_MANY = 64
+"""Of so many appends, those that are settled are forgotten."""
+
+
 class _Send:
     """One append that is out. `on_delivery` is called once, or never after a crash."""
 
@@ -55,7 +59,8 @@ class SimulatedProducer:
             raise refusals.producer_closed()
         where = TopicPartition(topic, partition)
         send = _Send(on_delivery)
-        self._out = [s for s in self._out if not s.settled]
+        if len(self._out) > _MANY:
+            self._out = [s for s in self._out if not s.settled]
         self._out.append(send)
         error = self._fatal or self._refusal(where, key, value)
         appends = self._channel(self._appends, where)
@@ -180,8 +185,9 @@ class SimulatedConsumer:
         if self._member is not None and self._member.changed:
             self._follow_group(self._member)
         records: list[Record] = []
-        order = [p for p in self._positions if p not in self._paused]
-        self._log.shuffle(order)
+        order = [p for p, at in self._positions.items() if at != len(self._log.records[p]) and p not in self._paused]
+        if len(order) > 1:
+            self._log.shuffle(order)
         for where in order:
             records += self._fetch(where, max_records - len(records))
         return records
@@ -193,8 +199,9 @@ class SimulatedConsumer:
             position = first
         count = self._log.some(min(room, len(stored) - position))
         self._positions[where] = position + count
-        markers = self._log.markers.get(where, ())
-        return [record for record in stored[position : position + count] if record.offset not in markers]
+        found = stored[position : position + count]
+        markers = self._log.markers.get(where)
+        return [record for record in found if record.offset not in markers] if markers else found
 
     def _follow_group(self, member: Member) -> None:
         group = member.group

@@ -16,6 +16,9 @@ from .network import Network
 
 _T = TypeVar("_T")
 
+_NONE = 0.2
+"""How often nothing of a partition has reached a consumer yet that polls."""
+
 
 @dataclass
 class Faults:
@@ -246,8 +249,10 @@ class SimulatedLog(SimulatedProcess):
             self.rng.shuffle(items)
 
     def some(self, count: int) -> int:
-        """How many of `count` records have reached a consumer."""
-        return count if self._auto or count <= 0 else self.rng.randint(0, count)
+        """How many of `count` records have reached a consumer: sometimes none."""
+        if self._auto or count <= 0:
+            return count
+        return 0 if self.rng.random() < _NONE else 1 + int(self.rng.random() * count)
 
     # ------------------------------------------------------------ what befalls the log
 

@@ -5,7 +5,6 @@ Queues keep their order; between queues any order may come about.
 
 from __future__ import annotations
 
-from bisect import insort
 from collections import deque
 from collections.abc import Callable
 from random import Random
@@ -20,12 +19,13 @@ class Channel:
     `held`: nothing of it is delivered for now. `ended`: nothing more is put into it.
     """
 
-    __slots__ = ("_held", "_network", "ended", "number", "queue")
+    __slots__ = ("_held", "_network", "ended", "listed", "queue")
 
-    def __init__(self, network: Network, number: int) -> None:
+    def __init__(self, network: Network) -> None:
         self.queue: deque[Delivery] = deque()
         self.ended = False
-        self.number = number
+        self.listed = False
+        """The network knows that it has, or had, something to deliver."""
         self._held = False
         self._network = network
 
@@ -52,37 +52,37 @@ class Channel:
             self.queue.pop()
 
 
-def _number(channel: Channel) -> int:
-    return channel.number
-
-
 class Network:
-    """All channels; those that have something to deliver in the order of their making, and some that had."""
+    """All channels; those that have something to deliver, and some that had."""
 
     def __init__(self, rng: Random) -> None:
-        self._rng = rng
-        self._made = 0
+        self._random = rng.random
         self._ready: list[Channel] = []
 
     def channel(self) -> Channel:
-        self._made += 1
-        return Channel(self, self._made)
+        return Channel(self)
 
     def ready(self, channel: Channel) -> None:
         """A channel has something to deliver."""
-        if channel not in self._ready:
-            insort(self._ready, channel, key=_number)
+        if not channel.listed:
+            channel.listed = True
+            self._ready.append(channel)
 
     @property
     def idle(self) -> bool:
         """Whether nothing can be delivered."""
-        return not any(channel.queue and not channel._held for channel in self._ready)
+        return not any(channel.queue and not channel.held for channel in self._ready)
 
     def step(self) -> bool:
         """Deliver one thing of one channel, by the seed; False if nothing can be."""
-        if not all(channel.queue and not channel._held for channel in self._ready):
-            self._ready = [c for c in self._ready if c.queue and not c._held]
-        if not self._ready:
-            return False
-        self._rng.choice(self._ready).queue.popleft()()
-        return True
+        ready = self._ready
+        while ready:
+            at = int(self._random() * len(ready))
+            channel = ready[at]
+            if channel.queue and not channel.held:
+                channel.queue.popleft()()
+                return True
+            channel.listed = False
+            ready[at] = ready[-1]
+            ready.pop()
+        return False

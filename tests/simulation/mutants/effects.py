@@ -139,7 +139,7 @@ def nothing_to_compare_counts_as_the_same(patch: Patch) -> None:
     patch(Processor, "unchecked", lambda self, first: None)
 
 
-@mutant("L3", seed=64, scenario=races.DISKS)
+@mutant("L3", seed=8, scenario=races.TORN)
 def the_position_is_written_before_the_rest(patch: Patch) -> None:
     """After a crash in between, a state is gone on with that lacks what records did."""
     flush = State.flush
