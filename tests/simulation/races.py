@@ -352,6 +352,20 @@ PIECES = special(
     worker_bytes=(600, 900),
 )
 
+CONTESTED_PIECES = special(
+    name="workers that go on with what others have, in pieces",
+    engines=1,
+    partitions=2,
+    tasks=(5, 6),
+    mix=Mix(steps={"act": 2, "par": 3}, activities={"quick": 1, "brief": 4}, length=(5, 7), again=0),
+    habits=CONTESTED.habits,
+    weather=_only({"zombie": 2, "numb": 4, "crash": 2}, (22, 26), seconds=7,
+                  roles=dict.fromkeys(("zombie", "numb", "crash"), "worker"),
+                  sizes={"zombie": (1.0, 12.0), "numb": (0.4, 1.2), "crash": (0, 30)}),
+    workers=_KEEP,
+    worker_bytes=(560,),
+)
+
 STRANGERS = special(
     name="records of strangers, in the wrong partition",
     engines=1,

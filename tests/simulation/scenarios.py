@@ -33,7 +33,8 @@ class Scenario:
     of engines to another fold version (`upgrades.drawn`). checkpoints: how often engines make them, in s, and trim the
     log behind them (0: never). work: how much of a reset one step of the fold does.
     interceptors: how often clients and workers have some (0 to 1). worker_bytes: what workers take for the log's limit
-    for a record; what they do in one step is more than that, now and then, and goes in pieces (0: that is never so).
+    for a record, where there are no plays; what they do in one step is more than that, now and then, and goes in pieces
+    (0: that is never so).
     syncs: how often the disks of engines sync a write unasked (0 to 1)."""
 
     name: str

@@ -155,7 +155,7 @@ class World:
             for name in self._engines
         ]
         traced = [Traced()] if Random(f"traced-{self.seed}").random() < self.scenario.interceptors else []
-        most = Random(f"bytes-{self.seed}").choice(self.scenario.worker_bytes)
+        most = 0 if self.stages else Random(f"bytes-{self.seed}").choice(self.scenario.worker_bytes)
         self.workers = [
             AsyncMachine(self.hub, self.log, name, self._worker_main(), traced, most) for name in self._workers
         ]

@@ -12,7 +12,7 @@ from .. import races
 from .planting import Patch, mutant, replaced
 
 
-@mutant("W1", seed=3, scenario=races.PIECES)
+@mutant("W1", seed=2, scenario=races.CONTESTED_PIECES)
 def pieces_take_effect_on_any_base(patch: Patch) -> None:
     """Two workers advance one workflow, one of them in pieces."""
     decide = completions.decide_task_completed
@@ -24,7 +24,7 @@ def pieces_take_effect_on_any_base(patch: Patch) -> None:
     patch(completions, "decide_task_completed", careless)  # the table of the fold has the right one
 
 
-@mutant("W7", seed=1, scenario=races.PIECES)
+@mutant("W7", seed=1, scenario=races.CONTESTED_PIECES)
 def what_is_begun_is_waited_for(patch: Patch) -> None:
     """A worker dies after its first piece, and those of others are not taken any more."""
 
@@ -35,9 +35,3 @@ def what_is_begun_is_waited_for(patch: Patch) -> None:
             fold_pieces.decide_piece(step, record)
 
     patch(core._DECIDE, records.CompletionPiece, patient)  # type: ignore[arg-type]
-
-
-@mutant("T1", seed=1, scenario=races.PIECES)
-def who_begins_last_is_kept(patch: Patch) -> None:
-    """A worker has appended its completion, within which one was begun that never ends: nobody goes on."""
-    patch(fold_pieces, "MAX_BEGUN", 1)

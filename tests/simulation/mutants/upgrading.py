@@ -24,7 +24,7 @@ def older_code_folds_on(patch: Patch) -> None:
     patch(core._AT_ONCE, records.LeaderElected, blind)  # type: ignore[arg-type]
 
 
-@mutant("V1", seed=2, scenario=races.LATE_ROLLBACKS)
+@mutant("V1", seed=1, scenario=races.LATE_ROLLBACKS)
 def older_code_takes_the_state_of_newer(patch: Patch) -> None:
     """An engine whose program was taken back folds by the old version what the log says under the new one."""
     decline = Processor.decline
