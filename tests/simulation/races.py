@@ -180,6 +180,17 @@ RESETS = special(
     work=(WORK, 3),
 )
 
+RESET_TIMERS = special(
+    name="runs that are reset while their timers fire",
+    engines=1,
+    partitions=2,
+    tasks=(5, 6),
+    mix=Mix(steps={"par": 1}, inner={"sleep": 1}, length=(2, 3), again=0, sleeps=(1.5, 3.0), width=(5, 7)),
+    habits=Habits(meddling={"reset": 1}, messages=(0, 1), pauses=(0.9, 1.4, 1.9), delays=(0.0,), depths=(1.0,)),
+    weather=_only({"cut off": 1}, (10, 14), seconds=5, roles={"cut off": "engine"}, sizes={"cut off": (0.4, 1.0)}),
+    workers=_KEEP,
+)
+
 REFUSALS = special(
     name="timers of an engine whose log refuses",
     engines=1,
