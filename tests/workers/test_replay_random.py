@@ -224,12 +224,13 @@ totals: Counter[str] = Counter()
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(programs, st.data())
 def test_every_prefix_of_a_random_history_replays(program: list[Node], data: st.DataObject) -> None:
-    engine = EngineModel(make(program))
+    definition = make(program)
+    engine = EngineModel(definition)
     drive(engine, data)
     totals[type(engine.closed_by).__name__] += 1
     totals["events"] += len(engine.events)
     for length in range(1, len(engine.events) + 1):
-        again = new_instance(make(program))
+        again = new_instance(definition)
         replay(again, engine.events[:length])
         assert again.take_commands() == []
         if length == len(engine.events) and engine.instance._usable:
