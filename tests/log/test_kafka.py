@@ -357,57 +357,62 @@ def test_close_lets_go_whoever_waits_for_room(nowhere: str) -> None:
     log.close()
 
 
-def test_a_broker_that_dies_and_comes_back_loses_nothing() -> None:
+@pytest.fixture(scope="module")
+def broker() -> Iterator[Broker]:
+    """One that may be killed and paused."""
+    with Broker() as started:
+        yield started
+
+
+def test_a_broker_that_dies_and_comes_back_loses_nothing(broker: Broker) -> None:
     """Sends wait as long as it takes, in order and without duplicates; readers and groups go on."""
-    with Broker() as broker:
-        log = open_log(f"kafka://{broker.bootstrap}", session_timeout=2.0)
-        log.create_topics([TopicSpec("t", 2)])
-        producer, deliveries = log.producer(), Deliveries()
-        consumer, member = reader(log, "t", 2), Membership(log, "g", ["t"])
-        poll_until(lambda: len(member.owned) == 2, member)
-        stop = threading.Event()
-        sent = [0]
+    log = open_log(f"kafka://{broker.bootstrap}", session_timeout=2.0)
+    log.create_topics([TopicSpec("t", 2)])
+    producer, deliveries = log.producer(), Deliveries()
+    consumer, member = reader(log, "t", 2), Membership(log, "g", ["t"])
+    poll_until(lambda: len(member.owned) == 2, member)
+    stop = threading.Event()
+    sent = [0]
 
-        def produce() -> None:
-            while not stop.is_set():
-                producer.send("t", sent[0] % 2, b"", b"%d" % sent[0], deliveries.of(sent[0]))
-                sent[0] += 1
-                time.sleep(0.001)  # a steady stream, not a flood
+    def produce() -> None:
+        while not stop.is_set():
+            producer.send("t", sent[0] % 2, b"", b"%d" % sent[0], deliveries.of(sent[0]))
+            sent[0] += 1
+            time.sleep(0.003)  # a steady stream, not a flood
 
-        with background(produce):
-            deliveries.wait(200)
-            broker.kill()
-            delivered = len(deliveries.seen)
-            consumer.poll(0.5)  # what was fetched before, or nothing: no error
-            broker.start()
-            deliveries.wait(delivered + 200)
-            stop.set()
-        assert producer.flush(PATIENCE) == 0
-        seen = deliveries.wait(sent[0])
-        assert all(error is None for _, _, error in seen)
-        records = read(reader(log, "t", 2), sent[0])
-        for partition in range(2):
-            mine = [int(r.value) for r in records if r.partition == partition]
-            assert mine == list(range(partition, sent[0], 2))
-        poll_until(lambda: len(member.records) >= sent[0], member)
-        assert sorted(int(r.value) for r in member.records) == list(range(sent[0]))
-        member.consumer.close()
-        log.close()
+    with background(produce):
+        deliveries.wait(200)
+        broker.kill()
+        delivered = len(deliveries.seen)
+        consumer.poll(0.5)  # what was fetched before, or nothing: no error
+        broker.start()
+        deliveries.wait(delivered + 200)
+        stop.set()
+    assert producer.flush(PATIENCE) == 0
+    seen = deliveries.wait(sent[0])
+    assert all(error is None for _, _, error in seen)
+    records = read(reader(log, "t", 2), sent[0])
+    for partition in range(2):
+        mine = [int(r.value) for r in records if r.partition == partition]
+        assert mine == list(range(partition, sent[0], 2))
+    poll_until(lambda: len(member.records) >= sent[0], member)
+    assert sorted(int(r.value) for r in member.records) == list(range(sent[0]))
+    member.consumer.close()
+    log.close()
 
 
-def test_a_paused_broker_only_delays() -> None:
-    with Broker() as broker:
-        log = open_log(f"kafka://{broker.bootstrap}")
-        log.create_topics([TopicSpec("t", 1)])
-        producer, deliveries = log.producer(), Deliveries()
-        append(log, "t", [b"before"])
-        broker.pause()
-        for i in range(100):
-            producer.send("t", 0, b"", b"%d" % i, deliveries.of(i))
-        assert producer.flush(0.5) == 100
-        broker.resume()
-        assert [(label, offset) for label, offset, _ in deliveries.wait(100)] == [(i, i + 1) for i in range(100)]
-        log.close()
+def test_a_paused_broker_only_delays(broker: Broker) -> None:
+    log = open_log(f"kafka://{broker.bootstrap}")
+    log.create_topics([TopicSpec("delayed", 1)])
+    producer, deliveries = log.producer(), Deliveries()
+    append(log, "delayed", [b"before"])
+    broker.pause()
+    for i in range(100):
+        producer.send("delayed", 0, b"", b"%d" % i, deliveries.of(i))
+    assert producer.flush(0.5) == 100
+    broker.resume()
+    assert [(label, offset) for label, offset, _ in deliveries.wait(100)] == [(i, i + 1) for i in range(100)]
+    log.close()
 
 
 # ---------------------------------------------------------------- groups

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -95,14 +96,15 @@ def test_a_rush_that_is_over_is_forgotten() -> None:
 
 def test_what_is_held_goes_in_few_requests_and_in_order(harness: KafkaHarness) -> None:
     topic = harness.topic()
-    holding, deliveries = _Holding(harness.bootstrap), Deliveries()
+    holding, deliveries, began = _Holding(harness.bootstrap), Deliveries(), time.monotonic()
     for i in range(100):
         holding.producer.send(topic, 0, b"%d" % i, b"x" * 1_000 if i == 50 else b"%d" % i, deliveries.of(i))
+    slots = (time.monotonic() - began) / SLOT  # one, but on a busy machine
     seen = deliveries.wait(100)
     assert [label for label, _, _ in seen] == list(range(100))
     assert isinstance(seen[50][2], RecordTooLargeError)
     assert [int(r.value) for r in read(reader(harness.log, topic), 99)] == [i for i in range(100) if i != 50]
-    assert holding.produce_requests() <= 3, "a hundred, without"
+    assert holding.produce_requests() <= 3 + slots, "a hundred, without"
     holding.producer.close()
 
 
