@@ -46,6 +46,7 @@ def test_seeds_that_once_failed(seed: int) -> None:
     assert simulate(seed, ANYTHING).wrong == []
 
 
+@pytest.mark.timeout(FRESH_SECONDS + 240)  # a seed that fails is shrunk
 def test_fresh_seeds(capsys: pytest.CaptureFixture[str]) -> None:
     base = random.SystemRandom().randrange(10_000, 10**9)
     report = simulation.run(range(base, base + 10_000), FRESH_SECONDS)
