@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from odradek_log import LogError, RecordTooLargeError
 from odradek_log.kafka.config import COMMON, PRODUCER
-from odradek_log.kafka.pace import SLOT, Pace
+from odradek_log.kafka.pace import LONGEST, WINDOW, Pace
 from odradek_log.kafka.producer import KafkaProducer
 
 from ..kafka.broker import free_port
@@ -28,7 +28,7 @@ class _Waits(Pace):
         self.asked += 1
         if self.asked > 1:
             self.holding.set()
-        return SLOT
+        return LONGEST
 
 
 class _Holding:
@@ -61,37 +61,45 @@ def harness(kafka_bootstrap: str) -> Iterator[KafkaHarness]:
     made.close()
 
 
-def wait_after(keys: list[bytes], slots: int = 1) -> float:
+def wait_after(keys: list[bytes], windows: int = 1) -> float:
     pace = Pace()
     now = 100.0
     pace.wait(now)
-    for _ in range(slots):
+    for _ in range(windows):
         for key in keys:
             pace.sent(key)
-        now += SLOT
+        now += WINDOW
         wait = pace.wait(now)
     return wait
 
 
+def numbered(count: int) -> list[bytes]:
+    return [b"%d" % i for i in range(count)]
+
+
 def test_steps_of_few_workflows_never_wait() -> None:
     assert wait_after([]) == 0
-    assert wait_after([b"workflow"] * 1_000, slots=3) == 0
-    assert wait_after([b"a", b"b", b"a", b"b", b"b"]) == 0
+    assert wait_after([b"workflow"] * 1_000, windows=3) == 0
+    assert wait_after(numbered(10) * 100) == 0, "each goes on when its step is done, however many these are"
 
 
-def test_where_many_workflows_go_on_appends_wait_but_never_longer_than_a_slot() -> None:
-    some = wait_after([b"%d" % i for i in range(8)])
-    many = wait_after([b"%d" % i for i in range(100)])
-    assert 0 < some < many == SLOT
+def test_workflows_that_one_caller_starts_one_after_another_never_wait() -> None:
+    one_each_five_ms = [key for number in numbered(50) for key in (number, b"its caller", b"")]
+    assert wait_after(one_each_five_ms) == 0
+
+
+def test_where_many_workflows_go_on_appends_wait_but_never_for_longer_than_they_may() -> None:
+    some, many = wait_after(numbered(80)), wait_after(numbered(500))
+    assert 0 < some < many == LONGEST
 
 
 def test_a_rush_that_is_over_is_forgotten() -> None:
     pace = Pace()
     pace.wait(1.0)
-    for i in range(100):
-        pace.sent(b"%d" % i)
-    assert pace.wait(2.0) == 0, "that was a hundred in a second"
-    assert pace.wait(2.0 + SLOT) == 0
+    for key in numbered(500):
+        pace.sent(key)
+    assert pace.wait(2.0) == 0, "that was in a second"
+    assert pace.wait(2.0 + WINDOW) == 0
 
 
 def test_what_is_held_goes_in_few_requests_and_in_order(harness: KafkaHarness) -> None:
