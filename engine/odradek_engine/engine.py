@@ -40,7 +40,7 @@ from .processor import Processor, StaleStateError
 from .settings import Counters, Outlook, Settings
 from .store import EngineStorage, RocksStorage, StoreError
 from .store_memory import DEFAULT_STORE_MEMORY
-from .stores import Stores
+from .stores import Opened, Stores
 
 logger = logging.getLogger(__name__)
 
@@ -132,8 +132,8 @@ class Engine:
         )
         self._hearing = Hearing(self._lock, self._processors, self._members, self._clock, self._offsets)
         self._following = Following(
-            self._lock, self._processors, self._members, lambda partition: self._open(partition)[0], self._release,
-            self._have_changed,
+            self._lock, self._processors, self._members,
+            lambda partition: self._opened(partition, self._stores.open(partition)), self._release, self._have_changed,
         )  # fmt: skip
 
     # ------------------------------------------------------------ life
@@ -399,18 +399,19 @@ class Engine:
     # ------------------------------------------------------------ assignment
 
     def _on_assigned(self, gained: dict[TopicPartition, Committed | None]) -> dict[TopicPartition, int]:
+        """Without the lock while stores are opened: where checkpoints are fetched that takes long, and others go on."""
         with self._lock:
-            starts = {}
-            ends = {}
-            for tp in gained:
-                if not self._following.give(tp.partition):
-                    self._processors[tp.partition], ends[tp] = self._open(tp.partition)
-                starts[tp] = self._processors[tp.partition].start_offset
+            missing = [tp.partition for tp in gained if not self._following.give(tp.partition)]
+        opened = self._stores.open_all(missing)
+        with self._lock:
+            for partition in missing:
+                self._processors[partition] = self._opened(partition, opened[partition])
             self._have_changed()
             for tp in gained:
-                self._processors[tp.partition].assigned(ends.get(tp))
+                here = opened.get(tp.partition)
+                self._processors[tp.partition].assigned(here.end if here is not None else None)
             logger.info("partitions gained: %s", sorted(tp.partition for tp in gained))
-            return starts
+            return {tp: self._processors[tp.partition].start_offset for tp in gained}
 
     def _on_revoked(self, lost: list[TopicPartition]) -> None:
         """Where there are standbys, we go on leading until whoever gets a partition is ready to."""
@@ -446,12 +447,11 @@ class Engine:
         if failed:
             raise failed[0]
 
-    def _open(self, partition: int) -> tuple[Processor, int]:
-        """A processor on the stored state, and the end of the log."""
-        opened = self._stores.open(partition)
+    def _opened(self, partition: int, opened: Opened) -> Processor:
+        """A processor on the stored state."""
         processor = self._processor(partition, opened.state)
         processor.counters.rebuilds = opened.rebuilds
-        return processor, opened.end
+        return processor
 
     def _offsets(self, tp: TopicPartition) -> tuple[int, int]:
         """The log's own offsets; where no broker answers, we wait for one."""

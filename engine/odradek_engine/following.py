@@ -82,6 +82,7 @@ class Following:
         """The group gives us a partition; whether we had it. From here on it is read by the folding thread."""
         while self._opening == partition:
             self._opened.wait()
+        self._wanted.discard(partition)
         if partition not in self.partitions:
             return False
         self.partitions.discard(partition)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,10 @@ from .store import EngineStorage, RocksStorage, StoreError, check_room
 from .store_memory import StoreMemory
 
 logger = logging.getLogger(__name__)
+
+
+OPENED_AT_ONCE = 8
+"""So many partitions are opened side by side: it is a disk, the log and the checkpoints' store that are waited for."""
 
 
 class Opened(NamedTuple):
@@ -57,6 +62,34 @@ class Stores:
 
     def __getitem__(self, partition: int) -> EngineStorage:
         return self._storages[partition]
+
+    def open_all(self, partitions: Collection[int]) -> dict[int, Opened]:
+        """Open several. Raises what the first one raised that could not be opened."""
+        opened: dict[int, Opened] = {}
+        failed: list[BaseException] = []
+        left = deque(partitions)
+
+        def work() -> None:
+            while left and not failed:
+                try:
+                    partition = left.popleft()
+                except IndexError:  # another thread was quicker
+                    return
+                try:
+                    opened[partition] = self.open(partition)
+                except BaseException as error:  # it is raised where it was asked for
+                    failed.append(error)
+
+        helpers = min(OPENED_AT_ONCE, len(left)) - 1
+        threads = [threading.Thread(target=work, name="odradek-open", daemon=True) for _ in range(helpers)]
+        for thread in threads:
+            thread.start()
+        work()
+        for thread in threads:
+            thread.join()
+        if failed:
+            raise failed[0]
+        return opened
 
     def open(self, partition: int) -> Opened:
         """The stored state; an empty one where the stored state cannot be of this log (L3)."""
