@@ -32,6 +32,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests" / "kafka"))
 
 from odradek import Client, Worker, activity, workflow  # noqa: E402
+from odradek.cli.long_running import collect_seldom  # noqa: E402
 from odradek_engine import CheckpointSettings, CheckpointStore, Engine  # noqa: E402
 from odradek_engine.engine import ensure_topics  # noqa: E402
 from odradek_engine.maintenance import make_checkpoints  # noqa: E402
@@ -91,6 +92,7 @@ async def engine(target: str, namespace: str, folder: str, standbys: str, sessio
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     settings = {"session_timeout": float(session)}
     before: tuple[Any, ...] = ()
+    collect_seldom()  # as the command line does
     async with Engine(
         target, namespace=namespace, data_dir=folder, standbys=int(standbys), log_settings=settings,
         checkpoints=CheckpointSettings(kept) if kept else None,
