@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from odradek_engine.fold import UnsupportedVersionError, engine_records, keys
+from odradek_engine.fold import MemoryStorage, State, UnsupportedVersionError, engine_records, fold, keys
 from odradek_engine.fold.rows import OutboxRow
+from odradek_engine.fold.state import load
 from odradek_schemas import commands, decode, encode, history, partition_of, records, tasks
 from odradek_schemas.common import Position, Record
 from odradek_schemas.replies import RequestReply
@@ -448,6 +449,36 @@ def test_l3_the_checksum_is_of_the_record_that_lies_in_the_log(two: Partition) -
         two.append(record)
         assert two.row.checksum == zlib.crc32(two.log[-1].value)
     assert two.row.position == len(two.log)
+
+
+class Kept(MemoryStorage):
+    """Keeps what it held after each write: a crash may come behind any."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moments: list[dict[bytes, bytes]] = []
+
+    def write(self, changes: Iterable[tuple[bytes, bytes | None]]) -> None:
+        super().write(changes)
+        self.moments.append(dict(self.entries))
+
+
+def test_l3_what_is_stored_is_at_every_moment_the_state_of_its_position(two: Partition) -> None:
+    """Breaks when the position is written apart from the rest: after a crash, the state lacks what records did."""
+    two.advance(act(1))
+    for name in "abcdef":
+        two.append(poke(name))
+    partition, storage = two.row.partition, Kept()
+    state, right = State(storage, partition), {0: {}}
+    for offset, entry in enumerate(two.log):
+        fold(state, TOPICS, offset, *entry)
+        right[offset + 1] = state.dump()
+        if offset % 3 == 2:
+            state.flush()
+    assert len(storage.moments) > 2
+    for moment in storage.moments:
+        stored = load(moment, partition)
+        assert stored.dump() == right[stored.partition.position]
 
 
 def test_a_bad_record_becomes_a_dead_letter_and_the_partition_goes_on(p: Partition) -> None:

@@ -225,7 +225,7 @@ _UPDATES = "An update has one answer, and a rejected one leaves no trace"
 bug(_UPDATES, "tests/e2e/test_messages.py -k 'validated and embedded'")(told.updates_are_answered_with_nothing)
 
 
-@bug(_MESSAGES, "tests/workers/test_instance_updates.py -k skips_the_validator")
+@bug(_MESSAGES, "tests/workers/test_instance_updates.py -k would_reject")
 def accepted_updates_are_asked_about_again(patch: Patch) -> None:
     """On replay a validator rejects what history says was accepted."""
     accepted = InstanceUpdates.on_accepted

@@ -109,6 +109,37 @@ def test_an_update_is_validated_handled_and_answered_and_replay_skips_the_valida
     assert replayed(engine).balance == 6
 
 
+@workflow.define
+class Door:
+    """`closed`: what another version of the code says."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.entered: list[int] = []
+
+    async def run(self) -> None:
+        await workflow.wait_condition(lambda: len(self.entered) > 9)
+
+    @workflow.update
+    def enter(self, number: int) -> None:
+        self.entered.append(number)
+
+    @enter.validator
+    def open(self, number: int) -> None:
+        if Door.closed:
+            raise ValueError("closed")
+
+
+def test_what_was_accepted_stays_so_under_a_validator_that_would_reject_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks when replay asks the validator again, which may have been changed since."""
+    engine = EngineModel(Door)
+    engine.update("enter", 1)
+    engine.advance()
+    monkeypatch.setattr(Door, "closed", True)
+    assert replayed(engine).entered == [1]
+
+
 def test_a_message_is_fed_where_it_came_between_the_others() -> None:
     engine = EngineModel(Account)
     early = engine.update("take", 1)

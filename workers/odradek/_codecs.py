@@ -33,9 +33,13 @@ class PayloadCodec(Protocol):
     `decode` returns as they are those that it did not make. Raises CodecError for those that it cannot read.
     """
 
-    def encode(self, payloads: Sequence[Payload], /) -> list[Payload]: ...
+    def encode(self, payloads: Sequence[Payload], /) -> list[Payload]:
+        """What goes to the log in their place: as many, in their order."""
+        ...
 
-    def decode(self, payloads: Sequence[Payload], /) -> list[Payload]: ...
+    def decode(self, payloads: Sequence[Payload], /) -> list[Payload]:
+        """What `encode` was given. Raises CodecError for one that cannot be read with the keys that there are."""
+        ...
 
 
 class ZlibCodec:
@@ -48,6 +52,7 @@ class ZlibCodec:
         self._level = level
 
     def encode(self, payloads: Sequence[Payload], /) -> list[Payload]:
+        """Compress those that become smaller by it."""
         return [self._compress(payload) for payload in payloads]
 
     def _compress(self, payload: Payload) -> Payload:
@@ -57,6 +62,7 @@ class ZlibCodec:
         return Payload(metadata={"encoding": _ZLIB}, data=data) if len(data) < len(payload.data) else payload
 
     def decode(self, payloads: Sequence[Payload], /) -> list[Payload]:
+        """As they were. Raises CodecError for one that is damaged, or larger than 64 MiB."""
         return [_inflated(payload) if payload.metadata.get("encoding") == _ZLIB else payload for payload in payloads]
 
 
@@ -93,6 +99,7 @@ class AESGCMCodec:
         self._current = next(iter(keys))
 
     def encode(self, payloads: Sequence[Payload], /) -> list[Payload]:
+        """Encrypt each with the first of the keys."""
         return [self._encrypt(payload) for payload in payloads]
 
     def _encrypt(self, payload: Payload) -> Payload:
@@ -103,6 +110,7 @@ class AESGCMCodec:
         )
 
     def decode(self, payloads: Sequence[Payload], /) -> list[Payload]:
+        """As they were. Raises CodecError for one that was damaged, or whose key is not here."""
         return [self._decrypt(p) if p.metadata.get("encoding") == _ENCRYPTED else p for p in payloads]
 
     def _decrypt(self, payload: Payload) -> Payload:

@@ -17,9 +17,13 @@ class PayloadStore(Protocol):
     ones are removed some day. Both raise whatever they like: it is tried again.
     """
 
-    def put(self, name: str, data: bytes, /) -> None: ...
+    def put(self, name: str, data: bytes, /) -> None:
+        """Keep `data`, durably, under `name`: the SHA-256 of it in hex. Raises whatever it likes."""
+        ...
 
-    def get(self, name: str, /) -> bytes: ...
+    def get(self, name: str, /) -> bytes:
+        """What was put under `name`. Raises whatever it likes, also where there is nothing."""
+        ...
 
 
 class ObjectPayloadStore:
@@ -50,7 +54,9 @@ class ObjectPayloadStore:
             ) from error
 
     def put(self, name: str, data: bytes, /) -> None:
+        """Write an object; one that is there is written again. Raises OSError, or an error of obstore."""
         self._obstore.put(self._store, f"{name[:2]}/{name}", data)
 
     def get(self, name: str, /) -> bytes:
+        """Read an object. Raises FileNotFoundError, OSError, or another error of obstore."""
         return bytes(self._obstore.get(self._store, f"{name[:2]}/{name}").bytes())
