@@ -40,7 +40,8 @@ class CheckpointSettings:
 
 class Checkpointing:
     """One engine's checkpoints of a namespace. `scratch`: a folder on the disk of the state; `trim(partition, offset)`:
-    deletes what the log has of a partition below an offset; `open_storage` opens a copy of a state."""
+    deletes what the log has of a partition below an offset; `open_storage` opens a copy of a state; `knows`: the newest
+    fold version that this engine folds by."""
 
     def __init__(
         self,
@@ -50,7 +51,9 @@ class Checkpointing:
         clock: Clock,
         trim: Callable[[int, int], None] = lambda partition, offset: None,
         open_storage: Callable[[Path], EngineStorage] = RocksStorage,
+        knows: int = VERSION,
     ) -> None:
+        self._knows = knows
         self._trim = trim
         self._open_storage = open_storage
         self._settings = settings
@@ -91,7 +94,7 @@ class Checkpointing:
             logger.info("checkpoint of partition %d at %d: %d bytes", partition, position, checkpoint.size)
             self._store.prune(self._namespace, partition, self._settings.keep)
             if self._settings.trim:
-                oldest = trimmable(self._store, self._namespace, partition, self._open_storage)
+                oldest = trimmable(self._store, self._namespace, partition, self._open_storage, self._knows)
                 self._trim(partition, oldest.position)
         except (CheckpointError, OSError) as error:
             logger.error("no checkpoint of partition %d: %s", partition, error)
@@ -112,7 +115,7 @@ class Checkpointing:
         least = max(first, 1 if position <= first else position + BEHIND)
         try:
             return restore(
-                self._store, self._namespace, partition, least, end, self._scratch, self._open_storage
+                self._store, self._namespace, partition, least, end, self._scratch, self._open_storage, self._knows
             )
         except (CheckpointError, OSError) as error:
             logger.error("checkpoints of partition %d cannot be used: %s", partition, error)
@@ -127,6 +130,7 @@ def restore(
     end: int,
     scratch: Path,
     open_storage: Callable[[Path], EngineStorage] = RocksStorage,
+    knows: int = VERSION,
 ) -> Path | None:
     """A folder with the newest checkpoint at a position from `least` to `end`; None if there is none.
 
@@ -140,7 +144,7 @@ def restore(
         shutil.rmtree(folder, ignore_errors=True)
         try:
             checkpoint = store.read(entry)
-            check(store, checkpoint, folder, open_storage)
+            check(store, checkpoint, folder, open_storage, knows)
         except CheckpointError as error:
             logger.error("ALARM: %s; an older one is looked for", error)
             continue
@@ -154,6 +158,7 @@ def trimmable(
     namespace: str,
     partition: int,
     open_storage: Callable[[Path], EngineStorage] = RocksStorage,
+    knows: int = VERSION,
 ) -> Checkpoint:
     """The oldest checkpoint of a partition that there is, read back and found good: the log may be trimmed up to there,
     so that any of the newer ones will do when it is needed. Raises CheckpointError if there is none."""
@@ -162,7 +167,7 @@ def trimmable(
         with tempfile.TemporaryDirectory(prefix="odradek-checkpoint-") as scratch:
             try:
                 checkpoint = store.read(entry)
-                check(store, checkpoint, Path(scratch) / "state", open_storage)
+                check(store, checkpoint, Path(scratch) / "state", open_storage, knows)
             except CheckpointError as error:
                 problems.append(str(error))
             else:
@@ -179,11 +184,12 @@ def check(
     checkpoint: Checkpoint,
     folder: Path,
     open_storage: Callable[[Path], EngineStorage] = RocksStorage,
+    knows: int = VERSION,
 ) -> None:
     """Put a checkpoint into a new folder, and see that it is the state that it says. Raises CheckpointError if not."""
-    if checkpoint.version > VERSION:
+    if checkpoint.version > knows:
         raise CheckpointError(
-            f"{checkpoint} is of fold version {checkpoint.version}, this code knows up to {VERSION}: upgrade"
+            f"{checkpoint} is of fold version {checkpoint.version}, this code knows up to {knows}: upgrade"
         )
     store.fetch(checkpoint, folder)
     try:

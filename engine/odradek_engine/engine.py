@@ -123,7 +123,8 @@ class Engine:
         self._folder = folder = Path(data_dir) / namespace
         self._checkpointing = (
             Checkpointing(
-                checkpoints, namespace, folder / "checkpoints", self._clock, self._trim, open_storage or RocksStorage
+                checkpoints, namespace, folder / "checkpoints", self._clock, self._trim, open_storage or RocksStorage,
+                self._settings.fold_version,
             )
             if checkpoints else None
         )  # fmt: skip

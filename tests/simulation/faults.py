@@ -87,6 +87,21 @@ def _fail_producers(world: World, machine: Machine, size: float) -> None:
         machine.log.fail_producers()
 
 
+def _forget_producers(world: World, machine: Machine, size: float) -> None:
+    """It does not hear of its appends for a moment; meanwhile brokers forget its producers, which then try again."""
+    if not machine.up:
+        return
+    log, process = machine.log, machine.process
+    log.pause(True)
+
+    def again() -> None:
+        if process.alive:
+            log.forget_producers()
+            log.pause(process.paused)
+
+    world.hub.at(world.hub.now + 0.2 + size / 20, again)
+
+
 def _rebalance(world: World, machine: Machine, size: float) -> None:
     groups = sorted(world.log._groups)
     if groups:
@@ -283,12 +298,14 @@ _KINDS: dict[str, tuple[float, Callable[[World, Machine, float], None], str]] = 
     "full disk": (1, _full_disk, "engine"),
     "slow disk": (0, _slow_disk, "engine"),
     "failing disk": (0, _failing_disk, "engine"),
+    "forget producers": (0, _forget_producers, "engine worker client"),
     "damaged checkpoint": (0, _damage, "engine"),
 }
 
 
 ALL_KINDS = {
-    **{kind: known[0] for kind, known in _KINDS.items()}, "transaction": 2.0, "slow disk": 1.5, "failing disk": 1.0
+    **{kind: known[0] for kind, known in _KINDS.items()}, "transaction": 2.0, "slow disk": 1.5, "failing disk": 1.0,
+    "forget producers": 2.0,
 }  # fmt: skip
 """How often each kind strikes, with those that the seeds of former days do not know."""
 

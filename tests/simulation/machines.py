@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -157,10 +158,20 @@ class EngineMachine(Machine):
         if failure is not None:
             disk = any(text in str(failure) for text in ("no space left", "input/output error"))
             expected = (disk and isinstance(failure, StoreError)) or isinstance(failure, UnsupportedVersionError)
-            if not expected:
+            if not expected and not self._is_too_old(failure):
                 self.hub.errors.append(f"{self.process.name} failed: {type(failure).__name__}: {failure}")
             self.exited()
             self.hub.give_way()
+
+    def _is_too_old(self, failure: BaseException) -> bool:
+        """Whether it could begin only from a checkpoint of newer code, behind which the log was trimmed."""
+        if self._checkpoints is None or "no checkpoint has" not in str(failure):
+            return False
+        made = []
+        for manifest in Path(self._checkpoints.address).rglob("*.json"):
+            with suppress(ValueError):  # some were damaged
+                made.append(json.loads(manifest.read_bytes())["version"])
+        return max(made, default=0) > self.settings.fold_version
 
     def becomes(self, version: int) -> None:
         """It is stopped, and goes on with the program of another fold version."""

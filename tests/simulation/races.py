@@ -29,7 +29,7 @@ def drawn(seed: int) -> Scenario:
     scenario = replace(EVERYTHING, engines=rng.choice((2, 2, 3)), standbys=rng.choice((0, 1, 1)))
     more = rng.random()
     if more < 0.2:
-        return replace(scenario, upgrades="forward", announce_interval=3.0)
+        return replace(scenario, upgrades="forward", announce_interval=3.0, checkpoints=rng.choice((0.0, 4.0)))
     if more < 0.4:
         weather = replace(scenario.weather, kinds={**scenario.weather.kinds, "damaged checkpoint": 3.0})
         return replace(scenario, checkpoints=4.0, weather=weather)
@@ -239,6 +239,18 @@ EMISSION = special(
     workers=_TASKS,
 )
 
+FORGOTTEN = special(
+    name="producers that brokers forget: what they send again lands twice, or fails them",
+    partitions=2,
+    tasks=(3, 5),
+    mix=Mix(steps={"act": 3, "par": 2, "child": 1, "peer": 1, "sleep": 1}, activities={"quick": 2, "once": 1},
+            length=(4, 6)),
+    habits=Habits(meddling={"none": 3, "reset": 1}, messages=(2, 4), pauses=(0.3, 1.0), delays=(0.0,)),
+    weather=_only({"forget producers": 4, "fail producers": 1, "crash": 1, "cut off": 1}, (14, 20), seconds=10,
+                  sizes={"forget producers": (0.0, 16.0), "cut off": (0.2, 1.5), "crash": (0, 30)}),
+    workers=_KEEP,
+)
+
 ELECTIONS = special(
     name="elections that land after others have led",
     partitions=2,
@@ -311,6 +323,22 @@ LATE_ROLLBACKS = special(
     announce_interval=1.5,
     standbys=1,
     upgrades="late",
+)
+
+UPGRADED_CHECKPOINTS = special(
+    name="checkpoints of newer engines, met by those that are taken back; and of older ones, met by newer",
+    partitions=2,
+    machines=1,
+    tasks=(4, 5),
+    mix=_UPGRADES["mix"],
+    habits=_UPGRADES["habits"],
+    weather=_only({"crash": 2, "rebalance": 2, "lose disk": 5, "old disk": 1}, (8, 12), seconds=30,
+                  roles={"crash": "engine"}, sizes={"crash": (0, 40)}),
+    workers=_TASKS,
+    announce_interval=1.5,
+    standbys=1,
+    upgrades="late",
+    checkpoints=1.5,
 )
 
 SPARE_UPGRADES = special(name="engines of two versions, some without a partition", engines=3, **_UPGRADES)

@@ -51,6 +51,7 @@ class SimulatedProducer:
         self._appends: dict[TopicPartition, Channel] = {}
         self._acknowledgements: dict[TopicPartition, Channel] = {}
         self._out: list[_Send] = []
+        self._landed: dict[TopicPartition, list[tuple[_Send, bytes, bytes]]] = {}
         self._closed = False
         self._fatal: LogError | None = None
 
@@ -89,6 +90,10 @@ class SimulatedProducer:
 
     def _land(self, where: TopicPartition, send: _Send, key: bytes, value: bytes) -> None:
         offset = self._log.append(where, key, value)
+        landed = self._landed.setdefault(where, [])
+        if len(landed) > _MANY:
+            landed[:] = [one for one in landed if not one[0].settled]
+        landed.append((send, key, value))
         if self._log.chance(self._log.faults.repeat):
             self._log.append(where, key, value)
         self._acknowledge(where, send, offset, None)
@@ -124,6 +129,18 @@ class SimulatedProducer:
         for send in self._out:
             send.settled = True
         self._cut()
+
+    def forgotten(self) -> None:
+        """Brokers know nothing of this producer any more, while it has not heard of its last appends and sends them
+        again: they land twice, all of them behind all that landed; or a broker finds numbers that it does not expect,
+        which is fatal."""
+        for where, landed in self._landed.items():
+            unheard = [(key, value) for send, key, value in landed if not send.settled]
+            if unheard and self._log.rng.random() < 0.3:
+                self.fail()
+                return
+            for key, value in unheard:
+                self._log.append(where, key, value)
 
     def fail(self) -> None:
         """A fatal error: all that is out, and all later sends, are given up; a part of what is out lands later."""

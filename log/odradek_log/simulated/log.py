@@ -127,6 +127,11 @@ class SimulatedProcess:
         for producer in list(self._producers):  # whoever hears of it may ask for a new one
             producer.fail()
 
+    def forget_producers(self) -> None:
+        """The brokers forget all its producers, as Kafka may: what these send again lands twice, or is refused."""
+        for producer in list(self._producers):
+            producer.forgotten()
+
     def expel(self) -> None:
         """Its groups take it for dead, and give its partitions to others."""
         for consumer in self._consumers:
