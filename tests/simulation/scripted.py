@@ -254,7 +254,7 @@ class Scripted:
         call.cancel()
         try:
             return await call
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, ActivityTimeoutError):  # one that was cancelled is not tried again
             return "stopped"
 
     async def do_unpatch(self, name: str) -> str:
