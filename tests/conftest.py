@@ -12,6 +12,8 @@ import pytest
 from .kafka.broker import Broker, free_port
 
 hypothesis.settings.register_profile("odradek", deadline=None)  # a busy machine is no bug
+_PHASES = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
+hypothesis.settings.register_profile("unshrunk", deadline=None, phases=_PHASES)
 hypothesis.settings.load_profile("odradek")
 
 _IMAGE = "apache/kafka:4.1.0"

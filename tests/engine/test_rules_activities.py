@@ -115,8 +115,13 @@ def test_t3_a_reissue_does_not_begin_the_wait_for_a_worker_anew(p: Partition) ->
 # ---------------------------------------------------------------- T5, T6: sessions
 
 
-def test_t5_a_start_by_a_dead_session_is_delivered_again(p: Partition) -> None:
-    """Breaks when the start is believed: nobody would notice that its worker is gone."""
+@pytest.mark.parametrize("known", [False, True])
+def test_t5_a_start_by_a_dead_session_is_delivered_again(p: Partition, known: bool) -> None:
+    """Breaks when the start is believed: nobody would notice that its worker is gone. It was never heard of, or has
+    ended."""
+    if known:
+        p.alive("dead")
+        p.lost("dead")
     scheduled(p)
     p.begin(session="dead")
     row = p.open_activity()
@@ -124,8 +129,12 @@ def test_t5_a_start_by_a_dead_session_is_delivered_again(p: Partition) -> None:
     assert activity_tasks(p) == [(1, 1), (1, 2)]
 
 
-def test_t5_an_eager_claim_by_a_dead_session_is_made_a_task(p: Partition) -> None:
+@pytest.mark.parametrize("known", [False, True])
+def test_t5_an_eager_claim_by_a_dead_session_is_made_a_task(p: Partition, known: bool) -> None:
     """Breaks when the eager activity is taken to be running."""
+    if known:
+        p.alive("dead")
+        p.lost("dead")
     p.start()
     p.advance(act(1, eager=True), session="dead")
     assert p.open_activity().state == "scheduled"

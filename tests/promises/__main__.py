@@ -20,6 +20,8 @@ from .planting import BUGS, VARIABLE
 ROOT = Path(__file__).parents[2]
 SITE = Path(__file__).parent / "site"
 TIMEOUT_S = 300
+UNSHRUNK = ("--hypothesis-profile", "unshrunk")
+"""That it fails is enough: how small an example may be is of no interest."""
 _FAILED = 1
 """pytest's exit code when tests were run and some failed; others say that none were, or could not be."""
 
@@ -27,7 +29,7 @@ _FAILED = 1
 def outcome(name: str, test: str) -> str:
     """What became of a test with the bug in: `failed`, or what is wrong."""
     path = os.pathsep.join([str(SITE), str(ROOT), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *shlex.split(test)]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *UNSHRUNK, *shlex.split(test)]
     environment = {**os.environ, VARIABLE: name, "PYTHONPATH": path}
     try:
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S)
