@@ -105,7 +105,7 @@ async def each_minute(name: str) -> str:
 
 async def _cron(stage: Stage) -> None:
     handle = await stage.start(each_minute, "tick", id=stage.name, cron_schedule="* * * * *")
-    runs = set()
+    runs = stage.memory.setdefault("runs", set())  # a former life may have ended it
     while len(runs) < 3:
         runs.add((await insist(handle.describe)).run_id)
         await asyncio.sleep(7)
