@@ -97,7 +97,18 @@ def test_nothing_is_fed_before_the_first_task_is_completed() -> None:
     assert again.fed_through == 0
 
 
-def test_local_results_are_fed_after_the_inputs_that_the_task_saw() -> None:
+def test_w10_inputs_are_fed_in_the_order_of_their_ids() -> None:
+    engine = EngineModel(Order)
+    engine.advance()
+    for what in ("first", "second", "third"):
+        engine.signal("see", what)
+    engine.advance()
+    again = new_instance(Order)
+    replay(again, engine.events)
+    assert again._core.object.seen == ["first", "second", "third"]
+
+
+def test_w10_local_results_are_fed_after_the_inputs_that_the_task_saw() -> None:
     """Rule W10: a signal that was folded before the worker's own results was fed after them."""
     engine = EngineModel(Order)
     engine.advance()
