@@ -106,8 +106,8 @@ def _journal(lines: list[dict], notes: list[dict]) -> Journal:  # type: ignore[t
         if line["step"] != LOCAL:
             journal.executions[line["key"]].append(
                 Execution(
-                    line["key"], line["step"], line["workflow"], "", line["attempt"], str(line["pid"]),
-                    line["at_ms"] / 1000,
+                    line["key"], line["step"], line["workflow"], line["key"].partition("/")[0], line["attempt"],
+                    str(line["pid"]), line["at_ms"] / 1000,
                 )
             )
     journal.acknowledged += [

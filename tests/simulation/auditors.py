@@ -157,15 +157,15 @@ class Auditors:
 
     def _executions(self) -> Iterator[str]:
         """No activity begins again after its result was taken; one that may run once, did."""
-        completed = {key: at for golden in self.golden for key, at in golden.completed.items()}
+        completed = {where: at for golden in self.golden for where, at in golden.completed.items()}
         for key, executions in self.journal.executions.items():
             if len({(e.workflow_id, e.name) for e in executions}) != 1:
                 yield f"the idempotency key {key} stands for several: {executions}"
-            if key in completed:
-                done = completed[key]
-                late = [e for e in executions if e.at > done + self._late_s]
-                if late:
-                    yield f"{late[0]} began although a result was taken at {done:.3f}"
+            seq = int(key.rpartition("/")[2])
+            for e in executions:  # a reset may have carried it on: then each run has its own result
+                done = completed.get((e.run_id, seq))
+                if done is not None and e.at > done + self._late_s:
+                    yield f"{e} began although a result was taken at {done:.3f}"
             if executions[0].name.startswith("once") and len(executions) > 1:
                 yield f"an activity that may run once ran {len(executions)} times: {executions}"
 

@@ -93,8 +93,11 @@ def _task(rng: Random, workflow_id: str, ids: list[str], mix: Mix, habits: Habit
     messages = [(kind, f"{workflow_id}.m{n}{marks.get(kind, '')}") for n, kind in enumerate(kinds)]
     heard = sum(kind != "refused" for kind in kinds)
     script = Writer(rng, workflow_id, ids, mix).script(heard)
+    goes_on = any(step[0] == "again" for step in script)
+    if meddling == "batch" and goes_on:
+        meddling = "look"  # a run is named there, and what came for those that follow it is not given again
     attempts = rng.choice((0, 0, 0, 0, 2))
-    if attempts and all(step[0] != "again" for step in script) and not heard:
+    if attempts and not goes_on and not heard:
         script = [["die", attempts], *script]
     else:
         attempts = 0

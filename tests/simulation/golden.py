@@ -11,7 +11,7 @@ from odradek_engine.fold import Folded, State, events, fold, keys
 from odradek_engine.fold.invariants import problems
 from odradek_engine.fold.rows import SessionRow
 from odradek_log import Record, TopicPartition
-from odradek_schemas import DecodeError, Topics, history, idempotency_key, records
+from odradek_schemas import DecodeError, Topics, history, records
 from odradek_schemas.common import Position
 
 from .disk import SortedStorage
@@ -86,8 +86,8 @@ class Golden:
         """Look at the whole state after each record, not only now and then."""
         self.kinds: Counter[str] = Counter()
         """How many records of each kind there were, and commands."""
-        self.completed: dict[str, float] = {}
-        """When the result of an activity came to be in the log, by idempotency key, in true seconds."""
+        self.completed: dict[tuple[str, int], float] = {}
+        """When the result of a run's activity came to be in the log, by run ID and number, in true seconds."""
         self._log = log.records[TopicPartition(topics.events, partition)]
         self._markers = log.markers[TopicPartition(topics.events, partition)]
         self._landed = log.landed[TopicPartition(topics.events, partition)]
@@ -248,9 +248,8 @@ class Golden:
             if what.seq in run.ended:
                 self._wrong.append(f"{name}: activity {what.seq} ended before, by {run.ended[what.seq]}")
             run.ended[what.seq] = type(what).__name__
-            if isinstance(what, history.ActivityCompleted) and what.seq in run.scheduled:
-                key = idempotency_key(run.run_id, run.scheduled[what.seq], what.seq)
-                self.completed.setdefault(key, self._landed[offset])
+            if isinstance(what, history.ActivityCompleted):
+                self.completed.setdefault((run.run_id, what.seq), self._landed[offset])
         elif isinstance(what, history.TimerStarted):
             run.timers[what.seq] = what.due_ms
         elif isinstance(what, history.TimerFired):

@@ -14,7 +14,7 @@ from .faults import Fault
 from .scenarios import ANYTHING
 from .world import Outcome, simulate
 
-FRESH_SECONDS = float(os.environ.get("ODRADEK_SIMULATE_SECONDS", "30"))
+FRESH_SECONDS = float(os.environ.get("ODRADEK_SIMULATE_SECONDS", "180"))
 """How long fresh seeds are run, of real time."""
 
 ONCE_FAILED = [4111, 4195, 4252, 5402, 709537643]
