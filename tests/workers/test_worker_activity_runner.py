@@ -85,6 +85,39 @@ async def test_attempts_that_are_launched_together_wake_the_event_loop_once(monk
     assert await running.run("work", 100) == Completed(CONVERTER.to_payload(100)), "it is woken again"
 
 
+async def test_an_attempt_that_was_late_and_begins_again_at_once_can_be_stopped() -> None:
+    """Breaks when the end of the first time, which comes after the second has begun, counts as that of the second."""
+
+    @activity.define
+    async def wait() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    begun = asyncio.Event()
+    wrong: list[object] = []
+    running = Running(wait)
+    running.loop.set_exception_handler(lambda _, context: wrong.append(context))
+
+    def granted(attempt: Attempt, outcome: Outcome) -> None:
+        running.ended(attempt, outcome)
+        if isinstance(outcome, Late):
+            attempt.begin_before = float("inf")
+            running.runner.launch(attempt)
+
+    running.runner._on_ended = granted
+    task = activity_task(activity_type="wait", input=[])
+    attempt = Attempt(task, "s1", HeartbeatThrottle(0), state="running", begin_before=0.0)
+    running.runner.launch(attempt)
+    assert await running.outcome() == Late()
+    async with asyncio.timeout(10):
+        await begun.wait()
+    attempt.cancel_reason = "requested"
+    running.runner.cancel(attempt)
+    assert not isinstance(await running.outcome(), Completed)
+    await asyncio.sleep(0)
+    assert wrong == []
+
+
 async def test_async_activities_run_on_the_event_loop_with_their_arguments() -> None:
     @activity.define
     async def double(product: Product, by: int = 2) -> Product:

@@ -143,7 +143,8 @@ class ActivityRunner:
             task.cancel()
 
     def _done(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
-        del self._tasks[attempt]
+        if self._tasks.get(attempt) is task:  # else it was late, and has begun again meanwhile
+            del self._tasks[attempt]
         if task.cancelled():  # before its first step
             self._on_ended(attempt, Stopped())
 
