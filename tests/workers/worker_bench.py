@@ -55,7 +55,7 @@ class World:
     async def _ask(self, how: Callable[..., str], workflow_id: str, make: Callable[[Request], Record]) -> Any:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
-        how(workflow_id, make, lambda reply, _: loop.call_soon_threadsafe(answer.set_result, reply), timeout=SECONDS)
+        how(workflow_id, make, lambda reply: loop.call_soon_threadsafe(answer.set_result, reply), timeout=SECONDS)
         reply = await answer
         if isinstance(reply, Exception):
             raise reply
