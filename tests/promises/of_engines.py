@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from odradek_engine import checkpointing, processor, reads, sessions, store, store_memory, stores, strays
 from odradek_engine import fold as fold_package
+from odradek_engine.agenda import Agenda
 from odradek_engine.fold import (
     completions,
     core,
@@ -57,6 +58,20 @@ bug(
 )(workflows.every_answered_task_is_superseded)
 
 # ---------------------------------------------------------------- the state, and what it costs
+
+
+@bug("Partitions that an engine is given are opened", "tests/engine/test_opening.py -k side_by_side")
+def partitions_are_opened_one_after_another(patch: Patch) -> None:
+    """All of them wait for the slowest checkpoint."""
+    patch(stores.Stores, "open_all", lambda self, partitions: {number: self.open(number) for number in partitions})
+
+
+@bug("What a turn of an engine costs", "tests/engine/test_agenda.py -k is_due")
+def one_that_is_due_has_all_looked_at(patch: Patch) -> None:
+    """Each turn costs as much as there are partitions."""
+    take = Agenda.take
+    patch(Agenda, "take", lambda self, now: list(self._at) if take(self, now) else [])
+
 
 _REBUILT = "State rebuilt from the log is byte for byte"
 _COSTS = "What a record costs stays bounded"
