@@ -18,7 +18,7 @@ from odradek import (
     WorkflowHandle,
     WorkflowNotFoundError,
 )
-from odradek.errors import ActivityNotFoundError, InvalidRequestError, QueryRejectedError
+from odradek.errors import ActivityNotFoundError, InvalidRequestError, QueryRejectedError, WorkflowClosedError
 
 from .journal import Acknowledged, Journal, Told
 from .programs import QUEUE, insist
@@ -151,10 +151,16 @@ async def _start(client: Client, journal: Journal, task: Task) -> None:
     if task.with_start and task.messages[0][0] == "update":
         token = task.messages[0][1]
         options["id_conflict_policy"] = "use_existing"
-        await insist(
-            lambda: client.update_with_start(Scripted, *arguments, **options, update=Scripted.ask, update_args=[token])
-        )
-        journal.acknowledged.append(Acknowledged("update", task.workflow_id, token, "client"))
+        try:
+            await insist(
+                lambda: client.update_with_start(
+                    Scripted, *arguments, **options, update=Scripted.ask, update_args=[token]
+                )
+            )
+            journal.acknowledged.append(Acknowledged("update", task.workflow_id, token, "client"))
+        except WorkflowClosedError:  # started, but it ended before it answered
+            if task.strict:
+                raise
         task.done = 1
     elif task.with_start:
         token = task.messages[0][1]
