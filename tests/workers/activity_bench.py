@@ -80,10 +80,10 @@ class ActivityBench:
             self.claims += 1
         self.answer(accepted, session, offset)
 
-    def answer(self, accepted: bool, session: str = "s1", offset: int = 40) -> None:
+    def answer(self, accepted: bool, session: str = "s1", offset: int = 40, attempt: int = 1) -> None:
         self.core.on_claimed(ActivityClaimed(
             position=Position(partition=0, offset=offset, index=0), client_id="c1", session=session, workflow_id="w",
-            run_id="run", scheduled_by="s9-1", seq=1, attempt=1, accepted=accepted,
+            run_id="run", scheduled_by="s9-1", seq=1, attempt=attempt, accepted=accepted,
         ))
 
     def end(self, outcome: Any, index: int = -1) -> None:
@@ -112,10 +112,10 @@ def activity_task(**fields: Any) -> ActivityTask:
     return ActivityTask(**(values | fields))
 
 
-def cancel_request(reason: str = "cancelled", seq: int = 1) -> ActivityCancelRequest:
+def cancel_request(reason: str = "cancelled", seq: int = 1, offset: int = 12) -> ActivityCancelRequest:
     return ActivityCancelRequest(
-        position=Position(partition=0, offset=1, index=0), client_id="c1", session="s1", workflow_id="w", run_id="run",
-        scheduled_by="s9-1", seq=seq, reason=reason,
+        position=Position(partition=0, offset=offset, index=0), client_id="c1", session="s1", workflow_id="w",
+        run_id="run", scheduled_by="s9-1", seq=seq, reason=reason,
     )
 
 

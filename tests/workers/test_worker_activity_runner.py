@@ -362,3 +362,24 @@ async def test_t4_code_that_would_begin_too_late_does_not_begin(plain: bool) -> 
     running.runner.launch(attempt)
     assert await running.outcome() == Late()
     assert begun == []
+
+
+@pytest.mark.parametrize("plain", [False, True])
+async def test_t7_code_that_is_wanted_no_more_before_it_begins_does_not_begin(plain: bool) -> None:
+    """Breaks when an attempt that waits for a thread, or for the event loop, begins after another one's result."""
+    begun: list[int] = []
+
+    @activity.define
+    async def on_loop() -> None:
+        begun.append(1)
+
+    @activity.define
+    def in_thread() -> None:
+        begun.append(1)
+
+    running = Running(on_loop, in_thread)
+    task = activity_task(activity_type="in_thread" if plain else "on_loop")
+    attempt = Attempt(task, "s1", HeartbeatThrottle(0), state="running", cancel_reason="completed")
+    running.runner.launch(attempt)
+    assert await running.outcome() == Stopped()
+    assert begun == []

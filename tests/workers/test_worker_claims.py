@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from odradek._worker.activities import (
     CLAIM_AGAIN_SECONDS,
     CLAIM_VALID_SECONDS,
@@ -9,8 +10,10 @@ from odradek._worker.activities import (
     Late,
 )
 from odradek_schemas.records import (
+    ActivityCancelled,
     ActivityCompleted,
     ActivityFailed,
+    ActivityHandedBack,
     ActivityStarted,
     WorkerAlive,
 )
@@ -170,13 +173,51 @@ def test_a_task_that_says_so_is_claimed_first_even_if_fresh() -> None:
     assert bench.launched == []
 
 
-def test_a_claim_confirmed_after_a_cancel_request_is_stopped_at_once() -> None:
+def test_a_claim_that_is_granted_after_a_cancel_request_runs_nothing() -> None:
     bench = ActivityBench()
     bench.task(fresh=False)
     bench.core.on_cancel(cancel_request())
-    assert bench.cancelled == []
     bench.claimed(True)
+    assert bench.launched == []
+    assert len(bench.of(ActivityCancelled)) == 1
+    assert bench.core.free == 100
+
+
+@pytest.mark.parametrize("reason", ["completed", "closed", "timed_out"])
+def test_t7_a_claim_that_is_granted_runs_nothing_if_the_activity_has_ended_meanwhile(reason: str) -> None:
+    """Breaks when what is known to have a result begins again: the result of an attempt that was believed lost came
+    between the claim and its answer."""
+    bench = ActivityBench()
+    bench.task(attempt=2)
+    bench.core.on_cancel(cancel_request(reason))
+    bench.sent(ActivityStarted).deliver(40)
+    bench.answer(True, attempt=2)
+    assert bench.launched == []
+    assert bench.of(ActivityCancelled) + bench.of(ActivityHandedBack) + bench.of(ActivityFailed) == []
+    assert bench.core.free == 100
+
+
+def test_a_request_to_stop_an_attempt_that_was_given_up_stops_none_that_came_after_it() -> None:
+    """Breaks when it comes late, with the next attempt already here: nobody runs that, until its timeout."""
+    bench = ActivityBench()
+    bench.task(attempt=2)
+    bench.core.on_cancel(cancel_request("timed_out", offset=9))
+    bench.sent(ActivityStarted).deliver(40)
+    bench.answer(True, attempt=2)
+    assert len(bench.launched) == 1
+    bench.core.on_cancel(cancel_request("timed_out", offset=10))
+    assert bench.cancelled == []
+    bench.core.on_cancel(cancel_request("timed_out", offset=11))
     assert bench.cancelled == bench.launched
+
+
+def test_a_claim_that_is_granted_while_the_worker_shuts_down_is_handed_back() -> None:
+    bench = ActivityBench()
+    bench.task(fresh=False)
+    bench.core.stop_all()
+    bench.claimed(True)
+    assert bench.launched == []
+    assert len(bench.of(ActivityHandedBack)) == 1
 
 
 def test_t4_an_attempt_that_did_not_begin_in_time_is_claimed_before_it_does() -> None:

@@ -212,10 +212,11 @@ class Activities:
     def begin(self, attempt: Attempt) -> None:
         """The completion was accepted (rule W4)."""
         if attempt.state == "held" and self._attempts.get(attempt.key) is attempt:
-            attempt.state = "running"
-            self._launcher.launch(attempt)
             if attempt.cancel_reason:
-                self._launcher.cancel(attempt)
+                self.on_ended(attempt, Stopped())
+            else:
+                attempt.state = "running"
+                self._launcher.launch(attempt)
 
     def give_back(self, attempt: Attempt) -> None:
         """Whether the completion was accepted is in doubt: it does not begin here."""
@@ -331,9 +332,10 @@ class Activities:
             attempt.claimed_at = self._clock()
             self._start(attempt, claim=True)
             return
-        self._launch(attempt)
-        if attempt.cancel_reason:
-            self._launcher.cancel(attempt)
+        if attempt.cancel_reason:  # granted, but meanwhile it has a result, or is wanted no more
+            self.on_ended(attempt, Stopped())
+        else:
+            self._launch(attempt)
 
     def on_session_ended(self, session: str) -> None:
         """Claims under a session that has ended are void: the engine delivers those activities again."""
@@ -503,10 +505,12 @@ class Activities:
     # ------------------------------------------------------------ ending early
 
     def on_cancel(self, request: ActivityCancelRequest) -> None:
-        """The engine asks attempts of an activity to stop."""
+        """The engine asks attempts of an activity to stop: not those that it has emitted since."""
+        asked = request.position.offset, request.position.index
         for attempt in self.running:
             task = attempt.task
-            if (task.run_id, task.scheduled_by, task.seq) == (request.run_id, request.scheduled_by, request.seq):
+            same = (task.run_id, task.scheduled_by, task.seq) == (request.run_id, request.scheduled_by, request.seq)
+            if same and (task.position.offset, task.position.index) < asked:
                 self._stop(attempt, request.reason)
 
     def stop_all(self) -> None:

@@ -159,13 +159,20 @@ class ActivityRunner:
             try:
                 await self._fetch_payloads(attempt)
                 args, kwargs = self._arguments(attempt, definition)
-                if self._clock() > attempt.begin_before:
-                    outcome = Late()
+                unbegun = self._unbegun(attempt)
+                if unbegun is not None:
+                    outcome = unbegun
                 else:
                     outcome = self._completed(definition, await self._intercepted(attempt, definition, args, kwargs))
             except (Exception, asyncio.CancelledError, CompleteAsync, SystemExit) as error:
                 outcome = self._ended_by(attempt, error)
         self._on_ended(attempt, outcome)
+
+    def _unbegun(self, attempt: Attempt) -> Outcome | None:
+        """What comes of an attempt whose code must not begin any more."""
+        if attempt.cancel_reason:  # it may have waited for a thread, while an earlier attempt brought the result (T7)
+            return Stopped()
+        return Late() if self._clock() > attempt.begin_before else None
 
     async def _fetch_payloads(self, attempt: Attempt) -> None:
         """What the input refers to; in a thread, so that the event loop does not wait for a store."""
@@ -208,8 +215,9 @@ class ActivityRunner:
             outcome: Outcome
             try:
                 args, kwargs = self._arguments(attempt, definition)
-                if self._clock() > attempt.begin_before:
-                    outcome = Late()
+                unbegun = self._unbegun(attempt)
+                if unbegun is not None:
+                    outcome = unbegun
                 else:
                     outcome = self._completed(definition, self._called(definition.fn(*args, **kwargs)))
             except BaseException as error:
