@@ -9,14 +9,14 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from .kafka.broker import Broker, free_port
+from .kafka.broker import KAFKA_VERSION, Broker, free_port, jars_can_be_had
 
 hypothesis.settings.register_profile("odradek", deadline=None)  # a busy machine is no bug
 _PHASES = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
 hypothesis.settings.register_profile("unshrunk", deadline=None, phases=_PHASES)
 hypothesis.settings.load_profile("odradek")
 
-_IMAGE = "apache/kafka:4.1.0"
+_IMAGE = f"apache/kafka:{KAFKA_VERSION}"
 _FIRST = ("simulation/test_simulation", "chaos/test_chaos", "examples/test_pages", "stats/test_stats_on_kafka")
 
 
@@ -41,6 +41,20 @@ def kafka_bootstrap() -> Iterator[str]:
     else:
         with Broker() as broker:
             yield broker.bootstrap
+
+
+@pytest.fixture(scope="session")
+def broker_from_jars() -> None:
+    """For tests that kill, stop or configure a broker, which takes the jars."""
+    need_jars()
+
+
+def need_jars() -> None:
+    """Skip the test where there are no jars, and the other tests have a broker from elsewhere. In CI, and where no
+    broker can be had at all, it runs, and fails."""
+    elsewhere = "KAFKA_BOOTSTRAP_SERVERS" in os.environ or _docker_answers()
+    if elsewhere and not jars_can_be_had() and "CI" not in os.environ:
+        pytest.skip("a broker that is killed or configured needs Java 17+ and Maven")
 
 
 def _docker_answers() -> bool:

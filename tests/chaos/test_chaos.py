@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from ..kafka.broker import LIBS
+from ..kafka.broker import jars_can_be_had
 from ..kafka.cluster import Cluster, ClusterElsewhere
 from .faults import OF_PROCESSES, Lengths, plan
 from .network import Network
@@ -33,7 +32,7 @@ def a_few(rng: random.Random) -> list[str]:
 @contextmanager
 def a_cluster(bootstrap: pytest.FixtureRequest, network: Network) -> Iterator[Cluster | ClusterElsewhere]:
     """Three brokers from the jars; where those cannot be had, the one broker that the other tests use."""
-    if any(LIBS.glob("kafka_2.13-*.jar")) or shutil.which("mvn"):
+    if jars_can_be_had():
         with running(network, 3) as cluster:
             yield cluster
     else:

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from ..cli.running import ROOT, Process, odradek_here, running
-from ..kafka.broker import Broker, free_port
+from ..kafka.broker import KAFKA_VERSION, Broker, free_port
 
 SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 READY = {
@@ -63,7 +63,7 @@ class ComposeBroker(Broker):
 
 
 @pytest.fixture(scope="module")
-def broker() -> Iterator[Broker]:
+def broker(broker_from_jars: None) -> Iterator[Broker]:
     with ComposeBroker() as started:
         yield started
 
@@ -131,7 +131,11 @@ def test_services_stop_in_time_when_compose_asks(containers: dict[str, Process])
         assert process.wait() == 0
 
 
-def test_the_broker_is_healthy_by_its_own_listener(broker: Broker) -> None:
+def test_the_kafka_is_the_one_that_the_tests_run() -> None:
+    assert SERVICES["kafka"]["image"] == f"apache/kafka:{KAFKA_VERSION}"
+
+
+def test_the_broker_is_healthy_by_its_own_listener() -> None:
     """The check asks where engines and workers do, and they wait for it."""
     assert "localhost:19092" in SERVICES["kafka"]["healthcheck"]["test"]
     for service in ("engine", "worker"):

@@ -48,7 +48,7 @@ def certificate(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Broker, Path]]:
+def secured(broker_from_jars: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Broker, Path]]:
     """The broker, and the certificate to trust. Its own wait asks in plain text, at a second listener."""
     pem = certificate(tmp_path_factory.mktemp("tls"))
     broker = Broker()

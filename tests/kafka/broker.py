@@ -26,6 +26,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 LIBS = HERE / "libs"
+KAFKA_VERSION = re.findall(r"kafka_2.13</artifactId>\s*<version>(.+?)</version>", (HERE / "pom.xml").read_text())[0]
+"""Also that of the image, where there is Docker."""
 START_TIMEOUT = 180.0  # 4 s are enough on a machine that does nothing else
 SHORT_LIFE = ("-XX:TieredStopAtLevel=1", "-XX:CICompilerCount=1", "-XX:+UseSerialGC")
 """For a broker that lives for minutes: it starts with half of the processor time, and its first thousands of requests
@@ -42,6 +44,11 @@ def free_port() -> int:
         s.bind(("127.0.0.1", 0))
         port: int = s.getsockname()[1]
         return port
+
+
+def jars_can_be_had() -> bool:
+    """Whether this machine has Java, and the jars or Maven, which gets them."""
+    return bool(shutil.which("java") and (any(LIBS.glob("kafka_2.13-*.jar")) or shutil.which("mvn")))
 
 
 def resolve_jars() -> None:

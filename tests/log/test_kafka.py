@@ -358,7 +358,7 @@ def test_close_lets_go_whoever_waits_for_room(nowhere: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def broker() -> Iterator[Broker]:
+def broker(broker_from_jars: None) -> Iterator[Broker]:
     """One that may be killed and paused."""
     with Broker() as started:
         yield started
