@@ -1,4 +1,4 @@
-"""The code on the pages of docs/ runs as it stands (see page.py for what of it runs)."""
+"""The code of README.md and of the pages of docs/ runs as it stands (see page.py for what of it runs)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import pytest
 from .page import PageError, read_page, run_page
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
-PAGES = sorted(
-    path for path in DOCS.glob("*.md") if "```python" in path.read_text() or "<!-- run -->" in path.read_text()
-)
+PAGES = [
+    path
+    for path in [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]
+    if "```python" in path.read_text() or "<!-- run -->" in path.read_text()
+]
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
