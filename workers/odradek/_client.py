@@ -48,6 +48,8 @@ from .errors import (
     not_available,
 )
 
+_LISTED = "Client.list_workflows selects by type and status"
+
 
 class Execution:
     """One workflow in a listing."""
@@ -281,12 +283,12 @@ class Client(Starting):
     # ------------------------------------------------------------ looking
 
     def list(self, query: str = "", /) -> AsyncIterator[Execution]:
-        """The workflows that match a query."""
-        raise not_available("Client.list", "read the `history` topic")
+        """The workflows that match a query. Not there yet: raises NotAvailableError; see `list_workflows`."""
+        raise not_available("Client.list", _LISTED)
 
     async def count(self, query: str = "", /) -> int:
-        """How many workflows match a query."""
-        raise not_available("Client.count", "read the `history` topic")
+        """How many workflows match a query. Not there yet: raises NotAvailableError; see `list_workflows`."""
+        raise not_available("Client.count", _LISTED)
 
     # ------------------------------------------------------------ schedules
 

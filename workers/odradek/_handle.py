@@ -12,7 +12,7 @@ from typing_extensions import TypeForm, Unpack
 from ._description import HistoryEvent, WorkflowDescription
 from ._options import seconds
 from ._types import Duration, P, PendingActivityOptions, R, R_co, T, W, W_co
-from .errors import DefinitionError, not_available
+from .errors import DefinitionError
 
 if TYPE_CHECKING:
     from ._handlers import Query, Signal, Update
@@ -87,11 +87,11 @@ class _CanSignal(Generic[W_co]):
     async def signal(self, signal: str, /, *args: Any) -> None: ...
     async def signal(self, signal: Any, /, *args: Any, **kwargs: Any) -> None:
         """Send a signal. Returns when it is durable and the engine has taken it."""
-        raise not_available("signalling from a workflow")
+        raise NotImplementedError
 
     async def cancel(self) -> None:
         """Ask the workflow to cancel: its code gets `asyncio.CancelledError`."""
-        raise not_available("cancelling from a workflow")
+        raise NotImplementedError
 
 
 class WorkflowMessages(Protocol):
