@@ -30,17 +30,20 @@ from odradek_schemas import Topics
 from .agenda import Agenda
 from .announcing import Announcer
 from .checkpointing import Checkpointing, CheckpointSettings
+from .checkpoints import CheckpointStore
 from .clock import Clock, Randomness, SystemClock, SystemRandomness
 from .fold import State, UnsupportedVersionError
 from .following import Following
 from .hearing import Hearing
 from .members import Members
 from .namespace import DEFAULT_PARTITIONS, TASK_RETENTION_MS, ensure_topics, topic_specs
+from .opening import Opening
 from .processor import Processor, StaleStateError
+from .restoring import CheckpointedStates
 from .settings import Counters, Outlook, Settings
 from .store import EngineStorage, RocksStorage, StoreError
 from .store_memory import DEFAULT_STORE_MEMORY
-from .stores import Opened, Stores
+from .stores import Stores
 
 logger = logging.getLogger(__name__)
 
@@ -123,8 +126,12 @@ class Engine:
         self._folder = folder = Path(data_dir) / namespace
         self._checkpointing = (
             Checkpointing(
-                checkpoints, namespace, folder / "checkpoints", self._clock, self._trim, open_storage or RocksStorage,
-                self._settings.fold_version,
+                checkpoints,
+                CheckpointedStates(
+                    CheckpointStore(checkpoints.address), namespace, open_storage or RocksStorage,
+                    self._settings.fold_version,
+                ),
+                folder / "checkpoints", self._clock, self._trim,
             )
             if checkpoints else None
         )  # fmt: skip
@@ -132,10 +139,10 @@ class Engine:
             folder, self.topics.events, open_storage, store_memory, self._checkpointing, self._offsets
         )
         self._hearing = Hearing(self._lock, self._processors, self._members, self._clock, self._offsets)
+        self._opening = Opening(self._stores.open, self.wake)
         self._following = Following(
-            self._lock, self._processors, self._members,
-            lambda partition: self._opened(partition, self._stores.open(partition)), self._release, self._have_changed,
-        )  # fmt: skip
+            self._lock, self._processors, self._members, self._opening.begin, self._release, self._have_changed
+        )
 
     # ------------------------------------------------------------ life
 
@@ -231,6 +238,10 @@ class Engine:
         with self._lock:
             return sorted(p for p in self._following.partitions if not self._processors[p].leadership.leading)
 
+    def wake(self) -> None:
+        """Have the folding thread look at what there is to do. From any thread."""
+        self._consumer.wake()
+
     def look_again(self) -> None:
         """Look at the clock now: it was moved."""
         for partition in list(self._processors):
@@ -269,8 +280,8 @@ class Engine:
         try:
             self._consumer.close()
         finally:
+            self._opening.end()
             with self._lock:
-                self._following.end()
                 try:
                     self._release(list(self._processors))
                 finally:
@@ -279,6 +290,7 @@ class Engine:
     def step(self, timeout: float) -> None:
         """One turn of the folding thread: fold what comes within `timeout` seconds, then do what time asks for."""
         self._fold_some(self._consumer, timeout)
+        self._go_on_with_opened()
         if self._producer_failed or self._announcer.producer_failed:
             self._renew_producers()
         now = self._clock.monotonic()
@@ -307,7 +319,7 @@ class Engine:
         partitions that we do understand go on here.
         """
         with self._lock:
-            held = self._processors.keys() - self._following.partitions
+            held = self._following.held
             led = [p for p, processor in self._processors.items() if processor.leadership.leading]
             announcement = self._members.announcement(held.union(led))
             if announcement is not None:
@@ -317,7 +329,8 @@ class Engine:
                 self._announcer.send(beat, led)
             if self._standbys:
                 self._following.choose(self._clock.monotonic())
-            declined = max((self._processors[p].declined for p in held), default=0)
+            here = self._processors.keys() & held
+            declined = max((self._processors[p].declined for p in here), default=0)
         if declined and self._members.another_knows(declined):
             raise UnsupportedVersionError(declined, self._settings.fold_version)
 
@@ -400,19 +413,42 @@ class Engine:
     # ------------------------------------------------------------ assignment
 
     def _on_assigned(self, gained: dict[TopicPartition, Committed | None]) -> dict[TopicPartition, int]:
-        """Without the lock while stores are opened: where checkpoints are fetched that takes long, and others go on."""
+        """Without the lock while states are opened. Where checkpoints may be fetched, which takes long, others are
+        folded meanwhile."""
         with self._lock:
-            missing = [tp.partition for tp in gained if not self._following.give(tp.partition)]
-        opened = self._stores.open_all(missing)
+            missing = [tp for tp in gained if not self._following.give(tp.partition)]
+            here = [tp for tp in gained if tp not in missing]
+            for tp in here:
+                self._processors[tp.partition].assigned(None)
+        self._consumer.pause(missing)
+        self._opening.begin(tp.partition for tp in missing)
+        if self._checkpointing is None:
+            self._opening.wait()
+            self._go_on_with_opened()
+        logger.info("partitions gained: %s", sorted(tp.partition for tp in gained))
         with self._lock:
-            for partition in missing:
-                self._processors[partition] = self._opened(partition, opened[partition])
             self._have_changed()
-            for tp in gained:
-                here = opened.get(tp.partition)
-                self._processors[tp.partition].assigned(here.end if here is not None else None)
-            logger.info("partitions gained: %s", sorted(tp.partition for tp in gained))
-            return {tp: self._processors[tp.partition].start_offset for tp in gained}
+            return {tp: self._processors[tp.partition].start_offset for tp in here}
+
+    def _go_on_with_opened(self) -> None:
+        """Of the partitions that were opened, read those that are still ours to lead or to follow."""
+        opened = self._opening.take()
+        if not opened:
+            return
+        with self._lock:
+            for partition, one in opened.items():
+                processor = self._processor(partition, one.state)
+                processor.counters.rebuilds = one.rebuilds
+                if partition in self._following.arriving:
+                    self._following.arriving.discard(partition)
+                    self._processors[partition] = processor
+                    processor.assigned(one.end)
+                    here = TopicPartition(self.topics.events, partition)
+                    self._consumer.seek(here, processor.start_offset)
+                    self._consumer.resume([here])
+                elif not self._following.opened(partition, processor):
+                    self._stores.close(partition)
+            self._have_changed()
 
     def _on_revoked(self, lost: list[TopicPartition]) -> None:
         """Where there are standbys, we go on leading until whoever gets a partition is ready to."""
@@ -447,12 +483,6 @@ class Engine:
                     failed.append(error)
         if failed:
             raise failed[0]
-
-    def _opened(self, partition: int, opened: Opened) -> Processor:
-        """A processor on the stored state."""
-        processor = self._processor(partition, opened.state)
-        processor.counters.rebuilds = opened.rebuilds
-        return processor
 
     def _offsets(self, tp: TopicPartition) -> tuple[int, int]:
         """The log's own offsets; where no broker answers, we wait for one."""

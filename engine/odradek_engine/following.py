@@ -1,14 +1,14 @@
 """The partitions that an engine folds though the group gave them to another: those that it stands by for, and those
 that it leads until the other is ready to.
 
-They are read by a thread of their own, so that opening one or catching up holds up none that is led.
+They are read by a thread of their own, so that catching up holds up none that is led.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from odradek_log import Log, TopicPartition
 
@@ -22,9 +22,10 @@ CHOOSE_EVERY_S = 1.0
 
 
 class Following:
-    """`lock`: the engine's; it is held by whoever calls, except for `step`. `processors`: of all its partitions.
+    """`lock`: the engine's; it is held by whoever calls, except for `prepare`. `processors`: of all its partitions.
 
-    `open` opens a partition; `release` lets some go; `changed` is called when there are more or fewer.
+    `open` begins to open partitions, which come by `opened`; `release` lets some go; `changed` is called when there
+    are more or fewer.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class Following:
         lock: threading.RLock,
         processors: dict[int, Processor],
         members: Members,
-        open: Callable[[int], Processor],
+        open: Callable[[Iterable[int]], None],
         release: Callable[[list[int]], None],
         changed: Callable[[], None],
     ) -> None:
@@ -44,12 +45,16 @@ class Following:
         self._changed = changed
         self.partitions: set[int] = set()
         """Of the processors, those that the group did not give us."""
+        self.arriving: set[int] = set()
+        """What the group gave us, and is not open yet."""
         self._wanted: set[int] = set()
-        self._opening: int | None = None
-        self._opened = threading.Condition(lock)
         self._assign = False
         self._choose_at = 0.0
-        self._ended = False
+
+    @property
+    def held(self) -> set[int]:
+        """What the group gave us."""
+        return (self._processors.keys() - self.partitions) | self.arriving
 
     def connect(self, log: Log, topic: str, partitions: int) -> None:
         self.consumer = log.consumer()
@@ -61,7 +66,7 @@ class Following:
         if now < self._choose_at:
             return
         self._choose_at = now + CHOOSE_EVERY_S
-        held = self._processors.keys() - self.partitions
+        held = self.held
         wanted = {p for p in range(self._count) if p not in held and self._members.stands_by(p)}
         idle = [p for p in self.partitions - wanted if self._processors[p].leadership.role is Role.NONE]
         if idle:
@@ -70,7 +75,7 @@ class Following:
         if idle or wanted != self._wanted:
             logger.info("partitions followed: %s", sorted(wanted | self.partitions))
             self._wanted = wanted
-            self.consumer.wake()
+        self._open(wanted - self._processors.keys())
 
     def keep(self, partition: int) -> None:
         """The group has taken a partition that we lead: go on until another leads it."""
@@ -78,12 +83,21 @@ class Following:
         self.partitions.add(partition)
         self._assign = True
 
+    def opened(self, partition: int, processor: Processor) -> bool:
+        """A partition is open; whether we want it still, as one that others lead."""
+        if partition not in self._wanted:
+            return False
+        self._processors[partition] = processor
+        self.partitions.add(partition)
+        self._assign = True
+        self.consumer.wake()
+        return True
+
     def give(self, partition: int) -> bool:
         """The group gives us a partition; whether we had it. From here on it is read by the folding thread."""
-        while self._opening == partition:
-            self._opened.wait()
         self._wanted.discard(partition)
         if partition not in self.partitions:
+            self.arriving.add(partition)
             return False
         self.partitions.discard(partition)
         self._assign = True
@@ -91,42 +105,16 @@ class Following:
 
     def dropped(self, partition: int) -> None:
         """A partition was released."""
+        self.arriving.discard(partition)
         if partition in self.partitions:
             self.partitions.discard(partition)
             self._assign = True
 
-    def end(self) -> None:
-        """Open nothing more."""
-        self._ended = True
-        while self._opening is not None:
-            self._opened.wait()
-
     def prepare(self) -> None:
-        """In the following thread: open one more partition that we should follow, and read what we follow now."""
-        self._open_one()
+        """In the following thread: read what we follow now."""
         with self._lock:
             if not self._assign:
                 return
             self._assign = False
             starts = {TopicPartition(self._topic, p): self._processors[p].start_offset for p in sorted(self.partitions)}
         self.consumer.assign(starts)
-
-    def _open_one(self) -> None:
-        """That may take long, where a checkpoint is fetched: nobody waits for it."""
-        with self._lock:
-            missing = self._wanted - self._processors.keys()
-            if not missing or self._ended:
-                return
-            partition = self._opening = min(missing)
-        try:
-            processor = self._open(partition)
-            with self._lock:
-                self._processors[partition] = processor
-                self.partitions.add(partition)
-                self._assign = True
-                self._changed()
-        finally:
-            with self._lock:
-                self._opening = None
-                self._opened.notify_all()
-        self.consumer.wake()

@@ -18,12 +18,12 @@ import msgspec
 from odradek_log import Log, TopicPartition
 from odradek_schemas import Topics
 
-from . import checkpointing
 from .checkpoints import Checkpoint, CheckpointError, CheckpointStore
 from .fold import State, keys
 from .fold.invariants import problems
 from .fold.rows import TABLES
 from .refolding import OnProgress, Refolded, Task, fold_into, refold
+from .restoring import CheckpointedStates
 from .store import RocksStorage, StoreError
 from .store_memory import StoreMemory
 from .whole_partitions import partitions_of
@@ -189,9 +189,15 @@ def _begin(log: Log, topics: Topics, checkpoints: CheckpointStore | None, task: 
     if first == 0 or checkpoints is None:
         return
     with tempfile.TemporaryDirectory(prefix="begin-", dir=task.folder.parent) as scratch:
-        found = checkpointing.restore(checkpoints, topics.namespace, task.partition, first, task.end, Path(scratch))
-        if found is not None:
-            found.rename(task.folder)
+        states = CheckpointedStates(checkpoints, topics.namespace)
+        found = states.restore(task.partition, first, task.end, Path(scratch))
+        if found.folder is not None:
+            found.folder.rename(task.folder)
+        elif found.refused:
+            raise StoreError(
+                f"{topics.events} partition {task.partition} begins at offset {first}, and none of its checkpoints can "
+                f"be begun from: {'; '.join(found.refused)}"
+            )
 
 
 def _compare(stored: RocksStorage, folded: RocksStorage, result: Verified) -> Iterator[Difference]:
@@ -264,13 +270,14 @@ def make_checkpoints(
     LogError, StoreError.
     """
     topics = Topics(namespace)
+    states = CheckpointedStates(store, namespace)
     for partition in range(partitions_of(log, topics.events)):
 
         def fold_up_to(state: State, end: int, partition: int = partition) -> None:
             fold_into(state, log, topics, partition, end, on_progress)
 
         first, end = log.offsets(TopicPartition(topics.events, partition))
-        yield partition, checkpointing.create(store, namespace, partition, first, end, fold_up_to)
+        yield partition, states.create(partition, first, end, fold_up_to)
 
 
 @dataclass(frozen=True)
@@ -292,12 +299,13 @@ def trim(log: Log, namespace: str, store: CheckpointStore, with_history: bool = 
     LogError.
     """
     topics = Topics(namespace)
+    states = CheckpointedStates(store, namespace)
     plan: dict[TopicPartition, tuple[int, int]] = {}
     for number in range(partitions_of(log, topics.events)):
         here = TopicPartition(topics.events, number)
         first, end = log.offsets(here)
         if end:
-            covered = checkpointing.trimmable(store, namespace, number).position
+            covered = states.trimmable(number).position
             if covered > end:
                 raise CheckpointError(
                     f"the checkpoint of partition {number} is at {covered}, the log ends at {end}: it is of another log"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -18,10 +17,6 @@ from .store import EngineStorage, RocksStorage, StoreError, check_room
 from .store_memory import StoreMemory
 
 logger = logging.getLogger(__name__)
-
-
-OPENED_AT_ONCE = 8
-"""So many partitions are opened side by side: it is a disk, the log and the checkpoints' store that are waited for."""
 
 
 class Opened(NamedTuple):
@@ -63,34 +58,6 @@ class Stores:
     def __getitem__(self, partition: int) -> EngineStorage:
         return self._storages[partition]
 
-    def open_all(self, partitions: Collection[int]) -> dict[int, Opened]:
-        """Open several. Raises what the first one raised that could not be opened."""
-        opened: dict[int, Opened] = {}
-        failed: list[BaseException] = []
-        left = deque(partitions)
-
-        def work() -> None:
-            while left and not failed:
-                try:
-                    partition = left.popleft()
-                except IndexError:  # another thread was quicker
-                    return
-                try:
-                    opened[partition] = self.open(partition)
-                except BaseException as error:  # it is raised where it was asked for
-                    failed.append(error)
-
-        helpers = min(OPENED_AT_ONCE, len(left)) - 1
-        threads = [threading.Thread(target=work, name="odradek-open", daemon=True) for _ in range(helpers)]
-        for thread in threads:
-            thread.start()
-        work()
-        for thread in threads:
-            thread.join()
-        if failed:
-            raise failed[0]
-        return opened
-
     def open(self, partition: int) -> Opened:
         """The stored state; an empty one where the stored state cannot be of this log (L3)."""
         rebuilds = 0
@@ -117,21 +84,29 @@ class Stores:
 
     def _brought_up(self, partition: int, state: State, first: int, end: int) -> State:
         """The state, or that of a checkpoint which is so much newer, or without which the log cannot be folded."""
+        refused: tuple[str, ...] = ()
         if self._checkpointing is not None:
-            restored = self._checkpointing.newer(partition, state.partition.position, first, end)
-            if restored is not None:
+            folder, refused = self._checkpointing.newer(partition, state.partition.position, first, end)
+            if folder is not None:
                 with self._lock:
                     self._storages.pop(partition).destroy()
-                    restored.rename(self._folder / str(partition))
+                    folder.rename(self._folder / str(partition))
                 state = self._stored_state(partition)
         if first > state.partition.position:
             raise StoreError(
                 f"partition {partition} of {self._topic} begins at offset {first}, the state in "
                 f"{self._folder / str(partition)} ends at {state.partition.position}: records in between are gone, "
-                "and no checkpoint has what they led to. Start the engine with the --checkpoints that the log was "
-                "trimmed behind, or put back a newer copy of the state"
+                + self._without_checkpoint(refused)
             )
         return state
+
+    def _without_checkpoint(self, refused: tuple[str, ...]) -> str:
+        if refused:
+            return f"and no checkpoint can be begun from: {'; '.join(refused)}"
+        return (
+            "and no checkpoint has what they led to. Start the engine with the --checkpoints that the log was trimmed "
+            "behind, or put back a newer copy of the state"
+        )
 
     def empty(self, partition: int) -> State:
         """The stored state is discarded."""

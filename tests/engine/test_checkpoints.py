@@ -14,9 +14,9 @@ import pytest
 from moto.server import ThreadedMotoServer
 from odradek_engine import CheckpointError, CheckpointSettings, CheckpointStore
 from odradek_engine import checkpoints as checkpoints_module
-from odradek_engine.checkpointing import check
 from odradek_engine.maintenance import make_checkpoints
 from odradek_engine.refolding import Folded as Progress
+from odradek_engine.restoring import CheckpointedStates
 
 from .test_engine_embedded import Place, place
 
@@ -190,7 +190,7 @@ def test_what_did_not_change_is_stored_once_and_old_checkpoints_go(
         shared = [{f.sha256 for f in store.read(e).files if f.content is None} for e in entries]
         assert shared[0] & shared[1], "an unchanged file is the same one"
         for entry in entries:
-            check(store, store.read(entry), tmp_path / "back" / entry.path)
+            CheckpointedStates(store, NAMESPACE).check(store.read(entry), tmp_path / "back" / entry.path)
 
 
 def test_checkpoints_are_made_without_an_engine(place: Place, address: str) -> None:

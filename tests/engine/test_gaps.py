@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from odradek_engine import CheckpointStore, Engine, checkpointing, maintenance
+from odradek_engine import CheckpointStore, Engine, maintenance
 from odradek_engine.engine import ensure_topics
 from odradek_engine.fold import State
+from odradek_engine.restoring import CheckpointedStates
 from odradek_engine.store import RocksStorage
 from odradek_log import TopicPartition
 from odradek_log.simulated import SimulatedLog
@@ -129,7 +130,7 @@ def test_a_log_that_ends_with_the_end_of_a_transaction_is_rebuilt_verified_and_c
     store = CheckpointStore(str(tmp_path / "kept"))
     ((_, checkpoint),) = maintenance.make_checkpoints(log, "test", store)
     assert checkpoint is not None
-    checkpointing.check(store, checkpoint, tmp_path / "restored")
+    CheckpointedStates(store, "test").check(checkpoint, tmp_path / "restored")
     log.mark(EVENTS)
     assert list(maintenance.make_checkpoints(log, "test", store)) == [(0, None)], "there is nothing new"
 

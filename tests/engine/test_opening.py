@@ -6,19 +6,49 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from odradek_engine import Engine, StoreError
+import pytest
+from odradek_engine import CheckpointSettings, Engine, StoreError
+from odradek_engine.opening import OPENED_AT_ONCE
 from odradek_engine.store import EngineStorage, RocksStorage
-from odradek_engine.stores import OPENED_AT_ONCE
 from odradek_log.embedded import EmbeddedLog
+from odradek_schemas import Topics, encode, partition_of, records
 
 PARTITIONS = 4
 PATIENCE_S = 30.0
 
 
-def engine_of(log: EmbeddedLog, folder: Path, open_storage: Callable[[Path], EngineStorage]) -> Engine:
+def engine_of(
+    log: EmbeddedLog, folder: Path, open_storage: Callable[[Path], EngineStorage], checkpoints: bool = False
+) -> Engine:
+    kept = CheckpointSettings(str(folder / "kept")) if checkpoints else None
     return Engine(
-        log=log, namespace="test", data_dir=folder / "state", partitions=PARTITIONS, open_storage=open_storage
-    )
+        log=log, namespace="test", data_dir=folder / "state", partitions=PARTITIONS, open_storage=open_storage,
+        checkpoints=kept,
+    )  # fmt: skip
+
+
+def until(reached: Callable[[], bool], *engines: Engine) -> None:
+    for _ in range(1_000):
+        if reached():
+            return
+        for engine in engines:
+            engine.step(0.01)
+    pytest.fail("the engines do not get there")
+
+
+class Held:
+    """Opens stores; those of `partitions` are not there before `go`."""
+
+    def __init__(self, *partitions: int) -> None:
+        self._held = {str(partition) for partition in partitions}
+        self.begun = threading.Semaphore(0)
+        self.go = threading.Event()
+
+    def __call__(self, folder: Path) -> EngineStorage:
+        if folder.name in self._held:
+            self.begun.release()
+            assert self.go.wait(PATIENCE_S)
+        return RocksStorage(folder)
 
 
 def test_partitions_are_opened_side_by_side_and_without_the_lock(tmp_path: Path) -> None:
@@ -37,11 +67,7 @@ def test_partitions_are_opened_side_by_side_and_without_the_lock(tmp_path: Path)
     log = EmbeddedLog(tmp_path / "log", fsync=False)
     engine = engine_of(log, tmp_path, open_storage)
     engine.connect()
-    for _ in range(1_000):
-        engine.step(0.01)
-        if engine.leading == list(range(PARTITIONS)):
-            break
-    assert engine.leading == list(range(PARTITIONS))
+    until(lambda: engine.leading == list(range(PARTITIONS)), engine)
     assert asked == [[]], "nobody waits for the lock meanwhile"
     engine.hand_over()
     engine.stop()
@@ -63,4 +89,52 @@ def test_one_that_cannot_be_opened_is_told_and_the_others_are_closed(tmp_path: P
     engine.stop()
     for partition in ("0", "1", "3"):
         RocksStorage(tmp_path / "state" / "test" / partition).close()
+    log.close()
+
+
+def test_the_others_are_folded_while_a_checkpoint_is_fetched(tmp_path: Path) -> None:
+    """Breaks when partitions stand still for as long as the states of others are on their way."""
+    log = EmbeddedLog(tmp_path / "log", fsync=False)
+    opening = Held(2)
+    engine = engine_of(log, tmp_path, opening, checkpoints=True)
+    engine.connect()
+    until(lambda: engine.leading == [0, 1, 3], engine)
+    name = next(f"w{number}" for number in range(100) if partition_of(f"w{number}".encode(), PARTITIONS) == 0)
+    start = records.StartWorkflow(workflow_id=name, workflow_type="Order", task_queue="orders")
+    producer = log.producer()
+    producer.send(Topics("test").events, 0, b"", encode(start))
+    assert producer.flush(PATIENCE_S) == 0
+    until(lambda: engine._processors[0].state.partition.open_workflows == 1, engine)
+    assert engine.leading == [0, 1, 3]
+    assert opening.begun.acquire(timeout=PATIENCE_S)
+    opening.go.set()
+    until(lambda: engine.leading == list(range(PARTITIONS)), engine)
+    engine.hand_over()
+    engine.stop()
+    log.close()
+
+
+def test_what_another_is_given_meanwhile_is_closed_again(tmp_path: Path) -> None:
+    """Breaks when an engine goes on with a partition that was taken from it before it was open, or keeps its store."""
+    log = EmbeddedLog(tmp_path / "log", fsync=False)
+    opening = Held(2, 3)
+    one = engine_of(log, tmp_path / "one", opening, checkpoints=True)
+    one.connect()
+    until(lambda: one.leading == [0, 1], one)
+    assert opening.begun.acquire(timeout=PATIENCE_S)
+    assert opening.begun.acquire(timeout=PATIENCE_S)
+    other = engine_of(log, tmp_path / "other", RocksStorage)
+    other.connect()
+    until(lambda: other.leading == [2, 3], one, other)
+    opening.go.set()
+    one._opening.wait()
+    one.step(0.0)
+    assert one.leading == [0, 1]
+    for partition in "23":
+        RocksStorage(tmp_path / "one" / "state" / "test" / partition).close()
+    other.hand_over()
+    other.stop()
+    until(lambda: one.leading == list(range(PARTITIONS)), one)
+    one.hand_over()
+    one.stop()
     log.close()

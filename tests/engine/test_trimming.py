@@ -6,11 +6,14 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from odradek_engine import CheckpointError, CheckpointSettings, CheckpointStore, StoreError
 from odradek_engine.checkpointing import Checkpointing
+from odradek_engine.checkpoints import Checkpoint
 from odradek_engine.fold import State
 from odradek_engine.maintenance import Trimmed, make_checkpoints, open_stores, rebuild, trim, verify
+from odradek_engine.restoring import CheckpointedStates
 from odradek_log import TopicPartition
 from odradek_log.embedded import EmbeddedLog
 
@@ -113,10 +116,11 @@ def test_a_state_that_ends_where_the_log_begins_is_replaced(
     """Breaks when such a state, which no record tells to be of this log (L3), is gone on with although there is a
     checkpoint."""
     trimmed(place, store)
-    checkpointing = Checkpointing(CheckpointSettings(store.address), NAMESPACE, tmp_path / "scratch", ManualClock())
+    states = CheckpointedStates(store, NAMESPACE)
+    checkpointing = Checkpointing(CheckpointSettings(store.address), states, tmp_path / "scratch", ManualClock())
     first, end = place.log.offsets(TopicPartition(TOPICS.events, 0))
-    assert checkpointing.newer(0, first, first, end) is not None
-    assert checkpointing.newer(0, first + 1, first, end) is None, "its last record is there"
+    assert checkpointing.newer(0, first, first, end).folder is not None
+    assert checkpointing.newer(0, first + 1, first, end).folder is None, "its last record is there"
 
 
 def stored(place: Place) -> list[dict[bytes, bytes]]:
@@ -143,6 +147,23 @@ def test_an_engine_without_state_and_checkpoints_says_what_to_do(place: Place, s
     engine = place.boot()
     with pytest.raises(StoreError, match="Start the engine with the --checkpoints"):
         place.until(lambda: engine.leading == [0, 1])
+
+
+def test_an_engine_that_is_too_old_for_the_checkpoints_of_a_trimmed_log_says_so(
+    place: Place, store: CheckpointStore
+) -> None:
+    """Breaks when it is told to look for checkpoints that it was given, in place of newer code (V1)."""
+    trimmed(place, store)
+    shutil.rmtree(place.data)
+    for path in Path(store.address).rglob("checkpoints/*/*.json"):
+        newer = msgspec.json.decode(path.read_bytes(), type=Checkpoint)
+        path.write_bytes(msgspec.json.encode(msgspec.structs.replace(newer, version=newer.version + 1)))
+    engine = place.boot(checkpoints=CheckpointSettings(store.address))
+    with pytest.raises(StoreError, match=r"begins at .* fold version \d+, this code knows up to \d+: upgrade"):
+        place.until(lambda: engine.leading == [0, 1])
+    place.stop()
+    with pytest.raises(StoreError, match=r"begins at .* fold version \d+, this code knows up to \d+: upgrade"):
+        list(rebuild(place.log, NAMESPACE, place.data, checkpoints=store))
 
 
 def test_a_state_of_another_log_is_rebuilt_from_a_checkpoint(place: Place, store: CheckpointStore) -> None:

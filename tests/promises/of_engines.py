@@ -7,8 +7,8 @@ from io import BytesIO
 from typing import Any
 
 import msgspec
-from odradek_engine import checkpointing, processor, reads, sessions, store, store_memory, stores, strays
 from odradek_engine import fold as fold_package
+from odradek_engine import opening, processor, reads, sessions, store, store_memory, stores, strays
 from odradek_engine.agenda import Agenda
 from odradek_engine.fold import (
     completions,
@@ -27,6 +27,7 @@ from odradek_engine.fold.state import State
 from odradek_engine.fold.step import Step
 from odradek_engine.handover import Handover
 from odradek_engine.maintenance import Verified
+from odradek_engine.restoring import CheckpointedStates
 from odradek_engine.standbys import LeaderWatch
 from odradek_schemas import codec, decode
 
@@ -63,7 +64,18 @@ bug(
 @bug("Partitions that an engine is given are opened", "tests/engine/test_opening.py -k side_by_side")
 def partitions_are_opened_one_after_another(patch: Patch) -> None:
     """All of them wait for the slowest checkpoint."""
-    patch(stores.Stores, "open_all", lambda self, partitions: {number: self.open(number) for number in partitions})
+    patch(opening, "OPENED_AT_ONCE", 1)
+
+
+@bug("Partitions that an engine is given are opened", "tests/engine/test_opening.py -k others_are_folded")
+def checkpoints_are_waited_for(patch: Patch) -> None:
+    """All partitions of an engine stand still for as long as the states of new ones are on their way."""
+
+    def begin(self: Any, partitions: Any, begin: Any = opening.Opening.begin) -> None:
+        begin(self, partitions)
+        self.wait()
+
+    patch(opening.Opening, "begin", begin)
 
 
 @bug("What a turn of an engine costs", "tests/engine/test_agenda.py -k is_due")
@@ -347,8 +359,8 @@ def logs_are_trimmed_to_their_end(patch: Patch) -> None:
             found = getattr(self._good, name)
             return found + 1_000_000 if name == "position" else found
 
-    good = checkpointing.trimmable
-    patch(checkpointing, "trimmable", lambda *args, **more: Ahead(good(*args, **more)))
+    good = CheckpointedStates.trimmable
+    patch(CheckpointedStates, "trimmable", lambda self, partition: Ahead(good(self, partition)))
 
 
 # ---------------------------------------------------------------- updates, builds, versions

@@ -165,7 +165,7 @@ class EngineMachine(Machine):
 
     def _is_too_old(self, failure: BaseException) -> bool:
         """Whether it could begin only from a checkpoint of newer code, behind which the log was trimmed."""
-        if self._checkpoints is None or "no checkpoint has" not in str(failure):
+        if self._checkpoints is None or "upgrade" not in str(failure):
             return False
         made = []
         for manifest in Path(self._checkpoints.address).rglob("*.json"):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from odradek_engine import CheckpointStore, checkpointing, processor
+from odradek_engine import CheckpointStore, processor
 from odradek_engine.emission import Emitter
 from odradek_engine.fold import State, core, keys, step
 from odradek_engine.fold.state import _to_bytes
 from odradek_engine.leadership import Leadership
 from odradek_engine.processor import Processor
+from odradek_engine.restoring import CheckpointedStates
 from odradek_log import ProducerFailedError
 from odradek_schemas.common import Position
 from odradek_schemas.records import EffectsEmitted, Mark
@@ -164,10 +165,10 @@ def any_checkpoint_is_good(patch: Patch) -> None:
 def the_log_is_trimmed_behind_the_newest(patch: Patch) -> None:
     """When the newest checkpoint turns out to be damaged, nothing can be folded any more."""
 
-    def newest(store: CheckpointStore, namespace: str, partition: int, *_: Any) -> Any:
-        return store.read(store.entries(namespace, partition)[0])
+    def newest(self: Any, partition: int) -> Any:
+        return self._store.read(self._store.entries(self._namespace, partition)[0])
 
-    patch(checkpointing, "trimmable", newest)
+    patch(CheckpointedStates, "trimmable", newest)
 
 
 @mutant("N1", seed=1, scenario=races.STRANGERS)

@@ -81,15 +81,16 @@ def list_(store: Store, namespace: Namespace = "default", as_json: AsJson = Fals
 @app.command()
 def verify(store: Store, namespace: Namespace = "default", as_json: AsJson = False) -> None:
     """Read every checkpoint back: its files are what they were, and hold the state that they should."""
-    from odradek_engine.checkpointing import check
     from odradek_engine.checkpoints import CheckpointError
+    from odradek_engine.restoring import CheckpointedStates
 
     problems, good = [], 0
     with told(as_json), _store_at(store) as checkpoints:
+        states = CheckpointedStates(checkpoints, namespace)
         for entry in checkpoints.entries(namespace):
             with tempfile.TemporaryDirectory(prefix="odradek-checkpoint-") as scratch:
                 try:
-                    check(checkpoints, checkpoints.read(entry), Path(scratch) / "state")
+                    states.check(checkpoints.read(entry), Path(scratch) / "state")
                     good += 1
                 except CheckpointError as error:
                     problems.append({"partition": entry.partition, "position": entry.position, "problem": str(error)})
