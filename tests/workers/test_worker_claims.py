@@ -78,10 +78,25 @@ def test_t7_an_answer_to_a_claim_that_comes_late_counts_for_nothing() -> None:
     bench.claimed(True, offset=40)
     assert bench.launched == []
     assert bench.of(ActivityStarted) == [ActivityStarted(**IDENTITY, claim=True)] * 2
-    bench.claimed(True, offset=40)  # a repeated effect: of the first claim still
+    bench.answer(True, offset=40)  # a repeated effect: of the first claim still
     assert bench.launched == []
     bench.claimed(False, offset=50)
     assert bench.launched == []
+    assert bench.core.running == []
+
+
+def test_t7_a_claim_that_is_made_again_makes_no_answer_to_an_earlier_one_count() -> None:
+    """Found by the fault suite: a worker stood still for 20 s with a claim on its way. When it went on, the claim was
+    made again, and then the granted one's answer came, which was taken for fresh; meanwhile there was a result."""
+    bench = ActivityBench()
+    bench.task(fresh=False)
+    bench.sent(ActivityStarted).deliver(30)
+    bench.advance(20)
+    assert len(bench.of(ActivityStarted)) == 2
+    bench.answer(True, offset=30)
+    bench.sent(ActivityStarted).deliver(50)
+    assert bench.launched == []
+    bench.answer(False, offset=50)
     assert bench.core.running == []
 
 

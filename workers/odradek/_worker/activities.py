@@ -60,11 +60,10 @@ class Attempt:
     """One attempt that this worker has taken. `session`: under which it was claimed last.
 
     cancel_reason: empty while nobody has asked it to stop; else the engine's reason, or shutdown. begin_before: on
-    the core's clock; code that has not begun by then must not begin. claimed_at, claim_valid: when it was claimed last,
-    and for how long an answer counts. claim_answered: the position of the last answer. claim_offset: of the claim, once
-    it is known; `claims` counts them, and `early` holds answers that came before.
-    An eager one is held until its completion is
-    known to be accepted (rule W4), and local while its result is on its way into the next completion.
+    the core's clock; code that has not begun by then must not begin. claimed: when each claim without an answer was
+    made, by its offset, which its answer has, too. claim_valid: for how long after that an answer counts. appending:
+    how many claims have no offset yet; `early` holds the answers that may be to these. An eager one is held until its
+    completion is known to be accepted (rule W4), and local while its result is on its way into the next completion.
     """
 
     task: ActivityTask
@@ -73,11 +72,9 @@ class Attempt:
     state: str = "claiming"  # held, claiming, running, local, reporting
     cancel_reason: str = ""
     begin_before: float = float("inf")
-    claimed_at: float = 0.0
+    claimed: dict[int, float] = field(default_factory=dict[int, float])
     claim_valid: float = CLAIM_VALID_SECONDS
-    claim_answered: int = -1
-    claim_offset: int = -1
-    claims: int = 0
+    appending: int = 0
     early: list[ActivityClaimed] = field(default_factory=list[ActivityClaimed])
     tickets: list[Ticket] = field(default_factory=list[Ticket])
     eager: bool = False
@@ -266,9 +263,6 @@ class Activities:
 
     def _claim(self, attempt: Attempt) -> None:
         attempt.state = "claiming"
-        attempt.claimed_at = self._clock()
-        attempt.claims += 1
-        attempt.claim_offset = -1
         self._start(attempt, claim=True)
         self._later(CLAIM_AGAIN_SECONDS, partial(self._claim_again, attempt))
 
@@ -292,20 +286,25 @@ class Activities:
         task = attempt.task
         attempt.session = self._reports.announce(task.workflow_id)
         started = ActivityStarted(**self._identity(attempt), claim=claim, deferred=deferred)
-        self._reports.append(task.workflow_id, encode(started), partial(self._started, attempt, attempt.claims))
+        attempt.appending += claim
+        made_at = self._clock() if claim else None
+        self._reports.append(task.workflow_id, encode(started), partial(self._started, attempt, made_at))
 
-    def _started(self, attempt: Attempt, claims: int, offset: int, error: LogError | None) -> None:
-        """The start is durable, or given up."""
+    def _started(self, attempt: Attempt, made_at: float | None, offset: int, error: LogError | None) -> None:
+        """The start, which is a claim if it has a time, is durable, or given up."""
         if error is not None:
             logger.error("start of activity %s was not appended: %s", attempt.task.activity_type, error)
+        else:
+            self._finish_tickets(attempt)
+        if made_at is None:
             return
-        self._finish_tickets(attempt)
-        if attempt.claim_offset < 0 and claims == attempt.claims:
-            attempt.claim_offset = offset
-            early, attempt.early = attempt.early, []
-            self._early.discard(attempt)
-            for reply in early:
-                self.on_claimed(reply)
+        attempt.appending -= 1
+        if error is None:
+            attempt.claimed[offset] = made_at
+        early, attempt.early = attempt.early, []
+        self._early.discard(attempt)
+        for reply in early:
+            self.on_claimed(reply)
 
     def _finish_tickets(self, attempt: Attempt) -> None:
         for ticket in attempt.tickets:
@@ -317,19 +316,17 @@ class Activities:
         attempt = self._attempts.get(Key(reply.run_id, reply.scheduled_by, reply.seq, reply.attempt))
         if attempt is None or attempt.state != "claiming" or attempt.session != reply.session:
             return
-        if attempt.claim_offset < 0:
-            self._early.add(attempt)
-            attempt.early.append(reply)  # whether it is to this claim, its offset will tell
+        made_at = attempt.claimed.pop(reply.position.offset, None)
+        if made_at is None:
+            if attempt.appending:  # else a copy, or an answer to a claim of an attempt that has ended since
+                self._early.add(attempt)
+                attempt.early.append(reply)
             return
-        if reply.position.offset < attempt.claim_offset or reply.position.offset <= attempt.claim_answered:
-            return  # a copy of an answer to an earlier claim, of this attempt or of one that has ended since
         if not reply.accepted:
             self._forget(attempt)
             return
-        if self._clock() - attempt.claimed_at > attempt.claim_valid:
-            attempt.claim_answered = reply.position.offset
+        if self._clock() - made_at > attempt.claim_valid:
             attempt.claim_valid *= 2
-            attempt.claimed_at = self._clock()
             self._start(attempt, claim=True)
             return
         if attempt.cancel_reason:  # granted, but meanwhile it has a result, or is wanted no more
@@ -346,7 +343,6 @@ class Activities:
     def _claim_again(self, attempt: Attempt) -> None:
         """No answer to a claim: ask once more, which changes nothing but the chance of an answer."""
         if attempt.state == "claiming" and self._attempts.get(attempt.key) is attempt:
-            attempt.claimed_at = self._clock()
             self._start(attempt, claim=True)
             self._later(CLAIM_AGAIN_SECONDS, partial(self._claim_again, attempt))
 
