@@ -6,6 +6,7 @@ Writes are batches without a write-ahead log: what a crash takes is folded again
 from __future__ import annotations
 
 import contextlib
+import errno
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -34,9 +35,11 @@ def check_room(folder: Path) -> None:
         with open(probe, "wb") as file:
             file.write(bytes(ROOM_BYTES))
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        advice = "Is the disk full? Make room" if full else "Check the path, its owner and its permissions"
         raise StoreError(
-            f"cannot write to {folder}, where the state is to be kept: {error}. Is the disk full? Make room, or give "
-            "the engine another data directory; it leads nothing until then"
+            f"cannot write to {folder}, where the state is to be kept: {error.strerror}. {advice}, or give the engine "
+            "another data directory; it leads nothing until then"
         ) from error
     finally:
         with contextlib.suppress(OSError):

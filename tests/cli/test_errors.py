@@ -46,7 +46,8 @@ def test_queries_that_cannot_be_answered(server: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "hint"),
-    [("Ada", """'"Ada"'"""), ("{'id': 1}", "An object looks like this"), ("@missing.json", "missing.json")],
+    [("Ada", """'"Ada"'"""), ("{'id': 1}", "An object looks like this"), ("@missing.json", "missing.json"),
+     ("NaN", "there is no NaN in JSON"), ("[1e999]", "there is no 1e999 in JSON")],
 )
 def test_input_that_is_no_json(value: str, hint: str) -> None:
     done = odradek_here("workflow", "start", "echo", "--input", value)
@@ -83,6 +84,13 @@ def test_wrong_addresses(address: str, tmp_path: Path) -> None:
     done = odradek_here("workflow", "describe", "x", address=address, cwd=tmp_path)
     assert done.code == (NOT_FOUND if address.startswith("file:") else USAGE)
     assert not list(tmp_path.iterdir())  # looking makes no folder
+
+
+def test_a_namespace_and_a_folder_that_cannot_be(tmp_path: Path) -> None:
+    done = odradek_here("workflow", "describe", "x", "--namespace", "a b", address="kafka://127.0.0.1:1")
+    assert (done.code, "--namespace 'a b': use 1 to 100" in done.err) == (USAGE, True)
+    done = odradek_here("log", "dump", "no-such-folder", cwd=tmp_path)
+    assert (done.code, f"there is no log in the folder {tmp_path / 'no-such-folder'}" in done.err) == (NOT_FOUND, True)
 
 
 def test_no_broker(tmp_path: Path) -> None:

@@ -52,6 +52,18 @@ def test_describe_shows_a_bug_with_its_traceback(server: str) -> None:
     assert "no such dish" in shown
 
 
+def test_describe_tells_of_wrong_input_without_our_own_frames(server: str) -> None:
+    odradek_here("workflow", "start", "Counter", "--id", "view-wrong", "--input", '"five"', address=server)
+    eventually(
+        lambda: odradek_here("workflow", "describe", "view-wrong", "--json", address=server),
+        lambda seen: seen["task_failure"] is not None,
+    )
+    shown = odradek_here("workflow", "describe", "view-wrong", address=server).out
+    assert "parameter 'goal': this cannot be read as int" in shown
+    assert "terminate it, and start it again" in shown
+    assert 'File "' not in shown
+
+
 def test_describe_shows_timers(server: str) -> None:
     odradek_here("workflow", "start", "sleeper", "--id", "view-timer", address=server)
     found = eventually(

@@ -248,7 +248,7 @@ async def test_W3_a_close_answers_the_updates_that_are_open(system: System) -> N
 
 async def test_without_a_worker_the_error_says_so(system: System) -> None:
     handle = await system.client.start(Stock, 1, id=system.name("alone"), task_queue="nobody")
-    with pytest.raises(RequestTimeoutError, match="does one poll the workflow's task queue"):
+    with pytest.raises(RequestTimeoutError, match=r"to be sure\. If one is, .* does one poll the workflow's"):
         await handle.with_options(timeout=0.5).update(Stock.take, 1)
     await handle.terminate()
 

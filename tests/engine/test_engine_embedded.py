@@ -293,6 +293,9 @@ def test_an_engine_without_room_for_a_state_joins_nothing(tmp_path: Path) -> Non
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list((tmp_path / "state").iterdir()) == []
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreError, match=r"File exists\. Check the path, its owner and its permissions"):
+        check_room(tmp_path / "file")
 
 
 def test_a_full_disk_is_a_clear_error(place: Place) -> None:

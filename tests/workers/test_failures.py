@@ -256,12 +256,16 @@ def test_the_stack_trace_of_a_bug_in_a_workflow_begins_with_its_own_code(how: st
     assert "_instance" not in stack
 
 
-def test_a_stack_trace_of_nothing_but_our_own_frames_is_kept() -> None:
+def test_a_stack_trace_of_nothing_but_our_own_frames_is_that_of_a_defect() -> None:
+    """An error that we raise on purpose says all in its message, unless the user's code led there."""
     with pytest.raises(PayloadError) as caught:
         converter.from_payload(converter.to_payload("x"), int)
     error, first = caught.value, caught.value.__traceback__
     assert first is not None, "the frame of this test"
-    assert "_converter.py" in converter.to_failure(error.with_traceback(first.tb_next)).stack_trace
+    assert "test_failures.py" in converter.to_failure(error).stack_trace
+    assert converter.to_failure(error.with_traceback(first.tb_next)).stack_trace == ""
+    defect = KeyError("ours").with_traceback(first.tb_next)
+    assert "_converter.py" in converter.to_failure(defect).stack_trace
 
 
 def test_the_context_of_an_error_is_its_cause_unless_suppressed() -> None:

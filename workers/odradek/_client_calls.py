@@ -204,7 +204,7 @@ class ClientCalls(ClientOperations):
             reply = await self._requests.append(target, make, waits=True)
         except RequestTimeoutError as error:
             raise RequestTimeoutError(
-                f"{error} If one is, a worker has to take update {name!r}, and its handler to end: does one poll the "
+                f"{error}. If one is, a worker has to take update {name!r}, and its handler to end: does one poll the "
                 "workflow's task queue? describe() tells. Send it again with the same request_id to go on waiting",
                 durable=error.durable,
             ) from None

@@ -37,7 +37,7 @@ class FailureLog:
                 task.workflow_type, task.run_id, task.attempt, cause, what,
             )
             return
-        if error is not None and failure.message != HIDDEN:
+        if error is not None and failure.stack_trace and failure.message != HIDDEN:
             what = "".join(traceback.format_exception(error))
         elif failure.stack_trace:
             what = f"{what}\n{failure.stack_trace}"

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from odradek_log import LogLockedError
+from odradek_schemas import InvalidNameError
 
 from .. import errors
 from .._client import Client
@@ -56,6 +57,8 @@ async def connect(address: str, namespace: str, timeout: float) -> AsyncIterator
             client = Client(
                 address, namespace=namespace, request_timeout=timeout, log_settings=settings, identity=identity()
             )
+        except InvalidNameError as error:
+            raise CommandError(ExitCode.USAGE, f"--{error}") from None
         except ValueError as error:
             raise CommandError(ExitCode.USAGE, f"--address: {error}") from None
         with running_process_told(address, "speak to it: --address {served}"):

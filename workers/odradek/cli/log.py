@@ -56,7 +56,7 @@ Processes = Annotated[
 
 def log_address(target: str) -> tuple[str, Path | None]:
     """The address of a log that may be given as a folder, and the folder. Raises CommandError if there is none."""
-    address = f"file:{target}" if Path(target).is_dir() and not target.startswith("file:") else target
+    address = target if "://" in target or target.startswith("file:") else f"file:{target}"
     return address, existing_folder(address) if address.startswith("file:") else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -69,13 +70,23 @@ def read_json(option: str, text: str) -> Any:
         except (OSError, UnicodeDecodeError) as error:
             raise CommandError(ExitCode.USAGE, f"{source}: {error}") from None
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_no_number, parse_float=_finite)
     except ValueError as error:
         shown = text if len(text) <= 80 else f"{text[:79]}…"
         bare = text.strip().replace("_", "").replace("-", "").isalnum()
         hint = f"A text needs JSON's quotes inside the shell's: {option} '\"{text.strip()}\"'" if bare else ""
         hint = hint or f"An object looks like this: {option} '{{\"id\": 1}}'; from a file: {option} @order.json"
         raise CommandError(ExitCode.USAGE, f"{source} is not JSON: {shown} ({error})", hint) from None
+
+
+def _no_number(text: str) -> Any:
+    """For what Python's JSON takes and nobody else's: it would arrive as null."""
+    raise ValueError(f"there is no {text} in JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(text)
 
 
 def read_fields(fields: dict[str, Any], kind: type[T], hint: str = "") -> T:

@@ -172,6 +172,8 @@ def _print_task_failure(failure: Mapping[str, Any] | None) -> None:
         stdout.print(Text(trace, "dim"), soft_wrap=True)
     for line in cause_lines(failure["failure"]):
         stdout.print(Text(line), soft_wrap=True)
+    if not trace and failure["failure"].get("type") in ("DefinitionError", "PayloadError"):
+        stdout.print("If it was started with the wrong input: terminate it, and start it again.")
 
 
 # ---------------------------------------------------------------- show
