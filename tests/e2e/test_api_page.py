@@ -1,101 +1,66 @@
-"""The program that the documentation shows first runs as it stands: an order with payments, signals, timeouts."""
+"""The programs that the documentation of the public interface shows: on a clock that skips, as they stand; on both logs
+with a minute and a month made short."""
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
-from odradek import (
-    ApplicationError,
-    Client,
-    RetryPolicy,
-    Worker,
-    WorkflowFailedError,
-    activity,
-    workflow,
-)
+from odradek import ApplicationError, Client, Worker, WorkflowFailedError, WorkflowHandle
+from odradek.testing import Environment
 
-charged: list[str] = []
-refunded: list[str] = []
-notified: list[str] = []
+from . import api_order
+from .api_order import Order, Product, charge, compose, greet, notify, refund
+
+POKE = Product(1, "Poke", 1299)
 
 
-@dataclass
-class Product:
-    id: int
-    name: str
-    cents: int
+async def test_a_month_after_its_delivery_the_customer_is_asked_for_a_rating() -> None:
+    asked: list[str] = []
+    fakes = [charge.with_fn(lambda product: "ch_1"), refund, notify.with_fn(asked.append), compose]
+    async with Environment(workflows=[Order, greet], activities=fakes) as env:
+        order = await env.client.start(Order, POKE, id="o")
+        await deliver(order, Order)
+        begun = env.now()
+        assert await order.result() == "ch_1"
+        assert (env.now() - begun).days == 30
+        assert (asked, await order.query(Order.status)) == (["Rate your Poke"], "delivered")
+        assert await env.client.execute(greet, "Ada", id="g") == "Hello, Ada!"
 
 
-class CardDeclined(ApplicationError, non_retryable=True):
-    """Raised in an activity, caught as itself in the workflow."""
+async def test_refund_when_nobody_picks_up() -> None:
+    refunded: list[tuple[Product, str]] = []
+
+    def fake_refund(product: Product, charge_id: str) -> None:
+        refunded.append((product, charge_id))
+
+    fakes = [charge.with_fn(lambda product: "ch_1"), refund.with_fn(fake_refund)]
+    async with Environment(workflows=[Order], activities=fakes) as env:                  # time skips
+        with pytest.raises(WorkflowFailedError) as failed:
+            await env.client.execute(Order, Product(1, "Poke", 1299), id="o")
+    assert refunded == [(POKE, "ch_1")]
+    assert told(failed.value) == ("NotDelivered", "Poke was never picked up")
 
 
-class payments:  # stands for a module
-    @staticmethod
-    async def charge(cents: int, idempotency_key: str) -> str:
-        charged.append(idempotency_key)
-        return f"ch_{cents}"
+async def deliver(order: WorkflowHandle[Any, str], workflow: Any) -> None:
+    """Say that the order was picked up and delivered, once it is paid."""
+    while await order.query(workflow.status) != "paid":
+        continue
+    await order.signal(workflow.picked_up)
+    assert await order.update(workflow.rename, "Poke bowl") == "Poke bowl"
+    assert await order.query(workflow.status) == "picked up"
+    await order.signal(workflow.delivered)
 
 
-@activity.define(
-    start_to_close_timeout=timedelta(seconds=10),
-    retry_policy=RetryPolicy(initial_interval=1, backoff_coefficient=2, maximum_interval=60, maximum_attempts=5),
-)
-async def charge(product: Product) -> str:
-    return await payments.charge(product.cents, idempotency_key=activity.info().idempotency_key)
-
-
-@activity.define
-async def refund(product: Product, charge_id: str) -> None:
-    refunded.append(charge_id)
-
-
-@activity.define
-def notify(message: str) -> None:
-    notified.append(message)
-
-
-TIMEOUT, REST = 1.5, 0.2  # a minute and a month, in the documentation
-
-
-@workflow.define
-class Order:
-    def __init__(self) -> None:
-        self.state = "charging card"
-        self.delivered_at: datetime | None = None
-
-    async def run(self, product: Product) -> str:
-        charge_id = await charge(product)
-        self.state = "paid"
-        try:
-            for step in ("picked up", "delivered"):
-                async with asyncio.timeout(TIMEOUT):
-                    await workflow.wait_condition(lambda: self.state == step)  # noqa: B023
-        except TimeoutError:
-            await refund(product, charge_id)
-            raise ApplicationError(f"{product.name} was never {step}", type="NotDelivered")  # noqa: B904
-        self.delivered_at = workflow.now()
-        await asyncio.sleep(REST)
-        await notify.with_options(task_queue="push", start_to_close_timeout=5)(f"Rate your {product.name}")
-        return charge_id
-
-    @workflow.signal
-    def picked_up(self) -> None:
-        if self.state == "paid":
-            self.state = "picked up"
-
-    @workflow.signal
-    def delivered(self) -> None:
-        if self.state == "picked up":
-            self.state = "delivered"
-
-    @workflow.query
-    def status(self) -> str:
-        return self.state
+def told(error: WorkflowFailedError) -> tuple[str, str]:
+    cause = error.__cause__
+    assert isinstance(cause, ApplicationError)
+    return cause.type, cause.message
 
 
 @pytest.fixture(params=["embedded", "kafka"])
@@ -105,9 +70,27 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"kafka://{request.getfixturevalue('kafka_bootstrap')}"
 
 
-async def test_the_order_is_delivered_or_refunded(target: str, tmp_path: Path) -> None:
-    from contextlib import AsyncExitStack
+@pytest.fixture
+def quick(tmp_path: Path) -> Iterator[Any]:
+    """The program with hardly anything in place of a month, and for the second product in place of a minute."""
+    source = Path(api_order.__file__).read_text()
+    shorter = {"timeout(60)": "timeout(60 if product.id == 1 else 0.5)", "sleep(30 * 24 * 3600)": "sleep(0.2)"}
+    for long, short in shorter.items():
+        assert long in source
+        source = source.replace(long, short)
+    path = tmp_path / "quick_order.py"
+    path.write_text(source)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # where types are looked up by name
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[path.stem]
 
+
+async def test_the_order_is_delivered_or_refunded(target: str, tmp_path: Path, quick: Any) -> None:
     from odradek_engine import Engine
 
     namespace = f"page-{tmp_path.name}"
@@ -115,24 +98,15 @@ async def test_the_order_is_delivered_or_refunded(target: str, tmp_path: Path) -
         if target.startswith("kafka:"):
             await stack.enter_async_context(Engine(target, namespace=namespace, data_dir=tmp_path / "state"))
         client = await stack.enter_async_context(Client(target, namespace=namespace))
-        await stack.enter_async_context(
-            Worker(client, task_queue="orders", workflows=[Order], activities=[charge, refund])
-        )
-        await stack.enter_async_context(Worker(client, task_queue="push", activities=[notify]))
-        order = await client.start(
-            Order, Product(1, "Poke", 1299), id="order-42", task_queue="orders", id_conflict_policy="use_existing"
-        )
-        while await order.query(Order.status) != "paid":
-            continue
-        await order.signal(Order.picked_up)
-        await order.signal(Order.delivered)
-        assert await order.result() == "ch_1299"
-        assert await order.query(Order.status) == "delivered"
-        assert notified.pop() == "Rate your Poke"
-        late = await client.start(Order, Product(2, "Ramen", 900), id="order-43", task_queue="orders")
+        worker = Worker(client, task_queue="orders", workflows=[quick.Order], activities=[quick.charge, quick.refund])
+        await stack.enter_async_context(worker)
+        await stack.enter_async_context(Worker(client, task_queue="push", activities=[quick.notify]))
+        order = await client.start(quick.Order, quick.Product(1, "Poke", 1299), id="order-42", task_queue="orders",
+                                   id_conflict_policy="use_existing")  # fmt: skip
+        await deliver(order, quick.Order)
+        assert (await order.result(), len(quick.charged)) == ("ch_1299", 1)
+        assert await order.query(quick.Order.status) == "delivered"
+        late = await client.start(quick.Order, quick.Product(2, "Ramen", 900), id="order-43", task_queue="orders")
         with pytest.raises(WorkflowFailedError) as failed:
             await late.result()
-        cause = failed.value.__cause__
-        assert isinstance(cause, ApplicationError)
-        assert (cause.type, cause.message) == ("NotDelivered", "Ramen was never picked up")
-        assert refunded.pop() == "ch_900"
+        assert told(failed.value) == ("NotDelivered", "Ramen was never picked up")
