@@ -186,7 +186,9 @@ class RealSystem:
 
     # ------------------------------------------------------------ what the worker's core asks for
 
-    def append(self, what: str | Record, value: bytes | None = None, on_delivery: OnDelivery | None = None) -> None:
+    def append(
+        self, what: str | Record, value: bytes | None = None, on_delivery: OnDelivery | None = None, at_once: Any = None
+    ) -> None:
         given = encode(what) if isinstance(what, Record) else value
         assert given is not None
         self.log.append((given, on_delivery))

@@ -141,3 +141,53 @@ def test_w4_a_completion_whose_append_was_given_up_is_doubtful_at_once() -> None
     assert r.acceptance.lost(fate) == [fate]
     assert r.acceptance.lost(fate) == []
     assert fate.state == "doubtful"
+
+
+def test_w4_an_acknowledged_append_counts_as_read_back_once_all_before_it_is_known() -> None:
+    r = Reading()
+    fate = r.expect("mine-1", r.tip)
+    assert r.acceptance.acknowledged(fate, r.next) == [fate]
+    assert (fate.state, fate.offset) == ("accepted", r.next)
+    second = r.expect("mine-2", fate)
+    assert r.acceptance.acknowledged(second, r.next + 1) == [second]
+    assert second.state == "accepted"
+    assert r.read(completion("mine-1"), completion("mine-2"), SIGNAL) == [], "they are known"
+    third = r.expect("mine-3", second)
+    assert r.read(completion("mine-3")) == [third]
+    assert third.state == "accepted"
+
+
+def test_w4_an_acknowledged_append_waits_for_what_others_appended_before_it() -> None:
+    r = Reading()
+    harmless = r.expect("mine-1", r.tip)
+    assert r.acceptance.acknowledged(harmless, r.next + 1) == []
+    assert harmless.state == "open"
+    assert r.read(SIGNAL) == [harmless], "its own record need not come back, too"
+    assert harmless.state == "accepted"
+    r.read(completion("mine-1"))
+    ended = r.expect("mine-2", harmless)
+    chained = r.expect("mine-3", ended)
+    assert r.acceptance.acknowledged(ended, r.next + 1) == r.acceptance.acknowledged(chained, r.next + 2) == []
+    assert r.read(records.TerminateWorkflow(workflow_id="w")) == [ended, chained]
+    assert {ended.state, chained.state} == {"doubtful"}
+
+
+def test_w4_an_acknowledgement_is_of_no_use_beyond_a_gap_or_of_what_is_read_already() -> None:
+    r = Reading()
+    fate = r.expect("mine-1", r.tip)
+    r.read(completion("mine-1"))
+    assert r.acceptance.acknowledged(fate, r.next - 1) == []
+    skipped = r.expect("mine-2", fate)
+    assert r.acceptance.acknowledged(skipped, r.next + 1) == []
+    r.next += 2
+    after = r.expect("mine-3", skipped)
+    assert r.read(completion("mine-3")) == [after]
+    assert after.state == "doubtful", "what lies in the gap is not known"
+    assert skipped.state == "open"
+    assert r.acceptance.acknowledged(skipped, r.next - 2) == []
+    gone = r.expect("mine-4", r.acceptance.shown("w", 0, r.next - 1))
+    assert r.acceptance.stop([0]) == [skipped, gone]
+    assert r.acceptance.acknowledged(gone, r.next) == []
+    r.acceptance.begin(0, r.next)
+    assert r.acceptance.acknowledged(gone, r.next) == [], "it was given back when the partition went"
+    assert gone.state == "doubtful"

@@ -194,7 +194,9 @@ class Bench:
 
     # ports
 
-    def append(self, workflow_id: str, value: bytes, on_delivery: OnDelivery | None = None) -> None:
+    def append(
+        self, workflow_id: str, value: bytes, on_delivery: OnDelivery | None = None, at_once: Any = None
+    ) -> None:
         self.producer.send(self.topics.events, 0, workflow_id.encode(), value, on_delivery)
 
     def reply(self, partition: int, client_id: str, value: bytes) -> None:

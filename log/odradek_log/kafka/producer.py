@@ -19,7 +19,6 @@ from .pace import Pace
 from .said import rdkafka_logger
 
 _POLL = 0.19  # under 200 ms confluent-kafka waits in one piece
-_TOGETHER = 0.005  # one wake-up of the thread serves all deliveries of so many seconds: nobody waits for a single one
 _MOST_HELD, _MOST_HELD_BYTES = 1_000, 1_000_000  # more than that waits for no others
 _CLOSE_TIMEOUT = 5.0
 
@@ -168,13 +167,13 @@ class KafkaProducer:
 
     def _run(self) -> None:
         while True:
-            served = self._producer.poll(0 if self._holding or self._refused else _POLL)
+            self._producer.poll(0 if self._holding or self._refused else _POLL)
             self._serve_refused()
             wait = self._pace.wait(time.monotonic())
             with self._changed:
                 if self._closed and not self._out:
                     return
-                self._changed.wait_for(self._in_a_hurry, wait or (_TOGETHER if served else 0.0))
+                self._changed.wait_for(self._in_a_hurry, wait)
                 self._holding = wait > 0 and not self._in_a_hurry()
             self._release()
 

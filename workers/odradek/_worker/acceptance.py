@@ -3,6 +3,9 @@
 A completion counts as accepted once it has been read back and nothing lies between its base and it that may have
 made it void: another completion, a close, a terminate, an unknown record. Any doubt is a no: then the worker gives
 its eager activities back, and the engine has them run.
+
+An append that is acknowledged counts as read back where all before it has been: what it is, this worker knows, and
+another reader could see nothing else there.
 """
 
 from __future__ import annotations
@@ -57,12 +60,14 @@ class Fate:
 
 
 class _Partition:
-    """What was read of one partition: everything from `floor` on, up to `next`."""
+    """What is known of one partition: everything from `floor` on, up to `next`. `read`: how far the reader has come;
+    what is known beyond are appends of ours. `own`: those that are acknowledged, while not all before them is known."""
 
-    __slots__ = ("advanced", "ended", "floor", "next")
+    __slots__ = ("advanced", "ended", "floor", "next", "own", "read")
 
     def __init__(self, offset: int) -> None:
-        self.floor = self.next = offset
+        self.floor = self.next = self.read = offset
+        self.own: dict[int, Fate] = {}
         self.advanced: OrderedDict[bytes, int] = OrderedDict()
         self.ended: OrderedDict[bytes, int] = OrderedDict()
 
@@ -124,6 +129,16 @@ class Acceptance:
         with self._lock:
             return self._doubt([fate] if self._open.get(fate.id.encode()) is fate else [])
 
+    def acknowledged(self, fate: Fate, offset: int) -> list[Fate]:
+        """Its append is durable, at `offset`; returns the fates that this settles. The others wait for the reader."""
+        with self._lock:
+            settled: list[Fate] = []
+            read = self._partitions.get(fate.partition)
+            if read is not None and offset >= read.next:
+                read.own[offset] = fate
+                self._take_own(read, settled)
+            return settled
+
     def read(self, found: Iterable[LogRecord]) -> list[Fate]:
         """Records that were read, in order; returns the fates that they settle."""
         with self._lock:
@@ -132,13 +147,20 @@ class Acceptance:
                 read = self._partitions.get(record.partition)
                 if read is None:
                     continue
+                known = read.read <= record.offset < read.next
+                read.read = record.offset + 1
+                if known:
+                    continue
                 if record.offset != read.next:
                     read.floor = record.offset  # something was skipped
+                    read.own.clear()
+                read.own.pop(record.offset, None)
                 read.next = record.offset + 1
                 try:
                     self._take(read, record.offset, record.value, settled)
                 except IndexError:  # bytes that end too early
                     read.floor = record.offset + 1
+                self._take_own(read, settled)
             return settled
 
     def overdue(self) -> list[Fate]:
@@ -154,6 +176,23 @@ class Acceptance:
 
     # ------------------------------------------------------------ under the lock
 
+    def _take_own(self, read: _Partition, settled: list[Fate]) -> None:
+        """Go on with appends of ours that come next."""
+        while (fate := read.own.pop(read.next, None)) is not None:
+            self._take_completion(read, read.next, fate.workflow_id.encode(), fate.id.encode(), settled)
+            read.next += 1
+
+    def _take_completion(
+        self, read: _Partition, offset: int, workflow: bytes, id: bytes, settled: list[Fate]
+    ) -> None:
+        fate = self._open.pop(id, None)
+        if fate is not None:
+            fate.offset = offset
+            fate.state = "accepted" if self._accepted(read, fate) else "doubtful"
+            fate.after = None  # chains are long
+            settled.append(fate)
+        read.note(read.advanced, workflow, offset)
+
     def _take(self, read: _Partition, offset: int, value: bytes, settled: list[Fate]) -> None:
         kind = class_of(value)
         if kind in _HARMLESS:
@@ -163,13 +202,7 @@ class Acceptance:
         elif kind is records.WorkflowTaskCompleted:
             workflow, at = _text(value, 10)
             _, at = _text(value, at)
-            fate = self._open.pop(_text(value, at)[0], None)
-            if fate is not None:
-                fate.offset = offset
-                fate.state = "accepted" if self._accepted(read, fate) else "doubtful"
-                fate.after = None  # chains are long
-                settled.append(fate)
-            read.note(read.advanced, workflow, offset)
+            self._take_completion(read, offset, workflow, _text(value, at)[0], settled)
         elif kind is records.CompletionPiece:
             self._take_piece(read, offset, value, settled)
         elif kind is not None and kind.__struct_fields__[0] == "workflow_id":

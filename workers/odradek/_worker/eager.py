@@ -103,6 +103,10 @@ class Eager:
                 chosen[index] = msgspec.structs.replace(command, eager=True)
         return chosen, session
 
+    def acknowledged(self, fate: Fate, offset: int) -> None:
+        """The completion is durable, at `offset`. From any thread."""
+        self.on_settled(self.acceptance.acknowledged(fate, offset))
+
     def on_settled(self, fates: Sequence[Fate]) -> None:
         """Begin what is accepted, give back what is doubtful."""
         for fate in fates:

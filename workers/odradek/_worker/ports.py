@@ -56,8 +56,14 @@ class WorkerConnection(Protocol):
 class Appender(Protocol):
     """Appends of this worker; `on_delivery` runs in the thread of the core that asked."""
 
-    def append(self, workflow_id: str, value: bytes, on_delivery: OnDelivery | None = None) -> None:
-        """To `events`, to the workflow's partition."""
+    def append(
+        self,
+        workflow_id: str,
+        value: bytes,
+        on_delivery: OnDelivery | None = None,
+        at_once: Callable[[int], None] | None = None,
+    ) -> None:
+        """To `events`, to the workflow's partition. `at_once`: told the offset when it is durable, in any thread."""
         ...
 
     def reply(self, partition: int, client_id: str, value: bytes) -> None:

@@ -339,10 +339,14 @@ class WorkflowTasks:
             run.close()
         else:
             self.cache.put(task.workflow_id, run)
+        at_once = None
         if fate is not None and self._eager is not None:
             run.scheduled.update((attempt.task.seq, fate) for attempt in fate.attempts)
             self._eager.acceptance.expect(fate)
-        self._appender.append(task.workflow_id, value, partial(self._delivered, fate, answer, len(value), on_delivery))
+            at_once = partial(self._eager.acknowledged, fate)
+        self._appender.append(
+            task.workflow_id, value, partial(self._delivered, fate, answer, len(value), on_delivery), at_once
+        )
         return None
 
     def _reject(

@@ -183,11 +183,22 @@ class WorkflowWorker:
 
     # ------------------------------------------------------------ the cores' way out
 
-    def append(self, workflow_id: str, value: bytes, on_delivery: OnDelivery | None = None) -> None:
-        self._outlet.event(workflow_id, value, partial(self._delivered, on_delivery))
+    def append(
+        self,
+        workflow_id: str,
+        value: bytes,
+        on_delivery: OnDelivery | None = None,
+        at_once: Callable[[int], None] | None = None,
+    ) -> None:
+        self._outlet.event(workflow_id, value, partial(self._delivered, on_delivery, at_once))
 
-    def _delivered(self, on_delivery: OnDelivery | None, offset: int, error: LogError | None) -> None:
+    def _delivered(
+        self, on_delivery: OnDelivery | None, at_once: Callable[[int], None] | None, offset: int,
+        error: LogError | None,
+    ) -> None:
         """Most deliveries are no news: they do not wake the workflow thread, but are taken in when it wakes next."""
+        if at_once is not None and error is None:
+            at_once(offset)
         if on_delivery is None:
             return
         self._deliveries.append(partial(on_delivery, offset, error))
