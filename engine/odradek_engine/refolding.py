@@ -33,6 +33,8 @@ FLUSH_ROWS = 20_000
 FLUSH_BYTES = 32 * 1024 * 1024
 """The state is written each so many changed rows, or bytes of the records and effects that changed them. Most effects
 are marked as gone before that, and never made."""
+LOOK_EVERY = 50
+"""So many records are folded between two counts of what changed."""
 REPORT_EVERY = 100
 """So many records are folded between two reports of progress."""
 RECORDS_A_PROCESS = 20_000
@@ -82,15 +84,27 @@ class Folding:
         self._state = state
         self._topics = topics
         self._unflushed_bytes = 0
-        self.made = self._reported = Folded()
+        self._records = self._events = 0
+        self._reported = Folded()
+
+    @property
+    def made(self) -> Folded:
+        """What was folded so far."""
+        return Folded(self._records, self._events)
 
     def add(self, offset: int, timestamp_ms: int, key: bytes, value: bytes) -> None:
         """Fold the next record."""
         folded = fold(self._state, self._topics, offset, timestamp_ms, key, value)
-        number_of_events = sum(type(event) is events.Appended for event in folded.events)
-        self.made = Folded(self.made.records + 1, self.made.events + number_of_events)
-        self._unflushed_bytes += len(value) + sum(effect.size for effect in folded.effects)
-        if self._state.unflushed >= FLUSH_ROWS or self._unflushed_bytes >= FLUSH_BYTES:
+        self._records += 1
+        size = len(value)
+        for event in folded.events:
+            if type(event) is events.Appended:
+                self._events += 1
+        for effect in folded.effects:
+            size += effect.size
+        self._unflushed_bytes += size
+        full = self._records % LOOK_EVERY == 0 and self._state.unflushed >= FLUSH_ROWS
+        if full or self._unflushed_bytes >= FLUSH_BYTES:
             self.flush()
 
     def flush(self) -> None:

@@ -59,16 +59,20 @@ class _Longs(dict[int, bytes]):
 
 
 def _long(data: bytes, at: int) -> tuple[int, int]:
-    """A number of several bytes, and where it ends."""
-    value = shift = 0
-    byte = 128
+    """A number of two bytes or more, and where it ends."""
+    byte = data[at + 1]
+    value = data[at] & 127 | (byte & 127) << 7
+    at += 2
+    shift = 14
     while byte > 127:
+        if shift > 63:
+            raise UnusualError
         byte = data[at]
         at += 1
         value |= (byte & 127) << shift
         shift += 7
-        if value >= 2**64 or shift > 70:
-            raise UnusualError
+    if value >= 2**64:
+        raise UnusualError
     return (value >> 1) ^ -(value & 1), at
 
 
@@ -78,14 +82,6 @@ def _span(data: bytes, at: int) -> tuple[int, int]:
     if size < 0:
         raise UnusualError
     return begin, begin + size
-
-
-def _count(data: bytes, at: int) -> tuple[int, int]:
-    """The number of items in the next block of an array or a map, and where they begin."""
-    count, begin = _long(data, at)
-    if count < 0:
-        raise UnusualError
-    return count, begin
 
 
 def _null(data: bytes, at: int) -> tuple[None, int]:
@@ -106,7 +102,6 @@ _names: dict[str, Any] = {
     "TRUTH": (False, True),
     "long": _long,
     "span": _span,
-    "count": _count,
 }
 """What the functions made here may use, and they themselves."""
 
@@ -263,8 +258,12 @@ def _many_reader(hint: Any) -> str:
         f"def {name}(data, at):",
         f"    many = {empty}",
         "    while True:",
-        "        left, at = count(data, at)",
-        "        if not left: return many, at",
+        "        byte = data[at]",
+        "        if byte < 128: left = NUMBER[byte]; at += 1",
+        "        else: left, at = long(data, at)",
+        "        if left <= 0:",
+        "            if left: raise UnusualError",
+        "            return many, at",
         "        for _ in range(left):",
         *(f"            {line}" for line in reading),
     ]

@@ -401,5 +401,5 @@ def test_the_rows_in_memory_are_bounded(place: Place) -> None:
         fold(state, TOPICS, i, 0, b"", encode(start))
         if i % 10 == 0:
             state.flush()
-        assert len(state._cache) <= 100
+        assert len(state._clean) <= 100
     assert state.partition.open_workflows == 1499

@@ -25,7 +25,7 @@ def _dead_holder(state: State) -> None:
 
 
 def _missing_index(state: State) -> None:
-    state._step[next(k for k, _ in state.scan(keys.DUE))] = None
+    state.delete(next(k for k, _ in state.scan(keys.DUE)))
 
 
 def _miscounted(state: State) -> None:

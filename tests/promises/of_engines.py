@@ -124,7 +124,7 @@ def each_effect_is_encoded_at_once(patch: Patch) -> None:
 @bug(_COSTS, "tests/engine/test_costs.py -k came_and_went")
 def what_came_and_went_is_deleted(patch: Patch) -> None:
     """The store fills with tombstones of what it never held."""
-    patch(State, "put_new", lambda self, key, row: self._step.__setitem__(key, row))
+    patch(State, "put_new", lambda self, key, row: self.put(key, row))
 
 
 class _Forgetful(set[bytes]):

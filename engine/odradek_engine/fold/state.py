@@ -18,10 +18,11 @@ from .rows import INDEXES, TABLES, Effect, NeededRow, PartitionRow, Row, outbox_
 R = TypeVar("R", bound=Row)
 
 _MISSING: Any = object()
-_INDEXED = {table for table, cls in TABLES.items() if cls.indexes is not Row.indexes}
-"""Tables whose rows have index entries."""
+_PARTITION = keys.PARTITION
+_INDEXED = {table[0] for table, cls in TABLES.items() if cls.indexes is not Row.indexes}
+"""Tables whose rows have index entries: the first bytes of their keys."""
 
-_CACHED = set(TABLES) - {keys.OUTBOX, keys.WAITING, keys.BEHIND}
+_CACHED = {table[0] for table in TABLES} - {keys.OUTBOX[0], keys.WAITING[0], keys.BEHIND[0]}
 """Tables whose rows are kept decoded beside the storage; the others are written once and read once."""
 
 MAX_CACHED_ROW_BYTES = 8_000
@@ -79,23 +80,29 @@ def _from_bytes(key: bytes, value: bytes) -> Any:
 
 class State:
     """The rows of one partition. `cache_rows` bounds how many decoded rows are kept beside the storage; large ones
-    are not kept."""
+    are not kept. `partition`: the row of the partition itself."""
 
     def __init__(self, storage: Storage, partition: int = 0, cache_rows: int = 4_000) -> None:
         self.storage = storage
-        self._step: dict[bytes, Any] = {}
-        self._changed: defaultdict[int, dict[bytes, Any]] = defaultdict(dict)
+        self._rows: dict[bytes, Any] = {}
+        """What is known of rows, as they are now; None: there is none."""
+        self._before: dict[bytes, Any] = {}
+        """What changed in this step, as it was before it."""
+        self._recent: dict[bytes, None] = {}
+        """What changed since the last flush, and is not in `_changed` yet."""
+        self._changed: defaultdict[int, dict[bytes, None]] = defaultdict(dict)
         """What changed since the last flush, by table: the first byte of its keys."""
-        self._cache: OrderedDict[bytes, Any] = OrderedDict()
+        self._clean: OrderedDict[bytes, None] = OrderedDict()
+        """The known rows that the storage holds, or held before they changed; the oldest are forgotten first."""
         self._cache_rows = cache_rows
         self._absent: set[bytes] = set()
         """Keys that the storage is known not to hold: not asked for again, and not deleted there."""
-        self._entries: dict[bytes, tuple[Row, tuple[bytes, ...]]] = {}
-        """Index entries of rows as they are now."""
+        self._entries: dict[bytes, tuple[bytes, ...]] = {}
+        """Index entries of rows, as they were settled."""
         self._unsettled: dict[bytes, tuple[bytes, ...]] = {}
         """Rows that changed in this step, with the index entries that they had before it."""
         self._empty = PartitionRow(partition=partition)
-        self._partition: PartitionRow | None = None
+        self.partition = self.row(keys.PARTITION, PartitionRow) or self._empty
         self.knows = 0
         """The newest fold version that may be folded here; 0: that of this code."""
         self.earliest_due_ms = 0
@@ -107,47 +114,40 @@ class State:
 
     def get(self, key: bytes) -> Any:
         """The row at `key`, or None."""
-        row = self._step.get(key, _MISSING)
-        if row is not _MISSING:
-            return row
-        row = self._changed[key[0]].get(key, _MISSING)
-        if row is not _MISSING:
-            return row
-        row = self._cache.get(key, _MISSING)
-        if row is not _MISSING:
-            return row
+        row = self._rows.get(key, _MISSING)
+        return row if row is not _MISSING else self._load(key)
+
+    def _load(self, key: bytes) -> Any:
         if key in self._absent:
             return None
         value = self.storage.get(key)
         if value is None:
             self._absent.add(key)
+            self._rows[key] = None
             return None
         row = _from_bytes(key, value)
-        self._remember(key, row, len(value))
+        if len(value) <= MAX_CACHED_ROW_BYTES:
+            self._rows[key] = row
+            self._remember(key)
         return row
 
     def row(self, key: bytes, kind: type[R]) -> R | None:
         """The row at `key`, for type checkers."""
-        found: R | None = self.get(key)
-        return found
-
-    @property
-    def partition(self) -> PartitionRow:
-        found = self._partition
-        if found is None:
-            found = self._partition = self.row(keys.PARTITION, PartitionRow) or self._empty
-        return found
+        found: R | None = self._rows.get(key, _MISSING)
+        return found if found is not _MISSING else self._load(key)
 
     def scan(self, prefix: bytes, start: bytes | None = None, end: bytes | None = None) -> Iterator[tuple[bytes, Any]]:
         """Rows whose keys begin with `prefix` (from `start` on, below `end`), in order, as of this call."""
         self.settle()
+        self._sort_changes()
         first = start or prefix
         last = end or keys.after(prefix)
+        rows = self._rows
         changes: dict[bytes, Any] = {}
-        for table, rows in self._changed.items():
+        for table, changed in self._changed.items():
             if first[0] <= table <= last[0]:
-                changes.update((k, v) for k, v in rows.items() if first <= k < last)
-        changes.update((k, v) for k, v in self._step.items() if first <= k < last)
+                changes.update((k, rows[k]) for k in changed if first <= k < last)
+        changes.update((k, rows[k]) for k in self._before if first <= k < last)
         pending = sorted(changes)
         at = 0
         for key, value in self.storage.scan(first, last):
@@ -169,17 +169,28 @@ class State:
 
     def put(self, key: bytes, row: Any) -> None:
         """Set a row; None: there is none. The index entries that follow from it are brought in step by `settle`."""
-        if key[:1] in _INDEXED and key not in self._unsettled:
-            self._unsettled[key] = self._entries_of(key)
-        self._step[key] = row
-        if key == keys.PARTITION:
-            self._partition = row
+        rows, before = self._rows, self._before
+        if key[0] in _INDEXED and key not in self._unsettled:
+            entries = self._entries.get(key)
+            if entries is None:
+                old: Row | None = self.get(key)
+                entries = () if old is None else old.indexes(key)
+            self._unsettled[key] = entries
+        if key not in before:
+            before[key] = rows.get(key, _MISSING)
+        rows[key] = row
+        if key == _PARTITION:
+            self.partition = row
 
     def put_new(self, key: bytes, row: Any) -> None:
         """Set a row that is not there yet, and has no index entries."""
-        if key not in self._changed[key[0]] and key not in self._step:
+        rows, before = self._rows, self._before
+        old = rows.get(key, _MISSING)
+        if old is _MISSING:
             self._absent.add(key)
-        self._step[key] = row
+        if key not in before:
+            before[key] = old
+        rows[key] = row
 
     def delete(self, key: bytes) -> None:
         self.put(key, None)
@@ -188,13 +199,10 @@ class State:
         """Bring the index entries of the rows that changed in step with them."""
         if not self._unsettled:
             return
+        rows, entries = self._rows, self._entries
         for key, before in self._unsettled.items():
-            row: Row | None = self._step[key]
-            after = () if row is None else row.indexes(key)
-            if row is None:
-                self._entries.pop(key, None)
-            else:
-                self._entries[key] = (row, after)
+            row: Row | None = rows[key]
+            after = entries[key] = () if row is None else row.indexes(key)
             if before != after:
                 self._replace_entries(before, after)
         self._unsettled = {}
@@ -202,7 +210,7 @@ class State:
     def _replace_entries(self, before: tuple[bytes, ...], after: tuple[bytes, ...]) -> None:
         for entry in before:
             if entry not in after:
-                self._step[entry] = None
+                self.put(entry, None)
                 if entry[:1] == keys.NEEDED:
                     self._count(entry, -1)
         for entry in after:
@@ -216,71 +224,85 @@ class State:
                 elif table == keys.NEEDED:
                     self._count(entry, 1)
 
-    def _entries_of(self, key: bytes) -> tuple[bytes, ...]:
-        """The index entries of the row at `key`, as it is until now."""
-        row: Row | None = self.get(key)
-        if row is None:
-            return ()
-        known = self._entries.get(key)
-        return known[1] if known is not None and known[0] is row else row.indexes(key)
-
     def _count(self, entry: bytes, change: int) -> None:
         """Keep the count of the runs that need a build in step with the index."""
         key = keys.needed_count(entry)
         row = self.row(key, NeededRow)
         count = change + (row.count if row is not None else 0)
         build = key[key.index(b"\0") + 1 : -1].decode()
-        self._step[key] = NeededRow(build_id=build, count=count) if count else None
+        self.put(key, NeededRow(build_id=build, count=count) if count else None)
 
     def commit(self) -> None:
-        """Make the step's changes part of the state. What came and went since the last flush leaves nothing."""
+        """Make the step's changes part of the state."""
         self.settle()
-        changed, absent = self._changed, self._absent
-        for key, row in self._step.items():
-            if row is None and key in absent:
-                changed[key[0]].pop(key, None)
-            else:
-                changed[key[0]][key] = row
-        self._step = {}
+        self._recent.update(dict.fromkeys(self._before))
+        self._before = {}
 
     def rollback(self) -> None:
         """Forget the step's changes, and what was concluded from them."""
-        self._step = {}
+        for key, row in self._before.items():
+            self._entries.pop(key, None)
+            if row is _MISSING:
+                del self._rows[key]
+            else:
+                self._rows[key] = row
+                self._recent[key] = None  # a scan may have taken it for one that came and went
+        self._before = {}
         self._unsettled = {}
-        self._partition = None
+        self.partition = self.row(keys.PARTITION, PartitionRow) or self._empty
         self.earliest_due_ms = self.earliest_expiry_ms = 0
+
+    def _sort_changes(self) -> None:
+        """Put what changed into its tables. What came and went since the last flush leaves nothing."""
+        rows, absent, changed = self._rows, self._absent, self._changed
+        for key in self._recent:
+            if rows[key] is None and key in absent:
+                changed[key[0]].pop(key, None)
+            else:
+                changed[key[0]][key] = None
+        self._recent = {}
 
     @property
     def unflushed(self) -> int:
         """How many rows changed since the last flush."""
+        self._sort_changes()
         return sum(map(len, self._changed.values()))
 
     def flush(self) -> None:
         """Write all changes to the storage, at once; if it does not take them, they stay here."""
-        absent = self._absent
-        changed = [entry for table in self._changed.values() for entry in table.items()]
-        written = [(k, None if v is None else _to_bytes(v)) for k, v in changed]
+        self._sort_changes()
+        rows, absent = self._rows, self._absent
+        changed = [(key, rows[key]) for table in self._changed.values() for key in table]
+        written = [(key, None if row is None else _to_bytes(row)) for key, row in changed]
         self.storage.write(written)
         self._changed.clear()
-        for (key, row), (_, value) in zip(changed, written, strict=True):
+        for key, value in written:
             if value is None:
-                self._cache.pop(key, None)
+                rows.pop(key, None)
                 continue
             absent.discard(key)
-            if key[:1] in _CACHED:
-                self._remember(key, row, len(value))
+            if key[0] in _CACHED and len(value) <= MAX_CACHED_ROW_BYTES:
+                self._remember(key)
+            else:
+                rows.pop(key, None)
         self._entries.clear()
         if len(absent) > self._cache_rows:
+            for key in absent:
+                rows.pop(key, None)
             absent.clear()
 
-    def _remember(self, key: bytes, row: Any, size: int) -> None:
-        if size > MAX_CACHED_ROW_BYTES:
-            self._cache.pop(key, None)
-            return
-        self._cache[key] = row
-        self._cache.move_to_end(key)
-        while len(self._cache) > self._cache_rows:
-            self._cache.popitem(last=False)
+    def _remember(self, key: bytes) -> None:
+        """Keep a row that the storage holds, for as long as there is room."""
+        clean = self._clean
+        clean[key] = None
+        clean.move_to_end(key)
+        while len(clean) > self._cache_rows:
+            oldest, _ = clean.popitem(last=False)
+            if not self._is_changed(oldest):  # else it is remembered again when it is written
+                self._rows.pop(oldest, None)
+
+    def _is_changed(self, key: bytes) -> bool:
+        return key in self._before or key in self._recent or key in self._changed[key[0]]
 
     # ------------------------------------------------------------ comparing
 

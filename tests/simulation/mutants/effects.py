@@ -146,9 +146,8 @@ def the_position_is_written_before_the_rest(patch: Patch) -> None:
     flush = State.flush
 
     def torn(self: State) -> None:
-        changed = self._changed[keys.PARTITION[0]]
-        if keys.PARTITION in changed:
-            self.storage.write([(keys.PARTITION, _to_bytes(changed[keys.PARTITION]))])
+        if self.unflushed:
+            self.storage.write([(keys.PARTITION, _to_bytes(self.partition))])
         flush(self)
 
     patch(State, "flush", torn)
