@@ -201,8 +201,9 @@ async def _talk(handle: WorkflowHandle[Scripted, Any], journal: Journal, task: T
 
 
 async def _check_heard(handle: WorkflowHandle[Scripted, Any], journal: Journal, task: Task) -> None:
-    """A query knows of all that was acknowledged before it."""
-    sent = [token for kind, token in task.messages[: task.done] if kind in ("signal", "update")]
+    """A query knows of all that was acknowledged before it; an update that came with the start may be accepted only."""
+    first = 1 if task.with_start and task.messages[0][0] == "update" else 0
+    sent = [token for kind, token in task.messages[first : task.done] if kind in ("signal", "update")]
     if task.strict and sent:
         try:
             heard = await insist(lambda: handle.query(Scripted.heard))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 from odradek._worker.chain import Chain, Verdict, load_chain
-from odradek._worker.intake import GAP_SECONDS, Taken, TaskIntake
+from odradek._worker.intake import GAP_SECONDS, LATE_MS, Taken, TaskIntake
 from odradek_log.protocol import Committed, Record, TopicPartition
 from odradek_schemas import Position, encode
 from odradek_schemas.tasks import VoidEffect
 
+from .activity_bench import activity_task
 from .worker_fakes import query_task, workflow_task
 
 TOPIC = TopicPartition("odradek.default.workflow-tasks.q", 0)
@@ -180,6 +181,18 @@ def test_t4_what_lies_below_the_end_at_assignment_is_not_fresh() -> None:
     reader = Reader(end=1)
     old, new = reader.take(task(0, at(1)), task(1, at(2, previous=(1, 0))))
     assert (old.fresh, new.fresh) == (False, True)
+
+
+def test_t4_an_activity_that_was_emitted_long_after_it_was_scheduled_is_not_fresh() -> None:
+    """A new leader emits what the one before it may have emitted already: the activity may have ended since."""
+    reader = Reader()
+
+    def emitted(offset: int, delay_ms: int) -> Record:
+        value = encode(activity_task(position=at(offset + 1, previous=(offset or -1, 0)), scheduled_ms=5_000))
+        return Record(TOPIC.topic, TOPIC.partition, offset, 5_000 + delay_ms, b"", value)
+
+    soon, late = reader.take(emitted(0, LATE_MS), emitted(1, LATE_MS + 1))
+    assert (soon.fresh, late.fresh) == (True, False)
 
 
 def test_metadata_of_64_sources_stays_under_4000_characters() -> None:

@@ -25,8 +25,14 @@ GAP_SECONDS = 60.0
 """A leader sends what failed again within seconds. A gap that is older is for ever (a topic was made anew)."""
 
 
+LATE_MS = 2_000
+"""An activity's task that was appended so long after it was scheduled may be a copy, emitted by a new leader when the
+activity had ended already."""
+
+
 class Taken(NamedTuple):
-    """A task that is to be done. `fresh`: it was appended after this worker got the partition, at `appended_ms`."""
+    """A task that is to be done, appended at `appended_ms`. `fresh`: that was after this worker got the partition, and
+    in time."""
 
     task: WorkflowTask | QueryTask | ActivityTask
     ticket: Ticket
@@ -105,7 +111,8 @@ class TaskIntake:
                 return None
             ticket.source, ticket.link = position.partition, (position.offset, position.index)
         if isinstance(task, WorkflowTask | QueryTask | ActivityTask):
-            return Taken(task, ticket, record.offset >= assignment.end, record.timestamp_ms)
+            late = isinstance(task, ActivityTask) and record.timestamp_ms > task.scheduled_ms + LATE_MS
+            return Taken(task, ticket, record.offset >= assignment.end and not late, record.timestamp_ms)
         if task is not None and not isinstance(task, VoidEffect):
             logger.error(
                 "record %d of %s-%d skipped: %s is no task", record.offset, record.topic, record.partition, type(task)
