@@ -36,28 +36,32 @@ def drawn(seed: int) -> Scenario:
     return scenario
 
 
-def special(*, ordinary: bool = True, **fields: Any) -> Scenario:
-    """A small world, so that the race is most of what happens, and hopeless soon. `ordinary`: fresh seeds are some."""
-    scenario = Scenario(**{"orders": (0, 0), "reissues": 0.0, "quiet": 45.0, "patience": 100.0, **fields})
-    if ordinary:
-        SPECIAL.append(scenario)
+def small(**fields: Any) -> Scenario:
+    """A small world, so that the race is most of what happens, and hopeless soon."""
+    return Scenario(**{"orders": (0, 0), "reissues": 0.0, "quiet": 45.0, "patience": 100.0, **fields})
+
+
+def special(**fields: Any) -> Scenario:
+    """One that fresh seeds are, too."""
+    scenario = small(**fields)
+    SPECIAL.append(scenario)
     return scenario
 
 
-def _only(kinds: Mapping[str, float], counts: tuple[int, ...], seconds: float = 12.0, **fields: Any) -> Weather:
+def only(kinds: Mapping[str, float], counts: tuple[int, ...], seconds: float = 12.0, **fields: Any) -> Weather:
     """Nothing but these faults, on a log that takes everything once."""
     calm = {"kinds": kinds, "counts": counts, "seconds": seconds, "refuse": (0.0,), "repeat": (0.0,)}
     return Weather(**{**calm, **fields})
 
 
-_CALM = Habits(meddling={"none": 1}, messages=(0, 0), delays=(0.0,))
-_KEEP = {
+CALM = Habits(meddling={"none": 1}, messages=(0, 0), delays=(0.0,))
+KEEP = {
     "cache_bytes": (10_000_000,),
     "max_concurrent_activities": (100,),
     "eager_activities": (True,),
     "lost_after": (3,),
 }
-_TASKS = {**_KEEP, "eager_activities": (False,)}
+TASKS = {**KEEP, "eager_activities": (False,)}
 
 CUT_OFF = special(
     name="workers that are taken for dead, and are not: what they did arrives late",
@@ -65,9 +69,9 @@ CUT_OFF = special(
     partitions=2,
     tasks=(3, 5),
     mix=Mix(steps={"act": 6, "par": 1}, activities={"brief": 1}, length=(5, 8), again=0, wait=0),
-    habits=_CALM,
-    weather=_only({"cut off": 1}, (3, 4), roles={"cut off": "worker"}, sizes={"cut off": (4.8, 7.5)}),
-    workers=_KEEP,
+    habits=CALM,
+    weather=only({"cut off": 1}, (3, 4), roles={"cut off": "worker"}, sizes={"cut off": (4.8, 7.5)}),
+    workers=KEEP,
 )
 
 LATE_FAILURES = special(
@@ -76,9 +80,9 @@ LATE_FAILURES = special(
     partitions=2,
     tasks=(3, 5),
     mix=Mix(steps={"act": 3, "par": 2}, activities={"brief": 1}, failures=(1, 2), length=(4, 6), again=0, wait=0),
-    habits=_CALM,
-    weather=_only({"cut off": 1}, (5, 7), roles={"cut off": "worker"}, sizes={"cut off": (3.1, 4.5)}),
-    workers=_TASKS,
+    habits=CALM,
+    weather=only({"cut off": 1}, (5, 7), roles={"cut off": "worker"}, sizes={"cut off": (3.1, 4.5)}),
+    workers=TASKS,
 )
 
 EAGER = special(
@@ -88,8 +92,8 @@ EAGER = special(
     tasks=(4, 6),
     mix=Mix(steps={"act": 1}, activities={"quick": 4, "brief": 1}, length=(10, 16), again=0, wait=0),
     habits=Habits(meddling={"terminate": 1, "reset": 2}, messages=(0, 0), pauses=(0.5, 1.0, 2.0, 3.0), delays=(0.0,)),
-    weather=_only({"cut off": 1}, (12, 16), seconds=5, roles={"cut off": "worker"}, sizes={"cut off": (0.3, 1.5)}),
-    workers=_KEEP,
+    weather=only({"cut off": 1}, (12, 16), seconds=5, roles={"cut off": "worker"}, sizes={"cut off": (0.3, 1.5)}),
+    workers=KEEP,
 )
 
 CONTESTED = special(
@@ -99,9 +103,9 @@ CONTESTED = special(
     tasks=(5, 6),
     mix=Mix(steps={"act": 5, "par": 1}, activities={"quick": 1, "brief": 4}, length=(6, 8), again=0),
     habits=Habits(meddling={"none": 1}, messages=(5, 5), pauses=(0.3, 0.7, 1.2), delays=(0.0,)),
-    weather=_only({"zombie": 1, "numb": 4}, (20, 24), seconds=6, roles={"zombie": "worker", "numb": "worker"},
+    weather=only({"zombie": 1, "numb": 4}, (20, 24), seconds=6, roles={"zombie": "worker", "numb": "worker"},
                   sizes={"zombie": (1.0, 12.0), "numb": (0.4, 1.2)}),
-    workers=_KEEP,
+    workers=KEEP,
 )
 
 REPLAYS = special(
@@ -111,8 +115,8 @@ REPLAYS = special(
     tasks=(3, 4),
     mix=Mix(steps={"act": 1}, activities={"quick": 1, "brief": 2}, length=(5, 7), again=0),
     habits=Habits(meddling={"none": 1}, messages=(5, 5), pauses=(0.1, 0.3, 0.7), delays=(0.0,)),
-    weather=_only({"cut off": 1}, (8, 12), seconds=5, roles={"cut off": "worker"}, sizes={"cut off": (0.4, 1.2)}),
-    workers={**_TASKS, "cache_bytes": (1,)},
+    weather=only({"cut off": 1}, (8, 12), seconds=5, roles={"cut off": "worker"}, sizes={"cut off": (0.4, 1.2)}),
+    workers={**TASKS, "cache_bytes": (1,)},
 )
 
 REREAD = special(
@@ -121,9 +125,9 @@ REREAD = special(
     partitions=2,
     tasks=(3, 5),
     mix=Mix(steps={"act": 1, "sleep": 1}, activities={"quick": 1}, length=(5, 8), again=0, sleeps=(2.0, 3.0)),
-    habits=_CALM,
-    weather=_only({"forget commits": 1, "expel": 1}, (10, 14), seconds=12, roles={"expel": "worker"}),
-    workers=_TASKS,
+    habits=CALM,
+    weather=only({"forget commits": 1, "expel": 1}, (10, 14), seconds=12, roles={"expel": "worker"}),
+    workers=TASKS,
 )
 
 CRASHES = special(
@@ -133,10 +137,10 @@ CRASHES = special(
     tasks=(4, 6),
     mix=Mix(steps={"act": 2, "par": 1, "sleep": 3}, inner={"act": 1}, activities={"quick": 1}, length=(7, 10), again=0,
             sleeps=(0.5, 1.0)),
-    habits=_CALM,
-    weather=_only({"crash": 2, "cut off": 3}, (14, 18), roles={"crash": "worker", "cut off": "worker"},
+    habits=CALM,
+    weather=only({"crash": 2, "cut off": 3}, (14, 18), roles={"crash": "worker", "cut off": "worker"},
                   sizes={"crash": (0, 8), "cut off": (0.5, 2.0)}),
-    workers=_TASKS,
+    workers=TASKS,
 )
 
 SKIPS = special(
@@ -146,10 +150,10 @@ SKIPS = special(
     partitions=2,
     tasks=(3, 5),
     mix=Mix(steps={"act": 3, "par": 2}, activities={"quick": 1}, length=(3, 5), again=0),
-    habits=_CALM,
-    weather=_only({"expire": 5, "pause": 2}, (30, 40), seconds=8, roles={"pause": "worker"},
+    habits=CALM,
+    weather=only({"expire": 5, "pause": 2}, (30, 40), seconds=8, roles={"pause": "worker"},
                   sizes={"pause": (0.3, 1.0)}),
-    workers=_TASKS,
+    workers=TASKS,
     reissue_after=5.0,
     quiet=20.0,
 )
@@ -160,10 +164,10 @@ ONCE = special(
     partitions=2,
     tasks=(3, 5),
     mix=Mix(steps={"act": 2, "par": 2}, activities={"once": 1}, length=(2, 4), again=0),
-    habits=_CALM,
-    weather=_only({"cut off": 1, "crash": 1}, (6, 9), seconds=8, roles={"cut off": "worker", "crash": "worker"},
+    habits=CALM,
+    weather=only({"cut off": 1, "crash": 1}, (6, 9), seconds=8, roles={"cut off": "worker", "crash": "worker"},
                   sizes={"cut off": (3.2, 5.5), "crash": (0, 12)}),
-    workers=_TASKS,
+    workers=TASKS,
 )
 
 RESETS = special(
@@ -174,9 +178,9 @@ RESETS = special(
     mix=Mix(steps={"par": 1}, inner={"act": 2, "sleep": 3}, activities={"slow": 1, "brief": 2}, length=(2, 3), again=0,
             sleeps=(1.0, 2.0)),
     habits=Habits(meddling={"reset": 1}, messages=(0, 2), pauses=(0.7, 1.5, 2.5), delays=(0.0,), depths=(1.0,)),
-    weather=_only({"cut off": 1}, (16, 20), seconds=6, roles={"cut off": "worker engine"},
+    weather=only({"cut off": 1}, (16, 20), seconds=6, roles={"cut off": "worker engine"},
                   sizes={"cut off": (0.5, 1.5)}),
-    workers=_KEEP,
+    workers=KEEP,
     work=(WORK, 3),
 )
 
@@ -187,8 +191,8 @@ RESET_TIMERS = special(
     tasks=(5, 6),
     mix=Mix(steps={"par": 1}, inner={"sleep": 1}, length=(2, 3), again=0, sleeps=(1.5, 3.0), width=(5, 7)),
     habits=Habits(meddling={"reset": 1}, messages=(0, 1), pauses=(0.9, 1.4, 1.9), delays=(0.0,), depths=(1.0,)),
-    weather=_only({"cut off": 1}, (10, 14), seconds=5, roles={"cut off": "engine"}, sizes={"cut off": (0.4, 1.0)}),
-    workers=_KEEP,
+    weather=only({"cut off": 1}, (10, 14), seconds=5, roles={"cut off": "engine"}, sizes={"cut off": (0.4, 1.0)}),
+    workers=KEEP,
 )
 
 REFUSALS = special(
@@ -198,9 +202,9 @@ REFUSALS = special(
     partitions=2,
     tasks=(4, 6),
     mix=Mix(steps={"sleep": 1}, length=(3, 5), again=0, sleeps=(1.0, 3.0)),
-    habits=_CALM,
-    weather=_only({"expel": 1}, (0,), refuse=(0.15,), seconds=15),
-    workers=_TASKS,
+    habits=CALM,
+    weather=only({"expel": 1}, (0,), refuse=(0.15,), seconds=15),
+    workers=TASKS,
 )
 
 TAKEOVERS = special(
@@ -208,11 +212,11 @@ TAKEOVERS = special(
     partitions=2,
     tasks=(4, 6),
     mix=Mix(steps={"act": 3, "sleep": 1, "par": 1}, activities={"quick": 1}, length=(6, 9), again=0),
-    habits=_CALM,
-    weather=_only({"deaf": 3, "zombie": 1, "cut off": 1}, (10, 16), seconds=10,
+    habits=CALM,
+    weather=only({"deaf": 3, "zombie": 1, "cut off": 1}, (10, 16), seconds=10,
                   roles=dict.fromkeys(("deaf", "zombie", "cut off"), "engine"),
                   sizes={"zombie": (1.0, 20.0), "cut off": (0.5, 2.0), "deaf": (0.5, 4.0)}),
-    workers={**_TASKS, "cache_bytes": (1,)},
+    workers={**TASKS, "cache_bytes": (1,)},
 )
 
 MOVES = special(
@@ -223,8 +227,8 @@ MOVES = special(
     mix=Mix(steps={"act": 2, "sleep": 1}, activities={"quick": 1}, length=(1, 2), again=0),
     habits=Habits(meddling={"none": 1}, messages=(5, 5), pauses=(0.3, 0.7, 1.2), delays=(0.0,),
                   curious=True),
-    weather=_only({"move": 1, "deaf": 3}, (24, 32), seconds=7, roles={"deaf": "worker"}, sizes={"deaf": (0.2, 0.6)}),
-    workers=_TASKS,
+    weather=only({"move": 1, "deaf": 3}, (24, 32), seconds=7, roles={"deaf": "worker"}, sizes={"deaf": (0.2, 0.6)}),
+    workers=TASKS,
 )
 
 EMISSION = special(
@@ -232,11 +236,11 @@ EMISSION = special(
     partitions=2,
     tasks=(3, 5),
     mix=Mix(steps={"act": 3, "par": 2, "child": 1}, activities={"quick": 1}, length=(3, 6)),
-    habits=_CALM,
-    weather=_only({"crash": 3, "fail producers": 2, "cut off": 1, "zombie": 1}, (8, 14), seconds=10,
+    habits=CALM,
+    weather=only({"crash": 3, "fail producers": 2, "cut off": 1, "zombie": 1}, (8, 14), seconds=10,
                   roles=dict.fromkeys(("crash", "fail producers", "cut off", "zombie"), "engine"),
                   sizes={"cut off": (0.2, 2.0), "crash": (0, 40)}, refuse=(0.0, 0.05, 0.1)),
-    workers=_TASKS,
+    workers=TASKS,
 )
 
 FORGOTTEN = special(
@@ -246,9 +250,9 @@ FORGOTTEN = special(
     mix=Mix(steps={"act": 3, "par": 2, "child": 1, "peer": 1, "sleep": 1}, activities={"quick": 2, "once": 1},
             length=(4, 6)),
     habits=Habits(meddling={"none": 3, "reset": 1}, messages=(2, 4), pauses=(0.3, 1.0), delays=(0.0,)),
-    weather=_only({"forget producers": 4, "fail producers": 1, "crash": 1, "cut off": 1}, (14, 20), seconds=10,
+    weather=only({"forget producers": 4, "fail producers": 1, "crash": 1, "cut off": 1}, (14, 20), seconds=10,
                   sizes={"forget producers": (0.0, 16.0), "cut off": (0.2, 1.5), "crash": (0, 30)}),
-    workers=_KEEP,
+    workers=KEEP,
 )
 
 ELECTIONS = special(
@@ -257,9 +261,9 @@ ELECTIONS = special(
     machines=1,
     tasks=(2, 4),
     mix=Mix(steps={"act": 1, "sleep": 1}, activities={"quick": 1}, length=(3, 5), again=0, sleeps=(1.0, 3.0)),
-    habits=_CALM,
-    weather=_only({"late election": 1}, (1, 3), seconds=5),
-    workers=_TASKS,
+    habits=CALM,
+    weather=only({"late election": 1}, (1, 3), seconds=5),
+    workers=TASKS,
 )
 
 DISKS = special(
@@ -268,11 +272,11 @@ DISKS = special(
     machines=1,
     tasks=(2, 4),
     mix=Mix(steps={"act": 1, "sleep": 1}, activities={"quick": 1}, length=(3, 5), again=0, sleeps=(1.0, 3.0)),
-    habits=_CALM,
-    weather=_only({"other disk": 3, "old disk": 1, "lose disk": 1, "transaction": 3,
+    habits=CALM,
+    weather=only({"other disk": 3, "old disk": 1, "lose disk": 1, "transaction": 3,
                    "slow disk": 1, "failing disk": 2, "crash": 3}, (10, 14), seconds=10,
                   roles={"crash": "engine"}, sizes={"crash": (0, 20)}),
-    workers=_TASKS,
+    workers=TASKS,
     syncs=(0.1, 0.6),
 )
 
@@ -282,44 +286,44 @@ TORN = special(
     machines=1,
     tasks=(3, 5),
     mix=Mix(steps={"act": 1, "sleep": 1}, activities={"quick": 1}, length=(5, 7), again=0, sleeps=(0.5, 1.5)),
-    habits=_CALM,
-    weather=_only({"crash": 1}, (14, 18), seconds=10, roles={"crash": "engine"}, sizes={"crash": (0, 60)}),
-    workers=_TASKS,
+    habits=CALM,
+    weather=only({"crash": 1}, (14, 18), seconds=10, roles={"crash": "engine"}, sizes={"crash": (0, 60)}),
+    workers=TASKS,
     syncs=(0.3, 0.9),
 )
 
-_UPGRADES: dict[str, Any] = {
+UPGRADING: dict[str, Any] = {
     "partitions": 2,
     "machines": 1,
     "tasks": (2, 4),
     "mix": Mix(steps={"act": 1, "sleep": 2}, activities={"quick": 1}, length=(7, 10), again=0, sleeps=(2.0, 5.0)),
     "habits": Habits(meddling={"none": 1}, messages=(4, 5), pauses=(3.0, 7.0, 13.0), delays=(0.0,)),
-    "weather": _only(
+    "weather": only(
         {"crash": 3, "zombie": 3, "rebalance": 3, "cut off": 1, "late election": 1, "pause": 1, "numb": 2},
         (4, 9), seconds=34,
         roles={**dict.fromkeys(("crash", "zombie", "cut off"), "engine"), "pause": "engine1", "numb": "engine1"},
         sizes={"crash": (0, 40), "zombie": (1.0, 20.0), "cut off": (0.5, 3.0), "pause": (5.0, 24.0),
                "numb": (14.0, 24.0)},
     ),
-    "workers": _TASKS,
+    "workers": TASKS,
     "announce_interval": 4.0,
     "upgrades": "back",
 }
 """Engine 1 is upgraded first. Only it is silent, or deaf, for so long that others take it for gone: were it another
 one, then they would be right to switch the log."""
 
-UPGRADES = special(name="engines of two versions, and their standbys", standbys=1, **_UPGRADES)
+UPGRADES = special(name="engines of two versions, and their standbys", standbys=1, **UPGRADING)
 
 LATE_ROLLBACKS = special(
     name="engines that are taken back when it is too late",
     partitions=2,
     machines=1,
     tasks=(4, 5),
-    mix=_UPGRADES["mix"],
-    habits=_UPGRADES["habits"],
-    weather=_only({"crash": 3, "zombie": 1, "rebalance": 2, "lose disk": 1}, (2, 6), seconds=30,
+    mix=UPGRADING["mix"],
+    habits=UPGRADING["habits"],
+    weather=only({"crash": 3, "zombie": 1, "rebalance": 2, "lose disk": 1}, (2, 6), seconds=30,
                   roles={"crash": "engine", "zombie": "engine"}, sizes={"crash": (0, 40), "zombie": (1.0, 20.0)}),
-    workers=_TASKS,
+    workers=TASKS,
     announce_interval=1.5,
     standbys=1,
     upgrades="late",
@@ -330,31 +334,31 @@ UPGRADED_CHECKPOINTS = special(
     partitions=2,
     machines=1,
     tasks=(4, 5),
-    mix=_UPGRADES["mix"],
-    habits=_UPGRADES["habits"],
-    weather=_only({"crash": 2, "rebalance": 2, "lose disk": 5, "old disk": 1}, (8, 12), seconds=30,
+    mix=UPGRADING["mix"],
+    habits=UPGRADING["habits"],
+    weather=only({"crash": 2, "rebalance": 2, "lose disk": 5, "old disk": 1}, (8, 12), seconds=30,
                   roles={"crash": "engine"}, sizes={"crash": (0, 40)}),
-    workers=_TASKS,
+    workers=TASKS,
     announce_interval=1.5,
     standbys=1,
     upgrades="late",
     checkpoints=1.5,
 )
 
-SPARE_UPGRADES = special(name="engines of two versions, some without a partition", engines=3, **_UPGRADES)
+SPARE_UPGRADES = special(name="engines of two versions, some without a partition", engines=3, **UPGRADING)
 
 CHECKPOINTS = special(
     name="engines that begin from checkpoints, on a log that is trimmed behind them",
     partitions=2,
     machines=1,
     tasks=(4, 5),
-    mix=_UPGRADES["mix"],
-    habits=_UPGRADES["habits"],
-    weather=_only({"lose disk": 4, "old disk": 2, "other disk": 1, "damaged checkpoint": 4, "crash": 3, "rebalance": 2,
+    mix=UPGRADING["mix"],
+    habits=UPGRADING["habits"],
+    weather=only({"lose disk": 4, "old disk": 2, "other disk": 1, "damaged checkpoint": 4, "crash": 3, "rebalance": 2,
                    "zombie": 1, "cut off": 1}, (12, 18), seconds=30,
                   roles=dict.fromkeys(("crash", "zombie", "cut off"), "engine"),
                   sizes={"crash": (0, 40), "zombie": (1.0, 20.0), "cut off": (0.5, 3.0)}),
-    workers=_TASKS,
+    workers=TASKS,
     standbys=1,
     checkpoints=1.5,
 )
@@ -367,11 +371,11 @@ OUTSIDE = special(
     mix=Mix(steps={"act": 3, "par": 1, "trip": 1, "side": 1}, inner={"act": 3, "trip": 1},
             activities={"handed": 3, "quick": 1}, failures=(0, 1, 2), length=(4, 6)),
     habits=Habits(meddling={"none": 3, "reset": 1, "pause": 1}, messages=(0, 3), pauses=(0.3, 1.0), delays=(0.0,)),
-    weather=_only({"crash": 2, "cut off": 2, "pause": 1}, (6, 10), seconds=8,
+    weather=only({"crash": 2, "cut off": 2, "pause": 1}, (6, 10), seconds=8,
                   roles=dict.fromkeys(("crash", "cut off", "pause"), "engine worker client"),
                   sizes={"crash": (0, 20), "cut off": (0.3, 4.5), "pause": (0.3, 4.0)},
                   refuse=(0.0, 0.03), repeat=(0.0, 0.05)),
-    workers={**_KEEP, "eager_activities": (True, False)},
+    workers={**KEEP, "eager_activities": (True, False)},
 )
 
 PIECES = special(
@@ -382,12 +386,12 @@ PIECES = special(
     mix=Mix(steps={"par": 1}, inner={"act": 4, "side": 1, "sleep": 1}, activities={"quick": 1, "brief": 3},
             length=(2, 4), again=0, sleeps=(0.5, 2.0), width=(4, 7)),
     habits=Habits(meddling={"none": 1}, messages=(3, 5), pauses=(0.3, 0.7, 1.2), delays=(0.0,)),
-    weather=_only({"crash": 3, "zombie": 3, "numb": 2, "cut off": 2, "fail producers": 1, "move": 2}, (14, 20),
+    weather=only({"crash": 3, "zombie": 3, "numb": 2, "cut off": 2, "fail producers": 1, "move": 2}, (14, 20),
                   seconds=8,
                   roles=dict.fromkeys(("crash", "zombie", "numb", "cut off", "fail producers"), "worker"),
                   sizes={"crash": (0, 30), "zombie": (1.0, 12.0), "numb": (0.4, 1.2), "cut off": (0.3, 4.5)},
                   refuse=(0.0, 0.03), repeat=(0.0, 0.05)),
-    workers=_KEEP,
+    workers=KEEP,
     worker_bytes=(600, 900),
 )
 
@@ -398,10 +402,10 @@ CONTESTED_PIECES = special(
     tasks=(5, 6),
     mix=Mix(steps={"act": 2, "par": 3}, activities={"quick": 1, "brief": 4}, length=(5, 7), again=0),
     habits=CONTESTED.habits,
-    weather=_only({"zombie": 2, "numb": 4, "crash": 2}, (22, 26), seconds=7,
+    weather=only({"zombie": 2, "numb": 4, "crash": 2}, (22, 26), seconds=7,
                   roles=dict.fromkeys(("zombie", "numb", "crash"), "worker"),
                   sizes={"zombie": (1.0, 12.0), "numb": (0.4, 1.2), "crash": (0, 30)}),
-    workers=_KEEP,
+    workers=KEEP,
     worker_bytes=(560,),
 )
 
@@ -411,9 +415,9 @@ STRANGERS = special(
     machines=1,
     partitions=3,
     tasks=(1, 2),
-    habits=_CALM,
-    weather=_only({"stranger": 1}, (4, 6), seconds=4),
-    workers=_TASKS,
+    habits=CALM,
+    weather=only({"stranger": 1}, (4, 6), seconds=4),
+    workers=TASKS,
 )
 
 CONTINUING = special(
@@ -424,8 +428,8 @@ CONTINUING = special(
     mix=Mix(steps={"act": 1, "sleep": 1}, activities={"brief": 1}, length=(3, 4), again=1.0, agains=3,
             sleeps=(0.1, 0.3)),
     habits=Habits(meddling={"none": 1}, messages=(5, 5), pauses=(0.0, 0.1, 0.3), delays=(0.0,)),
-    weather=_only({"cut off": 1}, (8, 12), seconds=4, roles={"cut off": "worker"}, sizes={"cut off": (0.2, 0.8)}),
-    workers=_TASKS,
+    weather=only({"cut off": 1}, (8, 12), seconds=4, roles={"cut off": "worker"}, sizes={"cut off": (0.2, 0.8)}),
+    workers=TASKS,
 )
 
 CANCELS = special(
@@ -434,9 +438,9 @@ CANCELS = special(
     partitions=2,
     tasks=(5, 6),
     mix=Mix(steps={"limit": 1}, inner={"act": 1}, activities={"brief": 1}, length=(3, 5), again=0, limits=(0.5, 1.2)),
-    habits=_CALM,
-    weather=_only({"cut off": 1}, (10, 14), seconds=6, roles={"cut off": "worker"}, sizes={"cut off": (0.3, 1.0)}),
-    workers=_TASKS,
+    habits=CALM,
+    weather=only({"cut off": 1}, (10, 14), seconds=6, roles={"cut off": "worker"}, sizes={"cut off": (0.3, 1.0)}),
+    workers=TASKS,
 )
 
 REQUESTS = special(
@@ -445,10 +449,10 @@ REQUESTS = special(
     tasks=(4, 6),
     mix=Mix(steps={"act": 1}, activities={"quick": 1}, length=(1, 2), again=0),
     habits=Habits(meddling={"none": 1}, messages=(5, 5), pauses=(0.0, 0.3, 1.0), delays=(0.0,)),
-    weather=_only({"cut off": 2, "crash": 1, "pause": 1}, (10, 14), seconds=8,
+    weather=only({"cut off": 2, "crash": 1, "pause": 1}, (10, 14), seconds=8,
                   roles={"cut off": "engine", "crash": "client", "pause": "client"},
                   sizes={"cut off": (1.0, 4.0), "crash": (0, 20), "pause": (0.5, 2.0)}),
-    workers=_TASKS,
+    workers=TASKS,
 )
 
 CLOCKS = special(
@@ -458,10 +462,10 @@ CLOCKS = special(
     partitions=2,
     tasks=(4, 6),
     mix=Mix(steps={"sleep": 1}, length=(3, 4), again=0, sleeps=(4.0, 8.0)),
-    habits=_CALM,
-    weather=_only({"clock jump": 2, "stamp a year ahead": 1}, (4, 6), seconds=12, roles={"clock jump": "engine"},
+    habits=CALM,
+    weather=only({"clock jump": 2, "stamp a year ahead": 1}, (4, 6), seconds=12, roles={"clock jump": "engine"},
                   sizes={"clock jump": (14.0, 20.0)}),
-    workers=_TASKS,
+    workers=TASKS,
 )
 
 UNDELIVERABLE = special(
@@ -470,75 +474,7 @@ UNDELIVERABLE = special(
     partitions=2,
     tasks=(3, 5),
     mix=Mix(steps={"act": 2, "nowhere": 2}, activities={"quick": 1}, length=(3, 5), again=0),
-    habits=_CALM,
-    weather=_only({"crash": 1, "rebalance": 1}, (0, 4), seconds=6, roles={"crash": "engine"}),
-    workers=_TASKS,
-)
-
-_NOTHING = _only({"expel": 1}, (0,), seconds=6)
-
-ORDERLY = special(
-    name="messages with answers, and no faults",
-    ordinary=False,
-    engines=1,
-    machines=1,
-    partitions=2,
-    tasks=(3, 4),
-    mix=Mix(steps={"act": 1}, activities={"quick": 1}, length=(1, 2), again=0),
-    habits=Habits(meddling={"none": 1}, messages=(3, 4), pauses=(0.0, 0.3), delays=(0.0,), kinds=("update", "signal")),
-    weather=_NOTHING,
-    workers=_TASKS,
-)
-
-MEDDLED = special(
-    name="workflows that are ended and paused from outside, with messages on their way",
-    ordinary=False,
-    engines=1,
-    machines=1,
-    partitions=2,
-    tasks=(5, 6),
-    mix=Mix(steps={"sleep": 1}, length=(3, 4), again=0, sleeps=(1.0, 2.0)),
-    habits=Habits(meddling={"terminate": 2, "pause": 1, "cancel": 1}, messages=(5, 5), pauses=(0.1, 0.3, 0.7),
-                  delays=(0.0,)),
-    weather=_only({"cut off": 1}, (6, 8), seconds=4, roles={"cut off": "worker"}, sizes={"cut off": (0.3, 1.0)}),
-    workers=_TASKS,
-)
-
-FAMILIES = special(
-    name="workflows that begin others, and send them messages",
-    ordinary=False,
-    partitions=3,
-    tasks=(3, 4),
-    mix=Mix(steps={"child": 2, "peer": 1, "par": 1}, inner={"act": 1, "peer": 1}, activities={"quick": 1},
-            length=(2, 3), again=0, children=("result", "poke", "fail")),
-    habits=_CALM,
-    weather=_only({"crash": 1}, (0, 2), seconds=6, roles={"crash": "engine"}, sizes={"crash": (0, 20)}),
-    workers=_TASKS,
-)
-
-ALONE = special(
-    name="one worker that remembers nothing, and no faults",
-    ordinary=False,
-    engines=1,
-    machines=1,
-    partitions=2,
-    tasks=(2, 3),
-    mix=Mix(steps={"side": 1, "local": 1, "act": 1}, activities={"quick": 1}, length=(4, 6), again=0),
-    habits=_CALM,
-    weather=_NOTHING,
-    workers={**_TASKS, "cache_bytes": (1,)},
-)
-
-TIMEOUTS = special(
-    name="timeouts, and starts that wait, under clocks that are ahead",
-    ordinary=False,
-    engines=1,
-    machines=1,
-    partitions=2,
-    tasks=(4, 6),
-    mix=Mix(steps={"act": 1}, activities={"stuck": 1}, length=(2, 2), again=0),
-    habits=Habits(meddling={"none": 1}, messages=(0, 0), delays=(4.0,)),
-    weather=_only({"clock jump": 1}, (4, 6), seconds=12, roles={"clock jump": "engine"},
-                  sizes={"clock jump": (16.0, 20.0)}),
-    workers=_TASKS,
+    habits=CALM,
+    weather=only({"crash": 1, "rebalance": 1}, (0, 4), seconds=6, roles={"crash": "engine"}),
+    workers=TASKS,
 )

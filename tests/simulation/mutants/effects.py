@@ -16,6 +16,7 @@ from odradek_schemas.common import Position
 from odradek_schemas.records import EffectsEmitted, Mark
 
 from .. import races
+from . import worlds
 from .planting import Patch, mutant
 
 # ---------------------------------------------------------------- emitting and receiving effects
@@ -134,7 +135,7 @@ def any_state_is_trusted(patch: Patch) -> None:
     patch(Processor, "_check", lambda self, record: setattr(self, "check_at", -1))
 
 
-@mutant("L3", seed=4, scenario=races.DISKS)
+@mutant("L3", seed=2, scenario=worlds.OTHER_DISKS)
 def nothing_to_compare_counts_as_the_same(patch: Patch) -> None:
     """A state is gone on with whose last record is, in this log, what a transaction left."""
     patch(Processor, "unchecked", lambda self, first: None)
@@ -154,7 +155,7 @@ def the_position_is_written_before_the_rest(patch: Patch) -> None:
     patch(processor, "FLUSH_AFTER_S", 0.1)  # the more often, the more crashes come in between
 
 
-@mutant("L3", seed=2, scenario=races.CHECKPOINTS)
+@mutant("L3", seed=1, scenario=worlds.DAMAGED_CHECKPOINTS)
 def any_checkpoint_is_good(patch: Patch) -> None:
     """A state that was damaged where it was kept is gone on with."""
     patch(CheckpointStore, "_parts", lambda self, checkpoint, file: [file.content])

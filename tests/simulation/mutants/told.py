@@ -10,11 +10,11 @@ from odradek_engine.fold.outcomes import Outcome
 from odradek_engine.fold.step import Step
 from odradek_schemas import Payload, records
 
-from .. import races
+from . import worlds
 from .planting import Patch, mutant, replaced
 
 
-@mutant("promises", seed=1, scenario=races.ORDERLY)
+@mutant("promises", seed=1, scenario=worlds.ORDERLY)
 def updates_are_answered_with_nothing(patch: Patch) -> None:
     """An update is done, and the answer to it is lost."""
     answer = updates.answer_update
@@ -25,19 +25,19 @@ def updates_are_answered_with_nothing(patch: Patch) -> None:
     patch(updates, "answer_update", forget)
 
 
-@mutant("promises", seed=1, scenario=races.MEDDLED)
+@mutant("promises", seed=1, scenario=worlds.MEDDLED)
 def terminating_is_agreed_to_and_not_done(patch: Patch) -> None:
     """A client was told that a workflow was terminated, and it goes on."""
     patch(requests, "_terminate", lambda step, record: Outcome("ok"))
 
 
-@mutant("promises", seed=1, scenario=races.MEDDLED)
+@mutant("promises", seed=1, scenario=worlds.MEDDLED)
 def pausing_is_agreed_to_and_not_done(patch: Patch) -> None:
     """A client was told that a workflow stands still, and it does not."""
     patch(requests, "pause", lambda step, record: Outcome("ok"))
 
 
-@mutant("promises", seed=1, scenario=races.ORDERLY)
+@mutant("promises", seed=1, scenario=worlds.ORDERLY)
 def the_public_stream_leaves_out_single_events(patch: Patch) -> None:
     """Whoever reads the stream of history misses some of it."""
     publish = Step.publish_history
@@ -49,13 +49,13 @@ def the_public_stream_leaves_out_single_events(patch: Patch) -> None:
     patch(Step, "publish_history", forget)
 
 
-@mutant("W3", seed=2, scenario=races.MEDDLED)
+@mutant("W3", seed=2, scenario=worlds.MEDDLED)
 def what_nobody_read_is_not_said(patch: Patch) -> None:
     """An acknowledged signal was never read, and nobody hears of it."""
     patch(closing, "unread_inputs", lambda step, run: [])
 
 
-@mutant("promises", seed=1, scenario=races.FAMILIES)
+@mutant("promises", seed=1, scenario=worlds.FAMILIES)
 def parents_hear_of_another_result(patch: Patch) -> None:
     """A child has a result, and its parent gets none."""
     decide = core._DECIDE[records.ChildClosed]
@@ -66,7 +66,7 @@ def parents_hear_of_another_result(patch: Patch) -> None:
     patch(core._DECIDE, records.ChildClosed, forget)  # type: ignore[arg-type]
 
 
-@mutant("promises", seed=1, scenario=races.FAMILIES)
+@mutant("promises", seed=1, scenario=worlds.FAMILIES)
 def signals_of_workflows_are_taken_twice(patch: Patch) -> None:
     """What a workflow says to another one is heard twice."""
     signal = requests._signal
@@ -78,7 +78,7 @@ def signals_of_workflows_are_taken_twice(patch: Patch) -> None:
     patch(requests, "_signal", twice)
 
 
-@mutant("promises", seed=1, scenario=races.FAMILIES)
+@mutant("promises", seed=1, scenario=worlds.FAMILIES)
 def children_are_begun_and_not_known(patch: Patch) -> None:
     """A workflow hears that its child has begun, in a run that there is not."""
     send = callers._send_answer
@@ -89,7 +89,7 @@ def children_are_begun_and_not_known(patch: Patch) -> None:
     patch(callers, "_send_answer", lie)
 
 
-@mutant("promises", seed=1, scenario=races.ALONE)
+@mutant("promises", seed=1, scenario=worlds.ALONE)
 def side_effects_run_again_on_replay(patch: Patch) -> None:
     """What a workflow did once, and has recorded, is done whenever it is replayed."""
     completed = InstanceLocals.on_completed
@@ -103,7 +103,7 @@ def side_effects_run_again_on_replay(patch: Patch) -> None:
     patch(InstanceLocals, "on_completed", again)
 
 
-@mutant("C1", seed=1, scenario=races.TIMEOUTS)
+@mutant("C1", seed=1, scenario=worlds.TIMEOUTS)
 def timeouts_and_retries_come_early(patch: Patch) -> None:
     """A leader whose clock is ahead gives attempts up, and begins others, before their time."""
     patch(activities, "EARLY_MS", 10**9)

@@ -10,6 +10,7 @@ from odradek_engine.processor import Processor
 from odradek_schemas import records
 
 from .. import races
+from . import worlds
 from .planting import Patch, mutant
 
 
@@ -42,7 +43,7 @@ def one_who_knows_is_enough(patch: Patch) -> None:
     patch(Members, "all_know", lambda self, version: True)
 
 
-@mutant("V2", seed=3, scenario=races.UPGRADES)
+@mutant("V2", seed=1, scenario=worlds.SILENT_UPGRADES)
 def the_silence_of_others_is_enough(patch: Patch) -> None:
     """An engine that stood still switches the log before it has heard who is there."""
     patch(Members, "_overdue", False)

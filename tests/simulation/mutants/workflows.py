@@ -13,6 +13,7 @@ from odradek_engine.fold import completions, continuing, core, step, tasks
 from odradek_schemas import records
 
 from .. import races
+from . import worlds
 from .planting import Patch, mutant, replaced
 
 
@@ -93,7 +94,7 @@ def eager_activities_do_not_wait(patch: Patch) -> None:
     patch(Acceptance, "_accepted", lambda self, read, fate: True)
 
 
-@mutant("W5", seed=8, scenario=races.CONTESTED)
+@mutant("W5", seed=1, scenario=worlds.CONTESTED_ACTIVITIES)
 def a_number_is_all_of_an_activity(patch: Patch) -> None:
     """What is said about an activity that was never scheduled counts for another one."""
     patch(step.Step, "activity", lambda self, run, seq, scheduled_by: self.open_activity(run, seq))
