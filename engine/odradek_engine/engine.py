@@ -167,6 +167,7 @@ class Engine:
         self._stores.check_room()
         self._log = self._given_log or open_log(self._target or "", **self._log_settings)
         self._partitions = ensure_topics(self._log, self.topics, self._new_partitions)
+        self._stores.take_folder()
         self._producer = self._log.producer()
         self._bulk_producer = self._log.producer(linger_ms=BULK_LINGER_MS)
         self._announcer = Announcer(self.member, self.topics.ephemeral, self._producer)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -44,6 +46,27 @@ def check_room(folder: Path) -> None:
     finally:
         with contextlib.suppress(OSError):
             probe.unlink(missing_ok=True)
+
+
+def lock_folder(folder: Path) -> int:
+    """A file descriptor that keeps others from this folder until it is closed, or the process ends.
+
+    Two engines on one folder would open each other's partitions as these move. Raises StoreError if there is one.
+    """
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise StoreError(
+            f"the engine of process {owner or 'unknown'} keeps its state in {folder}: give this one another data "
+            "directory"
+        ) from None
+    with contextlib.suppress(OSError):  # for that message only
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    return descriptor
 
 
 class EngineStorage(Storage, Protocol):

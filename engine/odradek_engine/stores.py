@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +14,7 @@ from odradek_log import TopicPartition
 
 from .checkpointing import Checkpointing
 from .fold import State
-from .store import EngineStorage, RocksStorage, StoreError, check_room
+from .store import EngineStorage, RocksStorage, StoreError, check_room, lock_folder
 from .store_memory import StoreMemory
 
 logger = logging.getLogger(__name__)
@@ -48,12 +49,18 @@ class Stores:
         self._checkpointing = checkpointing
         self._offsets = offsets
         self._storages: dict[int, EngineStorage] = {}
+        self._folder_lock: int | None = None
         self._lock = threading.RLock()  # a storage is not closed while it is put on disk
 
     def check_room(self) -> None:
         """Raise StoreError if no state could be kept here."""
         if self._on_disk:
             check_room(self._folder)
+
+    def take_folder(self) -> None:
+        """Until `close_all`, no other engine keeps its state here. Raises StoreError if one does."""
+        if self._on_disk:
+            self._folder_lock = lock_folder(self._folder)
 
     def __getitem__(self, partition: int) -> EngineStorage:
         return self._storages[partition]
@@ -138,5 +145,8 @@ class Stores:
                 self.close(partition)
             except StoreError as error:
                 failed = error
+        if self._folder_lock is not None:
+            os.close(self._folder_lock)
+            self._folder_lock = None
         if failed is not None:
             raise failed

@@ -44,6 +44,8 @@ def test_engine_worker_and_commands_on_kafka(kafka_bootstrap: str, tmp_path: Pat
         running("worker", "examples.food_order", cwd=ROOT, env=env) as worker,
     ):
         engine.wait_for("Engine running")
+        second = odradek_here("engine", "--data", state, env=env)
+        assert (second.code, f"process {engine.pid} keeps its state in {state}" in second.err) == (4, True)
         worker.wait_for("Worker running.* task queue orders: Order, charge, notify, refund")
         command("workflow", "start", "Order", "--id", "o", "--input", POKE, "--input", '{"rating_after": 0.1}')
         worker.wait_for("charged")

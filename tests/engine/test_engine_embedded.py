@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import resource
 import shutil
 from collections.abc import Callable, Iterator
@@ -296,6 +297,20 @@ def test_an_engine_without_room_for_a_state_joins_nothing(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StoreError, match=r"File exists\. Check the path, its owner and its permissions"):
         check_room(tmp_path / "file")
+
+
+def test_two_engines_do_not_share_a_folder(place: Place) -> None:
+    """Breaks when a second engine begins: each would find partitions open that the other has given up just now."""
+    place.boot()
+    place.settle()
+    second = Engine(log=place.log, namespace="test", data_dir=place.data, partitions=2)
+    with pytest.raises(StoreError, match=rf"process {os.getpid()} keeps its state in .*: give this one another"):
+        second.connect()
+    elsewhere = Engine(log=place.log, namespace="other", data_dir=place.data, partitions=2)
+    elsewhere.connect()
+    elsewhere.hand_over()
+    place.stop()
+    place.boot()
 
 
 def test_a_full_disk_is_a_clear_error(place: Place) -> None:

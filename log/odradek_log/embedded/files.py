@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -111,8 +112,9 @@ class FolderLock:
                 f"the log's folder {folder} is open in process {pid or 'unknown'}: "
                 "stop that process, speak to it, or use another folder"
             ) from None
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, str(os.getpid()).encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk: it is for that message only
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, str(os.getpid()).encode(), 0)
 
     def release(self) -> None:
         os.ftruncate(self._fd, 0)

@@ -32,7 +32,6 @@ class BoundedCache(Generic[C]):
     def __init__(self, limit: int = DEFAULT_CACHE_BYTES) -> None:
         self.limit = limit
         self.used = 0
-        self.evictions = 0
         self._entries: OrderedDict[str, tuple[C, int]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -54,7 +53,6 @@ class BoundedCache(Generic[C]):
         self.used += size
         while self.used > self.limit and len(self._entries) > 1:
             oldest = next(iter(self._entries))
-            self.evictions += 1
             self.evict(oldest)
 
     def take(self, key: str, keep: C | None = None) -> C | None:

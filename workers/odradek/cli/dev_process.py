@@ -54,7 +54,7 @@ async def run(files: list[str], definitions: Definitions, settings: DevSettings)
             await stack.enter_async_context(schedules)
             stop.watch_engine(engine.wait_failed)
             client = await stack.enter_async_context(Client(log, namespace=settings.namespace))
-            announced = _Announcement(settings.task_queue)
+            announced = _Announcement()
             workers = QueueWorkers(client, definitions, stop, announced.served)
             stack.push_async_callback(workers.close)
             workers.serve_all(log, Topics(settings.namespace), [settings.task_queue, *definitions.queues])
@@ -97,10 +97,9 @@ def _server_file(settings: DevSettings, url: str) -> Iterator[None]:
 class _Announcement:
     """What is shown when everything runs, and when a further queue comes into use."""
 
-    def __init__(self, task_queue: str) -> None:
+    def __init__(self) -> None:
         self._queues: list[str] = []
         self._shown = False
-        self._default = task_queue
 
     def served(self, queue: str) -> None:
         self._queues.append(queue)

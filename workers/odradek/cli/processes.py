@@ -81,7 +81,7 @@ async def _run_engine(
     from .._schedules.worker import SchedulesOnDemand
 
     settings = kafka_settings(log, options)
-    with stop_on_signals() as stop:
+    with stop_on_signals(": other engines take its partitions over") as stop:
         async with AsyncExitStack() as stack:
             try:
                 opened = await asyncio.to_thread(open_log, log, **settings)

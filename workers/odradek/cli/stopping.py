@@ -14,9 +14,10 @@ from .output import stderr
 
 
 class Stop:
-    """Set when the process is to end; `error` says why, if it cannot go on."""
+    """Set when the process is to end; `error` says why, if it cannot go on. `says`: what is told then."""
 
-    def __init__(self) -> None:
+    def __init__(self, says: str) -> None:
+        self._says = says
         self.error: BaseException | None = None
         self._event = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -40,7 +41,7 @@ class Stop:
         """End gracefully; asked again, at once: nothing is lost, the log has it all."""
         if self._event.is_set():
             os._exit(ExitCode.INTERRUPTED)
-        stderr.print("Stopping: running activities get 10 s to finish (again: at once)")
+        stderr.print(f"Stopping{self._says} (again: at once)")
         self._event.set()
 
     async def wait(self) -> None:
@@ -51,9 +52,9 @@ class Stop:
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[Stop]:
+def stop_on_signals(says: str = ": running activities get 10 s to finish") -> Iterator[Stop]:
     """A `Stop` that SIGINT and SIGTERM request."""
-    stop = Stop()
+    stop = Stop(says)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.request)

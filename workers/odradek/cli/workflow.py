@@ -236,19 +236,22 @@ def query(
         try:
             return await service.query(key, name, args, timeout)
         except errors.RequestTimeoutError as error:
-            raise await _why_no_answer(service, key, error) from error
+            raise await _why_no_answer(service, key, name, timeout, error) from error
 
     answer = do(address, namespace, as_json, ask, timeout)
     print_json({"workflow_id": workflow_id, "query": name, "result": answer} if as_json else answer)
 
 
-async def _why_no_answer(service: WorkflowService, key: WorkflowKey, error: Exception) -> Exception:
-    """A query that nobody answered: what the engine knows about it."""
+async def _why_no_answer(
+    service: WorkflowService, key: WorkflowKey, name: str, timeout: float, error: Exception
+) -> Exception:
+    """A query that nobody answered: what the engine knows about it; `error`, if there is no engine."""
     try:
         warnings: list[str] = (await service.describe(key))["warnings"]
     except errors.OdradekError:
         return error
-    return CommandError(ExitCode.UNAVAILABLE, f"no worker answered the query: {error}", "\n".join(warnings))
+    message = f"no worker answered query {name!r} of workflow {key.workflow_id!r} within {timeout:g} s"
+    return CommandError(ExitCode.UNAVAILABLE, message, "\n".join(warnings))
 
 
 @app.command()
