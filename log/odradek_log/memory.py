@@ -314,11 +314,11 @@ class MemoryConsumer:
                 group.release(member, surplus)
         with self._log.lock:
             gained = group.take(member)
+            positions = {p: at.offset if at is not None else 0 for p, at in gained.items()}
+            self._set_positions({**self._positions, **positions})
         if gained:
-            begin = self._on_assigned(gained)
-            with self._log.lock:
-                positions = {p: at.offset if at is not None else 0 for p, at in gained.items()}
-                self._set_positions({**self._positions, **positions, **begin})
+            for partition, offset in self._on_assigned(gained).items():
+                self.seek(partition, offset)
 
     def _revoke(self, partitions: list[TopicPartition]) -> None:
         self._on_revoked(partitions)

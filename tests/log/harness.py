@@ -152,6 +152,7 @@ class Membership:
         self.gained: list[dict[TopicPartition, Committed | None]] = []
         self.lost: list[list[TopicPartition]] = []
         self.owned: set[TopicPartition] = set()
+        self.on_assign: Callable[[list[TopicPartition]], None] = lambda _: None
         self.on_revoke: Callable[[list[TopicPartition]], None] = lambda _: None
         self.records: list[Record] = []
         self.consumer.subscribe(group, topics, self._assigned, self._revoked)
@@ -159,6 +160,7 @@ class Membership:
     def _assigned(self, gained: dict[TopicPartition, Committed | None]) -> Mapping[TopicPartition, int]:
         self.gained.append(gained)
         self.owned.update(gained)
+        self.on_assign(list(gained))
         return {p: offset for p, offset in self.begin.items() if p in gained}
 
     def _revoked(self, lost: list[TopicPartition]) -> None:

@@ -70,6 +70,26 @@ def test_on_assigned_says_where_to_begin(harness: Harness) -> None:
     member.consumer.close()
 
 
+def test_who_is_given_partitions_may_pause_them_there_and_then(harness: Harness) -> None:
+    topic = harness.topic(1)
+    append(harness.log, topic, (b"%d" % i for i in range(5)), 0)
+    where = TopicPartition(topic, 0)
+    member = Membership(harness.log, group_name(), [topic])
+
+    def pause(gained: list[TopicPartition]) -> None:
+        member.consumer.pause(gained)
+        member.consumer.seek(where, 2)
+
+    member.on_assign = pause
+    poll_until(lambda: member.owned, member)
+    member.poll()
+    assert member.records == []
+    member.consumer.resume([where])
+    poll_until(lambda: len(member.records) == 3, member)
+    assert [r.offset for r in member.records] == [2, 3, 4]
+    member.consumer.close()
+
+
 def test_members_share_and_what_stays_is_not_interrupted(harness: Harness) -> None:
     topic, group = harness.topic(6), group_name()
     everything = {TopicPartition(topic, i) for i in range(6)}
