@@ -415,6 +415,32 @@ def test_a_paused_broker_only_delays(broker: Broker) -> None:
     log.close()
 
 
+def test_what_comes_while_a_broker_is_busy_waits_to_go_together(broker: Broker) -> None:
+    reports: list[str] = []
+    log = KafkaLog(f"kafka://{broker.bootstrap}", {"statistics.interval.ms": 20, "stats_cb": reports.append})
+    log.create_topics([TopicSpec("busy", 10)])
+    producer, deliveries = log.producer(), Deliveries()
+    append(log, "busy", [b"before"])
+    producer.send("busy", 0, b"", b"first", deliveries.of(0))
+    deliveries.wait(1)
+    broker.pause()
+    try:
+        for partition in range(10):
+            producer.send("busy", partition, b"", b"more", deliveries.of(1))
+        asked: list[int] = []
+        give_up = time.monotonic() + PATIENCE
+        while len(asked) < 5 and time.monotonic() < give_up:
+            seen = [json.loads(reports.pop(0)) for _ in range(len(reports))]
+            waiting = [one for one in seen if one["msg_cnt"] == 10]
+            asked += [sum(b["waitresp_cnt"] for b in one["brokers"].values()) for one in waiting]
+            producer.flush(0.05)
+    finally:
+        broker.resume()
+    assert max(asked) == 2, "the other partitions' wait for an answer"
+    assert all(error is None for _, _, error in deliveries.wait(11))
+    log.close()
+
+
 # ---------------------------------------------------------------- groups
 
 

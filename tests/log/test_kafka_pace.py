@@ -93,6 +93,35 @@ def test_where_many_workflows_go_on_appends_wait_but_never_for_longer_than_they_
     assert 0 < some < many == LONGEST
 
 
+def test_where_acknowledgements_take_long_fewer_keys_a_second_are_as_many() -> None:
+    """Breaks when a machine without time left sends one by one, because all goes slower: that takes more of its time."""
+    waits = []
+    for round_trip in (0.0005, 0.01):
+        pace = Pace()
+        now = 100.0
+        pace.wait(now)
+        for key in numbered(400):
+            pace.acknowledged(round_trip)
+            pace.sent(key)
+            now += 0.008  # 31 in a window
+            wait = pace.wait(now)
+        waits.append(wait)
+    assert waits == [0, LONGEST]
+
+
+@pytest.mark.parametrize("round_trip", [0.0003, 0.001, 0.003, 0.01, 0.1, 1.0])
+def test_one_workflow_after_another_never_waits_however_long_acknowledgements_take(round_trip: float) -> None:
+    pace = Pace()
+    now = 100.0
+    pace.wait(now)
+    for key in numbered(1_000):
+        for _ in range(2):  # a start and a completion, at the least
+            pace.acknowledged(round_trip)
+            pace.sent(key)
+            now += round_trip + 0.002
+            assert pace.wait(now) == 0
+
+
 def test_a_rush_that_is_over_is_forgotten() -> None:
     pace = Pace()
     pace.wait(1.0)

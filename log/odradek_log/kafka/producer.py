@@ -202,6 +202,7 @@ class KafkaProducer:
             self._serve_refused()
         where = send.where
         if error is None:
+            self._pace.acknowledged(message.latency() or 0.0)
             report(send.on_delivery, message.offset() or 0, None)
         else:
             what = f"append to {where.topic}/{where.partition}"
