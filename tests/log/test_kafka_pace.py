@@ -94,7 +94,7 @@ def test_where_many_workflows_go_on_appends_wait_but_never_for_longer_than_they_
 
 
 def test_where_acknowledgements_take_long_fewer_keys_a_second_are_as_many() -> None:
-    """Breaks when a machine without time left sends one by one, because all goes slower: that takes more of its time."""
+    """Breaks when a machine without time left sends one by one because all goes slower."""
     waits = []
     for round_trip in (0.0005, 0.01):
         pace = Pace()
