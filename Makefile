@@ -82,7 +82,7 @@ BROKERS ?= 3
 STANDBYS ?= 0
 chaos: $(INSTALLED)
 	$(BIN)/python -m tests.chaos --faults $(FAULTS) --brokers $(BROKERS) --standbys $(STANDBYS) $(if $(SEED),--seed $(SEED)) \
-		$(if $(ONLY),--only "$(ONLY)")
+		$(if $(ONLY),--only "$(ONLY)") $(if $(EACH),--each) $(if $(ONE_BY_ONE),--one-by-one)
 
 SEEDS ?= 100
 simulate: $(INSTALLED)

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .disks import can_be_full
-from .faults import Lengths, kinds, plan
+from .faults import Lengths, kinds, plan, so_many
 from .network import Network
 from .suite import Report, Suite, running
 
@@ -28,12 +28,12 @@ def show(report: Report) -> None:
         times = report.recoveries.get(kind, [])
         median = f"{statistics.median(times):.1f} s" if times else ""
         faults.add_row(kind, str(count), median, f"{max(times):.1f} s" if times else "")
-    if times := report.recoveries.get("two at once", []):
-        faults.add_row("(two at once)", str(len(times)), f"{statistics.median(times):.1f} s", f"{max(times):.1f} s")
     table = Table("what", "count")
     for what, count in (
         ("faults", len(report.struck)),
+        ("from the first of them to the end of the last", f"{report.faults_s:.0f} s"),
         ("workflows begun by the client", outcome.orders),
+        ("of these open when a fault struck, at the least", report.fewest_open),
         ("executions of activities", outcome.executions),
         ("records in all topics", outcome.records),
         ("lost", len(outcome.lost)),
@@ -57,27 +57,29 @@ def show(report: Report) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--faults", type=int, default=50, help="how many, all kinds equally often")
+    parser.add_argument("--each", action="store_true", help="so many of each kind, not in all")
+    parser.add_argument("--one-by-one", action="store_true", help="each when all has gone on after the last")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--brokers", type=int, choices=(1, 3), default=3, help="one stays; of three, each may go")
-    parser.add_argument("--in-flight", type=int, default=20, help="orders at a time")
+    parser.add_argument("--in-flight", type=int, default=100, help="orders at a time")
     parser.add_argument("--standbys", type=int, default=0, help="engines that keep up with each partition")
     parser.add_argument("--only", default="", help="kinds of faults, with commas between")
     parser.add_argument("--keep", type=Path, help="a folder for the processes' output")
     given = parser.parse_args()
     again = f"FAULTS={given.faults} SEED={given.seed} BROKERS={given.brokers} STANDBYS={given.standbys}"
+    again += " EACH=1" * given.each + " ONE_BY_ONE=1" * given.one_by_one
     again += f' ONLY="{given.only}"' if given.only else ""
     print(f"seed {given.seed}: make chaos {again}", flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.keep or Path(temporary)
-        of = kinds(given.brokers, can_be_full(folder))
-        if given.only:
-            of = given.only.split(",")
+        of = given.only.split(",") if given.only else kinds(given.brokers, can_be_full(folder))
+        chosen = of * given.faults if given.each else so_many(given.seed, given.faults, of)
+        faults = plan(given.seed, chosen, given.brokers, Lengths())
         network = Network()
         try:
             with running(network, given.brokers) as cluster:
                 suite = Suite(cluster, network, folder, in_flight=given.in_flight, standbys=given.standbys)
-                rounds = plan(given.seed, given.faults, of, given.brokers, Lengths())
-                report = asyncio.run(suite.run(rounds))
+                report = asyncio.run(suite.run(faults, one_by_one=given.one_by_one))
         finally:
             network.close()
     show(report)

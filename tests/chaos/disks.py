@@ -7,7 +7,7 @@ import os
 import subprocess
 from pathlib import Path
 
-SIZE = "48m"
+SIZE = "128m"
 CHUNK = 64 * 1024
 _KEEPER = 'read _; umount -l "$0"'
 """Waits for the end of its input, which comes when the process that holds it ends, however that ends."""

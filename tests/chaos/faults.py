@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 ENGINES, WORKERS, BROKERS = ("engine-0", "engine-1", "engine-2"), ("worker-0", "worker-1", "worker-2", "worker-3"), 3
 CLIENT = "client"
-OF_PROCESSES = tuple(f"{how} {who}" for who in ("engine", "worker", "client") for how in ("kill", "stop"))
-OF_BROKERS = ("kill broker", "stop broker", "kill controller")
+OF_PROCESSES = (
+    "kill engine", "stop engine", "leave engine", "kill worker", "stop worker", "leave worker", "kill client",
+    "stop client",
+)  # fmt: skip
+OF_BROKERS = ("kill broker", "stop broker", "restart broker", "kill controller")
 OF_NETWORK = (
     "cut engine", "cut worker", "cut client", "cut broker", "slow engine", "slow worker", "slow broker",
 )  # fmt: skip
 DISK_FULL = "disk full"
 CONTROLLER = "controller"
+REPAIR_S = 6.0
+"""What copies take, more or less, until they are complete after a fault of a broker."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """`victim`: a process, or the active controller. `others`: the brokers that it cannot reach, or reaches slowly.
+    """`victim`: a process, or the active controller. `others`: those that it cannot reach, or reaches slowly.
     `seconds`: how long it is so, or until it is started again. `reset`: connections break in the end. `after`: seconds
-    from the beginning of the round."""
+    from the end of the fault before it in its lane."""
 
     kind: str
     victim: str
@@ -31,21 +37,32 @@ class Fault:
     after: float
 
     def __str__(self) -> str:
-        others = f" from {', '.join(self.others)}" if self.others else ""
+        others = f" and {', '.join(self.others)}" if self.others else ""
         return f"{self.kind} ({self.victim}{others}) for {self.seconds:.1f} s"
+
+    @property
+    def of_brokers(self) -> bool:
+        return self.victim == CONTROLLER or self.victim.startswith("broker-")
+
+    @property
+    def of_network(self) -> bool:
+        return bool(self.others)
+
+    @property
+    def lane(self) -> str:
+        """What may not go on at the same time: two faults of one process, or of two brokers, as then nothing can."""
+        return "brokers" if self.of_brokers else "network" if self.of_network else self.victim
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """From and to how many seconds faults last. `after`: within how many seconds of the round they begin.
-    `two_at_once`: the share of rounds with a second fault."""
+    """From and to how many seconds faults last. `gap`: between two of one lane."""
 
     restart: tuple[float, float] = (0.0, 4.0)
-    stop: tuple[float, float] = (4.0, 20.0)
+    stop: tuple[float, float] = (20.0, 20.0)
     stop_broker: tuple[float, float] = (3.0, 15.0)
     cut: tuple[float, float] = (4.0, 20.0)
-    after: float = 4.0
-    two_at_once: float = 0.3
+    gap: tuple[float, float] = (0.5, 6.0)
 
 
 def kinds(brokers: int, disk: bool) -> list[str]:
@@ -55,48 +72,67 @@ def kinds(brokers: int, disk: bool) -> list[str]:
     return [*OF_PROCESSES, *of_brokers, *network, *([DISK_FULL] if disk else [])]
 
 
-def plan(seed: int, count: int, of: Sequence[str], brokers: int, lengths: Lengths) -> list[list[Fault]]:
-    """Rounds of one or two faults, `count` in all; all kinds come equally often."""
+def so_many(seed: int, count: int, of: Sequence[str]) -> list[str]:
+    """`count` kinds, all of them equally often."""
     rng = random.Random(seed)
     bag: list[str] = []
     while len(bag) < count:
         bag += rng.sample(list(of), len(of))
-    rounds: list[list[Fault]] = []
-    for number, kind in enumerate(bag[:count]):
-        fault = draw(rng, kind, brokers, lengths)
-        together = rounds and len(rounds[-1]) == 1 and number and rng.random() < lengths.two_at_once
-        if together and _fit(rounds[-1][0], fault):
-            rounds[-1].append(fault)
-        else:
-            rounds.append([_at(fault, 0.0)])
-    return rounds
+    return bag[:count]
 
 
-def _fit(first: Fault, second: Fault) -> bool:
-    """Whether two can go on side by side: of the brokers only one at a time is in trouble, else nothing can go on."""
-    brokers = [f for f in (first, second) if "broker" in f.kind or f.kind == "kill controller"]
-    network = [f for f in (first, second) if f.kind.startswith(("cut", "slow"))]
-    return first.victim != second.victim and len(brokers) < 2 and len(network) < 2
+def plan(seed: int, of: Sequence[str], brokers: int, lengths: Lengths) -> list[Fault]:
+    """A fault of each of these kinds, in any order. Those of one kind befall all whom they can in turn."""
+    rng = random.Random(seed)
+    victims: dict[str, Iterator[str]] = defaultdict(lambda: iter(()))
+    faults = []
+    for kind in rng.sample(list(of), len(of)):
+        victim = next(victims[kind], "")
+        if not victim:
+            all_of = _victims(kind, brokers)
+            victims[kind] = iter(rng.sample(all_of, len(all_of)))
+            victim = next(victims[kind])
+        faults.append(_draw(rng, kind, victim, brokers, lengths))
+    return faults
 
 
-def _at(fault: Fault, after: float) -> Fault:
-    return Fault(fault.kind, fault.victim, fault.others, fault.seconds, fault.reset, after)
+def in_lanes(faults: Sequence[Fault]) -> list[list[Fault]]:
+    """The faults of each lane follow each other; the lanes go on side by side, all for about as long."""
+    lanes: dict[str, list[Fault]] = defaultdict(list)
+    for fault in faults:
+        lanes[fault.lane].append(fault)
+    lengths = {
+        name: sum(fault.after + fault.seconds + REPAIR_S * fault.of_brokers for fault in lane)
+        for name, lane in lanes.items()
+    }
+    longest = max(lengths.values(), default=0.0)
+    return [
+        [replace(fault, after=fault.after + (longest - lengths[name]) / len(lane)) for fault in lane]
+        for name, lane in lanes.items()
+    ]
 
 
-def draw(rng: random.Random, kind: str, brokers: int, lengths: Lengths) -> Fault:
-    how, _, who = kind.partition(" ")
-    names = [f"broker-{n}" for n in range(1, brokers + 1)]
-    if kind == DISK_FULL:
-        victim = rng.choice(ENGINES)
-    elif who == CONTROLLER:
-        victim = CONTROLLER
-    else:
-        victim = rng.choice({"engine": ENGINES, "worker": WORKERS, "client": (CLIENT,), "broker": names}[who])
+def _brokers(count: int) -> list[str]:
+    return [f"broker-{n}" for n in range(1, count + 1)]
+
+
+def _victims(kind: str, brokers: int) -> Sequence[str]:
+    who = "engine" if kind == DISK_FULL else kind.partition(" ")[2]
+    return {
+        "engine": ENGINES, "worker": WORKERS, "client": (CLIENT,), "broker": _brokers(brokers),
+        "controller": (CONTROLLER,),
+    }[who]  # fmt: skip
+
+
+def _draw(rng: random.Random, kind: str, victim: str, brokers: int, lengths: Lengths) -> Fault:
+    how = kind.partition(" ")[0]
     others: tuple[str, ...] = ()
     if how in ("cut", "slow"):
-        reachable = [name for name in names if name != victim]
+        reachable = [name for name in _brokers(brokers) if name != victim]
         others = tuple(rng.sample(reachable, rng.randint(1, len(reachable)) if how == "cut" else len(reachable)))
-    span = lengths.restart if how == "kill" else lengths.cut if others else lengths.stop
+    if kind == "slow broker":  # for everybody
+        others += (*ENGINES, *WORKERS, CLIENT)
+    span = lengths.cut if others else lengths.stop if how == "stop" else lengths.restart
     if kind == "stop broker":
         span = lengths.stop_broker
-    return Fault(kind, victim, others, rng.uniform(*span), rng.random() < 0.5, rng.uniform(0.0, lengths.after))
+    return Fault(kind, victim, others, rng.uniform(*span), rng.random() < 0.5, rng.uniform(*lengths.gap))

@@ -19,18 +19,27 @@ _NETLINK_SOCK_DIAG, _BY_FAMILY = 4, 20
 
 
 class _Link:
-    """What goes on between two processes. `open`: cleared while it is cut; `delay`: seconds for each piece of data."""
+    """What goes on between two processes. `cuts`: how many faults keep it cut; `delays`: seconds for each piece of
+    data, of each fault that makes it slow."""
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
         self.open.set()
-        self.delay = 0.0
+        self.cuts = 0
+        self.delays: list[float] = []
         self.connections: set[asyncio.StreamWriter] = set()
 
     async def gate(self) -> None:
-        if self.delay:
-            await asyncio.sleep(self.delay)
+        if self.delays:
+            await asyncio.sleep(sum(self.delays))
         await self.open.wait()
+
+    def change(self, cuts: int) -> None:
+        self.cuts += cuts
+        if self.cuts:
+            self.open.clear()
+        else:
+            self.open.set()
 
 
 class Network:
@@ -58,15 +67,16 @@ class Network:
 
     def cut(self, pairs: Iterable[frozenset[str]]) -> None:
         """Nothing goes on between these any more, in either direction; connections stay, and new ones hang."""
-        self._call(self._set(list(pairs), False, 0.0))
+        self._call(self._cut(list(pairs)))
 
     def slow(self, pairs: Iterable[frozenset[str]], seconds: float) -> None:
         """Everything between these comes later."""
-        self._call(self._set(list(pairs), True, seconds))
+        self._call(self._slow(list(pairs), seconds))
 
-    def heal(self, *, reset: bool) -> None:
-        """All is as before. `reset`: connections that were cut or slow break; else, what was sent meanwhile arrives."""
-        self._call(self._heal(reset))
+    def heal(self, pairs: Iterable[frozenset[str]], seconds: float | None = None, *, reset: bool) -> None:
+        """One `cut` of these is over, or one `slow` by so many seconds. `reset`: their connections break; else, what
+        was sent meanwhile arrives."""
+        self._call(self._heal(list(pairs), seconds, reset))
 
     # ------------------------------------------------------------ in the thread
 
@@ -84,22 +94,23 @@ class Network:
         number: int = server.sockets[0].getsockname()[1]
         return number
 
-    async def _set(self, pairs: list[frozenset[str]], is_open: bool, delay: float) -> None:
+    async def _cut(self, pairs: list[frozenset[str]]) -> None:
         for pair in pairs:
-            link = self._link(pair)
-            link.delay = delay
-            if is_open:
-                link.open.set()
-            else:
-                link.open.clear()
+            self._link(pair).change(1)
 
-    async def _heal(self, reset: bool) -> None:
-        for link in self._links.values():
-            if reset and (link.delay or not link.open.is_set()):
+    async def _slow(self, pairs: list[frozenset[str]], seconds: float) -> None:
+        for pair in pairs:
+            self._link(pair).delays.append(seconds)
+
+    async def _heal(self, pairs: list[frozenset[str]], seconds: float | None, reset: bool) -> None:
+        for link in map(self._link, pairs):
+            if reset:
                 for connection in link.connections:
                     _reset(connection)
-            link.delay = 0.0
-            link.open.set()
+            if seconds is None:
+                link.change(-1)
+            else:
+                link.delays.remove(seconds)
 
     async def _end(self) -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}

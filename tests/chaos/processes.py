@@ -46,7 +46,7 @@ class Role:
                 break
             self._killed = False
             code = await self._live()
-            if self._last or code == 0:
+            if self._last or (code == 0 and not self._killed):
                 break
             if not self._killed:
                 self.ended.append(code)
@@ -78,6 +78,19 @@ class Role:
         self._may_start.clear()
         self._killed = True
         self.signal(signal.SIGKILL)
+
+    async def leave(self, patience: float) -> bool:
+        """Ask it to end in order, and return whether it did. It stays away until `restart`."""
+        self._may_start.clear()
+        self._killed = True
+        process = self._process
+        self.signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(process.wait() if process is not None else asyncio.sleep(0), patience)
+        except TimeoutError:
+            self.signal(signal.SIGKILL)
+            return False
+        return True
 
     def restart(self) -> None:
         self._may_start.set()

@@ -1,5 +1,5 @@
 """The workers and the client of the fault suite: `roles.py worker TARGET NAMESPACE KIND`, `roles.py client TARGET
-NAMESPACE JOURNAL IN_FLIGHT`. They end by SIGTERM; engines are `odradek engine`.
+NAMESPACE JOURNAL IN_FLIGHT PAUSE`. They end by SIGTERM; engines are `odradek engine`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ async def worker(target: str, namespace: str, kind: str) -> None:
                 eager_activities=True,
             )
         ]
-        if workflows:
+        if kind in ("workflows", "all"):
             workers.append(Worker(client, task_queue=FAMILY_QUEUE, workflows=FAMILY_WORKFLOWS))
         async with asyncio.TaskGroup() as group:
             for one in workers:
@@ -58,8 +58,9 @@ class Customers:
     The journal says what was acknowledged, and what came out.
     """
 
-    def __init__(self, client: Client, journal: Path, in_flight: int) -> None:
+    def __init__(self, client: Client, journal: Path, in_flight: int, pause: float) -> None:
         self.client = client
+        self.pause = pause
         self.stopping = asyncio.Event()
         self._file = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         lines = [json.loads(line) for line in journal.read_text().splitlines()]
@@ -98,7 +99,8 @@ class Customers:
 
     async def _order(self, number: int) -> None:
         begun, name = time.monotonic(), f"order-{number}"
-        handle = await self._start(Order, name, TASK_QUEUE, number)
+        pause = self.pause * (0.5 + number * 7 % 11 / 10)
+        handle = await self._start(Order, name, TASK_QUEUE, number, pause)
         for pick in range(2):
             await self._signal(handle, Order.pick_up, f"pick-{number}-{pick}")
         self._result(name, await self._insist(handle.result), expected(number), begun)
@@ -112,7 +114,7 @@ class Customers:
     def _result(self, name: str, result: object, right: object, begun: float) -> None:
         self._note("result", name, right=result == right, seconds=time.monotonic() - begun, result=result)
 
-    async def _start(self, what, name: str, queue: str, *arguments: int) -> WorkflowHandle:  # type: ignore[no-untyped-def, type-arg]
+    async def _start(self, what, name: str, queue: str, *arguments: float) -> WorkflowHandle:  # type: ignore[no-untyped-def, type-arg]
         handle = await self._insist(
             lambda: self.client.start(
                 what, *arguments, id=name, task_queue=queue, id_conflict_policy="use_existing",
@@ -144,10 +146,10 @@ class Customers:
                 await asyncio.sleep(0.5)
 
 
-async def client(target: str, namespace: str, journal: str, in_flight: str) -> None:
+async def client(target: str, namespace: str, journal: str, in_flight: str, pause: str) -> None:
     async with AsyncExitStack() as stack:
         opened = await stack.enter_async_context(Client(target, namespace=namespace))
-        customers = Customers(opened, Path(journal), int(in_flight))
+        customers = Customers(opened, Path(journal), int(in_flight), float(pause))
         _on_terminate(customers.stopping.set)
         await customers.run()
 

@@ -1,15 +1,17 @@
-"""A run of the fault suite: brokers, three engines, four workers and a client, each a process; load throughout, one
-round of faults after the other, and in the end the auditors.
+"""A run of the fault suite: brokers, three engines, four workers and a client, each a process; load throughout, faults
+one after the other or many at once, and in the end the auditors.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import signal
 import sys
 import time
 import uuid
+from bisect import bisect
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,40 +21,46 @@ from pathlib import Path
 from ..kafka.cluster import Cluster, ClusterElsewhere, broker_name
 from .audit import Outcome, audit
 from .disks import Disk
-from .faults import CLIENT, CONTROLLER, DISK_FULL, ENGINES, WORKERS, Fault
+from .faults import CLIENT, CONTROLLER, DISK_FULL, ENGINES, WORKERS, Fault, in_lanes
 from .network import Network
 from .processes import Role
 from .watch import Watch, now
 
 HERE = Path(__file__).parent
-PARTITIONS = 8
-KINDS_OF_WORKERS = ("workflows", "activities", "both", "both")
+PARTITIONS = 16
+KINDS_OF_WORKERS = ("workflows", "activities", "orders", "all")
 PATIENCE_S = 120.0
-"""After a round of faults all partitions go on within so long, and in the end everything comes to its end."""
+"""No partition stands still for longer, whatever befalls; after the faults everything comes to its end within it."""
+LEAVE_S = 60.0
+"""A process that is asked to end does so within so long."""
 DELAY_S = 0.1
-FETCH_WAIT_MS = 400
+FETCH_WAIT_MS = 1000
 """Less than the default would have many idle consumers keep a small machine busy."""
 _LEADS = re.compile(r"leading partition (\d+) from offset (\d+)")
 
 
 @dataclass
 class Struck:
-    """A fault that happened. `at`: Unix time. `alone`: no other one at the same time."""
+    """A fault that happened. `at`: Unix time."""
 
     fault: Fault
     at: float
-    alone: bool
 
 
 @dataclass
 class Report:
     struck: list[Struck] = field(default_factory=list)
     recoveries: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    """Seconds from each fault until workflows advanced again in all partitions that it affects, by kind."""
+    """Seconds from each fault until workflows advanced again in all partitions that it affects, by kind; of faults that
+    came one by one."""
     outcome: Outcome = field(default_factory=Outcome)
     stalls: list[str] = field(default_factory=list)
     ended_by_themselves: dict[str, int] = field(default_factory=dict)
     longest_stall_s: float = 0.0
+    fewest_open: int = 0
+    """How many workflows of the client were open when a fault struck, at the least."""
+    faults_s: float = 0.0
+    """From the first fault to the end of the last."""
     seconds: float = 0.0
 
     @property
@@ -76,7 +84,8 @@ def running(network: Network, brokers: int) -> Iterator[Cluster]:
 
 class Suite:
     """`cluster`: brokers that run, whose ports were published in `network`. `session_s`: after so long a member of a
-    group that is gone loses its partitions (default: Odradek's own). `standbys`: of each partition."""
+    group that is gone loses its partitions (default: Odradek's own). `standbys`: of each partition. `in_flight`: orders
+    at a time, each of which pauses for so many seconds, or half of them more or less."""
 
     def __init__(
         self,
@@ -84,7 +93,8 @@ class Suite:
         network: Network,
         folder: Path,
         *,
-        in_flight: int = 20,
+        in_flight: int = 100,
+        pause: float = 15.0,
         session_s: float | None = None,
         standbys: int = 0,
     ) -> None:
@@ -105,7 +115,7 @@ class Suite:
         self.roles = {name: self._role(name, [*engine, "--data", str(self.disks[name].folder)]) for name in ENGINES}
         for name, kind in zip(WORKERS, KINDS_OF_WORKERS, strict=True):
             self.roles[name] = self._role(name, [*program, "worker", target, self.namespace, kind])
-        client = [*program, "client", target, self.namespace, str(self.journal), str(in_flight)]
+        client = [*program, "client", target, self.namespace, str(self.journal), str(in_flight), str(pause)]
         self.roles[CLIENT] = self._role(CLIENT, client)
 
     def _role(self, name: str, command: list[str]) -> Role:
@@ -113,14 +123,15 @@ class Suite:
         output.touch()
         return Role(name, command, output, self.network.know, {"ODRADEK_TEST_LINES": str(self.lines), "COLUMNS": "200"})
 
-    async def run(self, rounds: Sequence[Sequence[Fault]]) -> Report:
+    async def run(self, faults: Sequence[Fault], *, one_by_one: bool = False) -> Report:
+        """`one_by_one`: the next fault comes when all partitions have gone on and all copies are complete."""
         try:
-            return await self._run(rounds)
+            return await self._run([faults] if one_by_one else in_lanes(faults), one_by_one)
         finally:
             for disk in self.disks.values():
                 disk.close()
 
-    async def _run(self, rounds: Sequence[Sequence[Fault]]) -> Report:
+    async def _run(self, lanes: Sequence[Sequence[Fault]], one_by_one: bool) -> Report:
         begun = time.monotonic()
         self.journal.touch()
         self.lines.touch()
@@ -128,8 +139,8 @@ class Suite:
         watch = Watch(f"kafka://{self.cluster.direct}", self.namespace, PARTITIONS)
         try:
             await self._all_go_on(watch, "the start", now())
-            for number, faults in enumerate([] if self.report.stalls else rounds, 1):
-                await self._round(watch, number, faults)
+            if not self.report.stalls:
+                await self._faults(watch, lanes, one_by_one)
             await self._end()
         finally:
             for role in self.roles.values():
@@ -137,7 +148,7 @@ class Suite:
                 await role.stop(5.0)
             await asyncio.gather(*keepers)
             await asyncio.to_thread(watch.close)
-        self._measure(watch)
+        self._measure(watch, one_by_one)
         folders = [disk.folder for disk in self.disks.values()]
         self.report.outcome = await asyncio.to_thread(
             audit, f"kafka://{self.cluster.direct}", self.namespace, PARTITIONS, self.lines, self.journal, folders
@@ -147,53 +158,75 @@ class Suite:
 
     # ------------------------------------------------------------ faults
 
-    async def _round(self, watch: Watch, number: int, faults: Sequence[Fault]) -> None:
-        print(f"round {number}: {'; '.join(map(str, faults))}", flush=True)
+    async def _faults(self, watch: Watch, lanes: Sequence[Sequence[Fault]], one_by_one: bool) -> None:
+        begun = time.monotonic()
         async with asyncio.TaskGroup() as group:
-            for fault in faults:
-                group.create_task(self._strike(fault, alone=len(faults) == 1))
-        await self._all_go_on(watch, f"round {number}: {'; '.join(map(str, faults))}", now())
-        await asyncio.to_thread(self.cluster.wait_in_sync)
+            for lane in lanes:
+                group.create_task(self._lane(watch, lane, one_by_one))
+        await self._all_go_on(watch, "the last fault", now())
+        self.report.faults_s = time.monotonic() - begun
+
+    async def _lane(self, watch: Watch, faults: Sequence[Fault], one_by_one: bool) -> None:
+        for fault in faults:
+            await asyncio.sleep(fault.after)
+            struck = Struck(fault, now())
+            self.report.struck.append(struck)
+            print(f"{len(self.report.struck)}: {fault}", flush=True)
+            await self._strike(fault, struck)
+            if one_by_one:
+                await self._all_go_on(watch, str(fault), now())
+            if one_by_one or fault.of_brokers:
+                await asyncio.to_thread(self.cluster.wait_in_sync)
 
     async def _all_go_on(self, watch: Watch, what: str, since: float) -> None:
         behind = await asyncio.to_thread(watch.wait, since, PATIENCE_S)
         if behind:
             self.report.stalls.append(f"{PATIENCE_S:g} s after {what}: no workflow has advanced in partitions {behind}")
 
-    async def _strike(self, fault: Fault, alone: bool) -> None:
-        await asyncio.sleep(fault.after)
-        struck = Struck(fault, now(), alone)
-        self.report.struck.append(struck)
+    async def _strike(self, fault: Fault, struck: Struck) -> None:
         how = fault.kind.partition(" ")[0]
         if fault.kind == DISK_FULL:
             await self._fill(fault, struck)
-        elif how in ("cut", "slow"):
-            pairs = [frozenset((fault.victim, other)) for other in fault.others]
-            self.network.cut(pairs) if how == "cut" else self.network.slow(pairs, DELAY_S)
-            await asyncio.sleep(fault.seconds)
-            self.network.heal(reset=fault.reset)
-        elif "broker" in fault.kind or fault.victim == CONTROLLER:
+        elif fault.of_network:
+            await self._disturb(fault, slow=how == "slow")
+        elif fault.of_brokers:
             await self._strike_broker(fault, how)
-        elif how == "kill":
-            self.roles[fault.victim].kill()
-            await asyncio.sleep(fault.seconds)
-            self.roles[fault.victim].restart()
         else:
-            self.roles[fault.victim].signal(signal.SIGSTOP)
+            await self._strike_process(fault, how)
+
+    async def _disturb(self, fault: Fault, slow: bool) -> None:
+        pairs = [frozenset((fault.victim, other)) for other in fault.others]
+        self.network.slow(pairs, DELAY_S) if slow else self.network.cut(pairs)
+        await asyncio.sleep(fault.seconds)
+        self.network.heal(pairs, DELAY_S if slow else None, reset=fault.reset)
+
+    async def _strike_process(self, fault: Fault, how: str) -> None:
+        role = self.roles[fault.victim]
+        if how == "stop":
+            role.signal(signal.SIGSTOP)
             await asyncio.sleep(fault.seconds)
-            self.roles[fault.victim].signal(signal.SIGCONT)
+            role.signal(signal.SIGCONT)
+            return
+        if how == "kill":
+            role.kill()
+        elif not await role.leave(LEAVE_S):
+            self.report.stalls.append(f"{fault.victim} did not end within {LEAVE_S:g} s of SIGTERM")
+        await asyncio.sleep(fault.seconds)
+        role.restart()
 
     async def _strike_broker(self, fault: Fault, how: str) -> None:
         assert isinstance(self.cluster, Cluster)
         number = self.cluster.controller() if fault.victim == CONTROLLER else int(fault.victim.rpartition("-")[2])
         broker = self.cluster.brokers[number - 1]
-        broker.kill() if how == "kill" else broker.pause()
-        await asyncio.sleep(fault.seconds)
-        if how == "kill":
-            broker.spawn()  # here: a broker ends with the thread that made it
-            self.network.know(broker_name(number), broker.process_id)
-        else:
+        if how == "stop":
+            broker.pause()
+            await asyncio.sleep(fault.seconds)
             broker.resume()
+            return
+        await asyncio.to_thread(broker.kill if how == "kill" else broker.leave)
+        await asyncio.sleep(fault.seconds)
+        broker.spawn()  # here: a broker ends with the thread that made it
+        self.network.know(broker_name(number), broker.process_id)
 
     async def _fill(self, fault: Fault, struck: Struck) -> None:
         """The disk of an engine has no room left until the engine has said so and ended, from where recovery counts;
@@ -218,24 +251,32 @@ class Suite:
         if not await self.roles[CLIENT].finished(PATIENCE_S):
             self.report.stalls.append(f"workflows had not all ended {PATIENCE_S:g} s after the last fault")
         for names in (WORKERS, ENGINES):
-            stopped = await asyncio.gather(*(self.roles[name].stop(60.0) for name in names))
+            stopped = await asyncio.gather(*(self.roles[name].stop(LEAVE_S) for name in names))
             late = [name for name, ended in zip(names, stopped, strict=True) if not ended]
             if late:
-                self.report.stalls.append(f"{late} did not end within 60 s of SIGTERM")
+                self.report.stalls.append(f"{late} did not end within {LEAVE_S:g} s of SIGTERM")
 
-    def _measure(self, watch: Watch) -> None:
+    def _measure(self, watch: Watch, one_by_one: bool) -> None:
         self.report.ended_by_themselves = {
             name: len(role.ended) for name, role in self.roles.items() if role.ended
         }
         self.report.longest_stall_s = watch.longest_stall()
-        for struck in self.report.struck:
+        if self.report.longest_stall_s > PATIENCE_S:
+            self.report.stalls.append(f"a partition stood still for {self.report.longest_stall_s:.0f} s")
+        self.report.fewest_open = self._fewest_open()
+        for struck in self.report.struck if one_by_one else ():
             affected = None
             if struck.fault.victim in ENGINES:
                 affected = self._led_by(struck.fault.victim, struck.at)
-            if affected == []:
-                continue  # it led nothing: nobody had to go on
-            kind = struck.fault.kind if struck.alone else "two at once"
-            self.report.recoveries[kind].append(watch.recovery(struck.at, affected))
+            if affected != []:  # else it led nothing: nobody had to go on
+                self.report.recoveries[struck.fault.kind].append(watch.recovery(struck.at, affected))
+
+    def _fewest_open(self) -> int:
+        """Of the client's workflows, when a fault struck."""
+        notes = [json.loads(line) for line in self.journal.read_text().splitlines()]
+        begun = sorted(note["at"] for note in notes if note["what"] == "begun")
+        ended = sorted(note["at"] for note in notes if note["what"] == "result")
+        return min((bisect(begun, s.at) - bisect(ended, s.at) for s in self.report.struck), default=0)
 
     def _led_by(self, engine: str, at: float) -> list[int]:
         """The partitions that an engine had been the last to lead, at a time, from what engines printed."""

@@ -50,7 +50,8 @@ def _connect(port: int) -> socket.socket:
 def test_a_cut_stops_two_processes_and_no_others_and_what_was_sent_arrives_when_it_heals(network: Network) -> None:
     network.know("here", os.getpid())
     cut, whole = (_connect(network.publish(name, _echo())) for name in ("broker-1", "broker-2"))
-    network.cut([frozenset(("here", "broker-1"))])
+    pair = frozenset(("here", "broker-1"))
+    network.cut([pair])
     cut.sendall(b"late")
     for _ in range(50):  # while the other goes on, nothing comes through
         whole.sendall(b"on")
@@ -58,8 +59,12 @@ def test_a_cut_stops_two_processes_and_no_others_and_what_was_sent_arrives_when_
     cut.setblocking(False)
     with pytest.raises(BlockingIOError):
         cut.recv(100)
+    network.cut([pair])
+    network.heal([pair], reset=False)
+    with pytest.raises(BlockingIOError):
+        cut.recv(100)  # another fault still keeps it cut
     cut.settimeout(PATIENCE_S)
-    network.heal(reset=False)
+    network.heal([pair], reset=False)
     assert cut.recv(100) == b"late"
 
 
@@ -67,8 +72,8 @@ def test_connections_that_were_cut_may_break_in_the_end(network: Network) -> Non
     network.know("here", os.getpid())
     port = network.publish("broker-1", _echo())
     connection = _connect(port)
-    network.cut([frozenset(("here", "broker-1"))])
-    network.heal(reset=True)
+    network.cut([pair := frozenset(("here", "broker-1"))])
+    network.heal([pair], reset=True)
     with pytest.raises(ConnectionResetError):
         connection.recv(100)
     _connect(port)

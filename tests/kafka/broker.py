@@ -220,6 +220,14 @@ class Broker:
         if self._process is not None:
             self._process.wait()
 
+    def leave(self) -> None:
+        """End its process in order, as before an upgrade; the data stays. After half a minute it is killed."""
+        self._signal(signal.SIGTERM)
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(30.0)
+        self.kill()
+
     def stop(self) -> None:
         """End its process and remove its data."""
         self.kill()

@@ -56,7 +56,7 @@ def test_t6_the_end_of_a_former_session_is_old_news() -> None:
 def test_t6_heartbeats_go_to_every_partition_and_name_the_current_session() -> None:
     producer = RecordingProducer()
     session = session_of(producer, lost_after=6.0, workflow_queues=["q"], activity_queues=["q"])
-    assert session.heartbeat_interval == 1.0
+    assert session.heartbeat_interval == 1.5
     session.heartbeat()
     assert [(s.topic, s.partition) for s in producer.sent] == [
         ("odradek.default.ephemeral", p) for p in range(PARTITIONS)

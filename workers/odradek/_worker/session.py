@@ -75,7 +75,7 @@ class WorkerSession:
     @property
     def heartbeat_interval(self) -> float:
         """Seconds between heartbeats."""
-        return min(self._lost_after / 4, 1.0)
+        return min(self._lost_after / 4, 2.0)
 
     def completion_id(self) -> str:
         """An ID for a completed workflow task, unique for ever: the session and a counter that never starts again."""
