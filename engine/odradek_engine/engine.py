@@ -348,8 +348,9 @@ class Engine:
                     continue
                 touched[record.partition] = None
                 try:
-                    if 0 <= processor.check_at < record.offset:
-                        processor.unchecked(self._offsets(TopicPartition(record.topic, record.partition))[0])
+                    if processor.comparison.doubts(record.offset):
+                        where = TopicPartition(record.topic, record.partition)
+                        processor.comparison.settle(*self._offsets(where))
                     processor.handle(record, gap=self._is_gap(processor, record))
                 except UnsupportedVersionError as error:
                     processor.decline(error)

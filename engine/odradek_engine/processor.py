@@ -7,7 +7,6 @@ this very class.
 from __future__ import annotations
 
 import logging
-import zlib
 from collections.abc import Callable, Collection, Iterator
 
 import odradek_log
@@ -22,6 +21,7 @@ from .appending import Appender
 from .candidacy import Candidacy
 from .clock import Clock, Randomness
 from .clockwatch import ClockWatch
+from .comparison import Comparison, StaleStateError
 from .due import DueRecords
 from .emission import Emitter, Output, Place
 from .fold import Effect, Folded, State, UnsupportedVersionError, events, fold, keys
@@ -37,10 +37,6 @@ logger = logging.getLogger(__name__)
 
 FLUSH_AFTER_S = 1.0
 """Changes are in memory only for so long, at most."""
-
-
-class StaleStateError(Exception):
-    """The stored state does not belong to this log (rule L3)."""
 
 
 class Processor:
@@ -90,7 +86,7 @@ class Processor:
         self.candidacy = Candidacy(
             lambda: self.state.partition.position, self._find_own_end, clock, settings.leader_lost_after
         )
-        self.check_at = state.partition.position - 1
+        self.comparison = Comparison(self._here, state)
         self._mark_at = 0.0
         self._flush_at: float | None = None
         self._early = EarlyReads(clock)
@@ -123,8 +119,7 @@ class Processor:
     @property
     def start_offset(self) -> int:
         """Where to read from: the last folded record, to see that it is still what was folded, then what follows."""
-        self.check_at = self.state.partition.position - 1
-        return max(0, self.check_at)
+        return self.comparison.begin()
 
     def gain(self) -> None:
         """The partition is ours to lead, from now on."""
@@ -189,7 +184,7 @@ class Processor:
         keeps of a transaction. Raises UnsupportedVersionError and StaleStateError; see there."""
         position = self.state.partition.position
         if record.offset < position:
-            self._check(record)
+            self.comparison.check(record)
             return
         if record.offset > position and not gap:
             raise StaleStateError(
@@ -208,27 +203,6 @@ class Processor:
         if leading:
             self._notify(folded)
             self.counters.clock_alarms += self._clock_watch.look(record, folded.record)
-
-    def _check(self, record: odradek_log.Record) -> None:
-        """The record before the first one to fold: its hash tells whether this is the log that was folded (L3)."""
-        if record.offset != self.check_at:
-            return
-        if zlib.crc32(record.value) != self.state.partition.checksum:
-            raise self._another_log("the record")
-        self.check_at = -1
-
-    def unchecked(self, first: int) -> None:
-        """The log begins at `first`, and what comes is beyond the last folded record, which did not. Raises
-        StaleStateError if the log should have it still; else it was trimmed, and there is nothing to compare (L3)."""
-        if first <= self.check_at:
-            raise self._another_log("what is")
-        self.check_at = -1
-
-    def _another_log(self, what: str) -> StaleStateError:
-        return StaleStateError(
-            f"{self._here.topic} partition {self.partition}: {what} at offset {self.check_at} is not what the stored "
-            "state was made of"
-        )
 
     def _observe(self, elected: LeaderElected) -> bool:
         """Follow an election; return whether we lead from here on, and have emitted all that had not left (E3)."""

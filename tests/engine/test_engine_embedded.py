@@ -149,7 +149,7 @@ def test_a_restart_folds_only_the_tail(place: Place) -> None:
     place.settle()
     for partition, counters in engine.counters().items():
         end = place.state(partition).partition.position
-        assert engine._processors[partition].check_at == -1, "it was compared"
+        assert engine._processors[partition].comparison.check_at == -1, "it was compared"
         assert counters.folded == end - before[partition].position
         assert counters.folded < 20 < before[partition].position <= positions[partition]
         assert place.state(partition).dump() == place.golden(partition, end)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from odradek_engine import CheckpointStore, Engine, maintenance
 from odradek_engine.engine import ensure_topics
-from odradek_engine.fold import State
+from odradek_engine.fold import State, keys
 from odradek_engine.restoring import CheckpointedStates
 from odradek_engine.store import RocksStorage
 from odradek_log import TopicPartition
@@ -91,6 +92,34 @@ def test_records_that_are_gone_are_no_gap(tmp_path: Path, log: SimulatedLog) -> 
     record = type(behind)(*EVENTS, processor.state.partition.position + 5, 0, b"", b"")
     assert not one.engine._is_gap(processor, record)
     one.stop()
+
+
+def lose(log: SimulatedLog, count: int) -> None:
+    """The log loses its last records, which it had acknowledged: as by an unclean election."""
+    del log.records[EVENTS][-count:]
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_l3_a_log_that_loses_its_end_while_it_is_led_is_folded_anew(
+    tmp_path: Path, log: SimulatedLog, more: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Breaks when an engine goes on with what its log has lost, and passes over what comes in its place: that is as
+    good as lost, too."""
+    one = Solitary(tmp_path, log, "one")
+    one.until(lambda: one.leads)
+    for name in "abc":
+        start(log, name)
+    one.until(lambda: one.workflows == 3)
+    one.until(lambda: next(one.engine._processors[0].state.scan(keys.OUTBOX), None) is None)
+    lose(log, 3)
+    kept = sum(isinstance(decode(record.value), records.StartWorkflow) for record in log.records[EVENTS])
+    for number in range(more):
+        start(log, f"new{number}")
+    with caplog.at_level(logging.ERROR):
+        one.until(lambda: one.engine.counters()[0].rebuilds == 1 and one.leads and one.workflows == kept + more)
+    assert "ALARM" in caplog.text
+    one.stop()
+    assert [verified.ok for verified in maintenance.verify(log, "test", tmp_path / "one")] == [True]
 
 
 def test_a_log_that_ends_with_the_end_of_a_transaction_is_led_and_read(tmp_path: Path, log: SimulatedLog) -> None:

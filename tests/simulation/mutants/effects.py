@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from odradek_engine import CheckpointStore, processor
+from odradek_engine.comparison import Comparison
 from odradek_engine.emission import Emitter
 from odradek_engine.fold import State, core, keys, step
 from odradek_engine.fold.state import _to_bytes
@@ -132,13 +133,13 @@ def records_of_former_leaders_are_taken(patch: Patch) -> None:
 @mutant("L3", seed=3, scenario=races.DISKS)
 def any_state_is_trusted(patch: Patch) -> None:
     """A state that is not of this log is gone on with."""
-    patch(Processor, "_check", lambda self, record: setattr(self, "check_at", -1))
+    patch(Comparison, "check", lambda self, record: setattr(self, "check_at", -1))
 
 
 @mutant("L3", seed=2, scenario=worlds.OTHER_DISKS)
 def nothing_to_compare_counts_as_the_same(patch: Patch) -> None:
     """A state is gone on with whose last record is, in this log, what a transaction left."""
-    patch(Processor, "unchecked", lambda self, first: None)
+    patch(Comparison, "_unchecked", lambda self, first: None)
 
 
 @mutant("L3", seed=1, scenario=races.TORN)
