@@ -44,3 +44,13 @@ def test_every_rule_that_the_page_names_is_one_of_the_design() -> None:
     design = (ROOT / "docs" / "design.md").read_text()
     rules = set(re.findall(r"\b[EWLTRQCVN]\d+\b", PAGE))
     assert [rule for rule in sorted(rules) if not re.search(rf"\b{rule}\b", design)] == []
+
+
+def test_every_rule_of_the_design_has_tests_that_carry_its_name() -> None:
+    design = (ROOT / "docs" / "design.md").read_text()
+    rules = {rule for row in re.findall(r"(?m)^\| ([A-Z]\d.*?) \|", design) for rule in row.split(", ")}
+    assert len(rules) > 30
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    names = re.findall(r"def (test_\w+)", tests)
+    named = {rule.upper() for name in names for rule in re.findall(r"(?<=_)[a-zA-Z]\d+(?=_)", name)}
+    assert rules - named == set()
