@@ -5,6 +5,7 @@ Everything is derived from the state, and appended again until the fold has take
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
@@ -29,6 +30,10 @@ REPEAT_MS = 5_000
 BATCH = 1_000
 """How many entries one call looks at, and how many records it gives at most."""
 
+MOST = 100_000
+"""So many entries are remembered, each of a few hundred bytes at most: what is forgotten may be appended once more, and
+is dropped when it is folded (R2)."""
+
 _FAR_MS = 2**62
 
 _TIMEOUTS = {b"C": "schedule_to_close", b"S": "schedule_to_start", b"T": "start_to_close", b"H": "heartbeat"}
@@ -46,13 +51,13 @@ class DueRecords:
         self._state = state
         self._last_heartbeat = last_heartbeat
         self._reissue_after_ms = reissue_after_ms
-        self._not_before: dict[bytes, int] = {}
+        self._not_before: OrderedDict[bytes, int] = OrderedDict()
         self._begin()
         state.earliest_due_ms = 0
 
     def _begin(self) -> None:
         """Look at the entries from the first one on, with what is known of them."""
-        self._seen: dict[bytes, int] = {}
+        self._seen: OrderedDict[bytes, int] = OrderedDict()
         self._cursor: bytes | None = None
         self._resume_ms = 0
         self._earliest_ms = _FAR_MS
@@ -67,6 +72,7 @@ class DueRecords:
             return
         if self._state.earliest_due_ms < self._resume_ms:  # there is something new before the place reached
             self._not_before.update(self._seen)
+            _forget(self._not_before)
             self._begin()
         epoch = self._state.partition.epoch
         entries = list(islice(self._entries(now_ms), BATCH))
@@ -83,6 +89,7 @@ class DueRecords:
             if wait <= now_ms:
                 record, wait = self._record(entry, now_ms, epoch)
             self._seen[entry] = wait
+            _forget(self._seen)
             self._earliest_ms = min(self._earliest_ms, wait)
             if record is not None:
                 yield record
@@ -135,6 +142,12 @@ class DueRecords:
                     seq=row.seq,
                     attempt=row.attempt,
                 )
+
+
+def _forget(known: OrderedDict[bytes, int]) -> None:
+    """The oldest of what is too much."""
+    while len(known) > MOST:
+        known.popitem(last=False)
 
 
 def _timed_out(row: ActivityRow, kind: str, epoch: int, details: list[Payload]) -> Record:

@@ -31,6 +31,7 @@ from .clock import Clock
 from .fold import State, keys
 from .fold.deployments import build_of
 from .fold.events import Appended, Event
+from .fold.limits import payload_bytes
 from .fold.rows import RunRow
 from .sessions import Sessions
 
@@ -341,5 +342,7 @@ def read_of_start(start: StartWorkflow, made: Iterable[Event]) -> AwaitResult | 
 
 def _weight(read: Read) -> int:
     """About how many bytes a read takes while it waits."""
-    payloads = read.input if isinstance(read, QueryWorkflow) else ()
-    return _OVERHEAD_BYTES + sum(len(payload.data) for payload in payloads)
+    if not isinstance(read, QueryWorkflow):
+        return _OVERHEAD_BYTES
+    headers = sum(len(name) + payload_bytes(payload) for name, payload in read.headers.items())
+    return _OVERHEAD_BYTES + len(read.query) + headers + sum(map(payload_bytes, read.input))

@@ -13,7 +13,7 @@ from odradek_engine.reads import WAIT_MS, Reads
 from odradek_engine.sessions import Sessions, details_bytes
 from odradek_log.memory import MAX_RECORD_BYTES
 from odradek_schemas import encode, ephemeral, records
-from odradek_schemas.common import Record, Request
+from odradek_schemas.common import Payload, Record, Request
 from odradek_schemas.replies import QueryResult
 
 from .harness import act, payload, request
@@ -21,8 +21,9 @@ from .solo import ManualClock, Solo
 from .test_leadership import advance, alive, beat
 
 
-def test_reads_are_bounded_by_bytes_and_a_query_too_many_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Breaks when queries with large arguments fill the memory of an engine that is behind."""
+@pytest.mark.parametrize("where", ["input", "headers", "metadata"])
+def test_reads_are_bounded_by_bytes_and_a_query_too_many_is_told(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks when queries with large arguments, or headers, fill the memory of an engine that is behind."""
     monkeypatch.setattr(reads_module, "MAX_WAITING_BYTES", 100_000)
     clock, answers = ManualClock(), list[tuple[Request, Record]]()
     state = State(MemoryStorage(), 0)
@@ -32,8 +33,10 @@ def test_reads_are_bounded_by_bytes_and_a_query_too_many_is_told(monkeypatch: py
     )
 
     def ask(number: int) -> None:
+        large = payload("x" * 20_000) if where != "metadata" else Payload({"encoding": b"x" * 20_000}, b"")
         reads.ask(ephemeral.QueryWorkflow(
-            workflow_id="w", query="q", request=request(f"r{number}"), barrier=7, input=[payload("x" * 20_000)]
+            workflow_id="w", query="q", request=request(f"r{number}"), barrier=7,
+            input=[] if where == "headers" else [large], headers={"who": large} if where == "headers" else {},
         ))
 
     for number in range(8):

@@ -63,6 +63,22 @@ def test_many_timers_due_at_once_are_looked_at_once(monkeypatch: pytest.MonkeyPa
     assert fired(service, NOW + REPEAT_MS) == list(range(1, 51)), "what is not folded by then is said again (R2)"
 
 
+def test_what_is_remembered_of_timers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks when all of a million timers that are due at once are kept in memory until the last one has fired; or when
+    those that are more than are remembered never fire."""
+    monkeypatch.setattr(due, "BATCH", 50)
+    monkeypatch.setattr(due, "MOST", 200)
+    state = State(MemoryStorage())
+    timers(state, 1_000)
+    service, given = served(state), list[int]()
+    while service.next_ms() <= NOW:
+        given += fired(service)
+        assert max(len(service._seen), len(service._not_before)) <= 200
+    assert given == list(range(1, 1_001)), "each once, in order"
+    again = fired(service, NOW + REPEAT_MS)
+    assert again == list(range(1, 51)), "nothing was folded: it begins anew"
+
+
 def test_what_is_new_before_the_place_reached_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(due, "BATCH", 3)
     state = State(MemoryStorage())
