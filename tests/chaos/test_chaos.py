@@ -42,7 +42,7 @@ def a_cluster(bootstrap: pytest.FixtureRequest, network: Network) -> Iterator[Cl
         yield ClusterElsewhere(bootstrap.getfixturevalue("kafka_bootstrap"))
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(600)
 async def test_nothing_is_lost_or_doubled_while_brokers_and_processes_fail(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
