@@ -20,9 +20,7 @@ from odradek_log import (
     Log,
     LogError,
     Producer,
-    Record,
     TopicPartition,
-    TopicSpec,
     open_log,
 )
 from odradek_schemas import Topics
@@ -35,8 +33,9 @@ from .clock import Clock, Randomness, SystemClock, SystemRandomness
 from .fold import State, UnsupportedVersionError
 from .following import Following
 from .hearing import Hearing
+from .log_access import LogAccess
 from .members import Members
-from .namespace import DEFAULT_PARTITIONS, TASK_RETENTION_MS, ensure_topics, topic_specs
+from .namespace import DEFAULT_PARTITIONS, ensure_topics, topic_specs
 from .opening import Opening
 from .processor import Processor, StaleStateError
 from .restoring import CheckpointedStates
@@ -115,9 +114,8 @@ class Engine:
         self._leaving = False
         self._processors: dict[int, Processor] = {}
         self._threads: list[threading.Thread] = []
-        self._known_topics: set[str] = set()
-        self._on_topic = on_topic
         self._agenda = Agenda()
+        self._access = LogAccess(self.topics, self._stopping, on_topic, self._asked)
         self._led: set[int] = set()
         self._look_at = 0.0
         self._producer_failed = False
@@ -131,14 +129,14 @@ class Engine:
                     CheckpointStore(checkpoints.address), namespace, open_storage or RocksStorage,
                     self._settings.fold_version,
                 ),
-                folder / "checkpoints", self._clock, self._trim,
+                folder / "checkpoints", self._clock, self._access.trim,
             )
             if checkpoints else None
         )  # fmt: skip
         self._stores = Stores(
-            folder, self.topics.events, open_storage, store_memory, self._checkpointing, self._offsets
+            folder, self.topics.events, open_storage, store_memory, self._checkpointing, self._access.offsets
         )
-        self._hearing = Hearing(self._lock, self._processors, self._members, self._clock, self._offsets)
+        self._hearing = Hearing(self._lock, self._processors, self._members, self._clock, self._access.offsets)
         self._opening = Opening(self._stores.open, self.wake)
         self._following = Following(
             self._lock, self._processors, self._members, self._opening.begin, self._release, self._have_changed
@@ -167,6 +165,7 @@ class Engine:
         self._stores.check_room()
         self._log = self._given_log or open_log(self._target or "", **self._log_settings)
         self._partitions = ensure_topics(self._log, self.topics, self._new_partitions)
+        self._access.connect(self._log, self._partitions)
         self._stores.take_folder()
         self._producer = self._log.producer()
         self._bulk_producer = self._log.producer(linger_ms=BULK_LINGER_MS)
@@ -350,8 +349,9 @@ class Engine:
                 try:
                     if processor.comparison.doubts(record.offset):
                         where = TopicPartition(record.topic, record.partition)
-                        processor.comparison.settle(*self._offsets(where))
-                    processor.handle(record, gap=self._is_gap(processor, record))
+                        processor.comparison.settle(*self._access.offsets(where))
+                    position = processor.state.partition.position
+                    processor.handle(record, gap=self._access.is_gap(record.partition, position, record.offset))
                 except UnsupportedVersionError as error:
                     processor.decline(error)
                     self._look_at = 0.0
@@ -372,12 +372,6 @@ class Engine:
                 producer.flush(0.05)
             with self._lock:
                 self._tick(self._processors)
-
-    def _is_gap(self, processor: Processor, record: Record) -> bool:
-        """Whether offsets before a record were skipped that hold no records (those of others' transactions do not),
-        and none is gone: the log still begins before them."""
-        position = processor.state.partition.position
-        return record.offset > position and self._offsets(TopicPartition(record.topic, record.partition))[0] <= position
 
     def _tick(self, touched: Iterable[int]) -> bool:
         """Do what time asks for: of the partitions in which something was folded, and of those where something is due.
@@ -486,17 +480,6 @@ class Engine:
         if failed:
             raise failed[0]
 
-    def _offsets(self, tp: TopicPartition) -> tuple[int, int]:
-        """The log's own offsets; where no broker answers, we wait for one."""
-        while True:
-            try:
-                return self._log.offsets(tp)
-            except LogError as error:
-                if not error.retriable or self._stopping.is_set():
-                    raise
-                logger.warning("waiting for the log: %s", error)
-                self._stopping.wait(1.0)
-
     def _processor(self, partition: int, state: State) -> Processor:
         return Processor(
             partition=partition,
@@ -509,8 +492,8 @@ class Engine:
             clock=self._clock,
             randomness=self._randomness,
             settings=self._settings,
-            prepare=self._prepare,
-            find_end=self._find_end,
+            prepare=self._access.prepare,
+            find_end=self._access.find_end,
             members=self._members,
         )
 
@@ -530,26 +513,10 @@ class Engine:
         if partition not in self._following.partitions:
             processor.assigned(None)
 
-    def _trim(self, partition: int, offset: int) -> None:
-        left = self._log.delete_before({TopicPartition(self.topics.events, partition): offset})
-        logger.info("partition %d of %s begins at %d now", partition, self.topics.events, min(left.values()))
-
-    def _prepare(self, topic: str) -> None:
-        """Make a topic on first use."""
-        if topic not in self._known_topics:
-            durable = topic in (self.topics.events, self.topics.history, self.topics.dead_letters)
-            if not durable and not self._log.partitions(topic):
-                self._log.create_topics([TopicSpec(topic, self._partitions, TASK_RETENTION_MS, durable=False)])
-            self._known_topics.add(topic)
-            self._on_topic(topic)
-
-    def _find_end(self, tp: TopicPartition, found: Any) -> None:
-        def answer(ends: dict[TopicPartition, int], error: LogError | None) -> None:
-            found(None if error is not None else ends[tp])
-            self._agenda.soon(tp.partition)
-            self._consumer.wake()
-
-        self._log.end_offsets([tp], answer)
+    def _asked(self, partition: int) -> None:
+        """The log has answered a question about a partition."""
+        self._agenda.soon(partition)
+        self._consumer.wake()
 
     # ------------------------------------------------------------ standing by
 
