@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +17,11 @@ from .counts import StatsError
 
 if TYPE_CHECKING:
     from .app import Counter
+
+logger = logging.getLogger(__name__)
+
+STOP_S = 15.0
+"""How long Faust has to leave its group and to write its table."""
 
 
 def run_stats(
@@ -61,13 +68,31 @@ async def _run(make: Callable[[], Counter]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     app = make().app
-    await app.start()
-    ends = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(app.wait_until_stopped())]
+    living, stopped = asyncio.ensure_future(_live(app)), asyncio.ensure_future(stop.wait())
     try:
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([living, stopped], return_when=asyncio.FIRST_COMPLETED)
+        if living.done():
+            living.result()
     finally:
-        for end in ends:
+        for end in (living, stopped):
             end.cancel()
-        await app.stop()
+        await _end(app)
     if not stop.is_set():
         raise StatsError(f"Faust stopped by itself: {app.crash_reason!r}")
+
+
+async def _live(app: Any) -> None:
+    """From Faust's start, which takes as long as there is no broker, to its end."""
+    await app.start()
+    await app.wait_until_stopped()
+
+
+async def _end(app: Any) -> None:
+    """Stop Faust. Where it takes no end, as when its broker went while it started, the process ends as if it were
+    killed: whoever counts next begins where the table ends."""
+    stopping = asyncio.ensure_future(app.stop())
+    await asyncio.wait([stopping], timeout=STOP_S)
+    if not stopping.done():
+        logger.warning("Kafka does not answer: this process ends without it. What it had counted is in the table")
+        os._exit(0)
+    stopping.result()
