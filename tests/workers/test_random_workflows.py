@@ -21,11 +21,17 @@ totals: Counter[str] = Counter()
 @pytest.mark.filterwarnings("error")
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(programs.programs, programs.bursts, programs.cancels, st.frozensets(st.integers(1, 40)))
+@example(
+    [[("wait", 0, 3)], [("activity", 0, 0)]],
+    [(685, [("put", 0), ("work", 0, 0)]), (0, [("put", 0), ("put", 0)])],
+    None,
+    frozenset(),
+)
 @example([[("change", 0), ("wait", 0, 2)], [("effect", 0)]], [(0, [("put", 0), ("put", 0)])], None, frozenset())
 def test_random_workflows_do_what_the_model_does(
     segments: Any, bursts: Any, cancel: int | None, restarts: frozenset[int]
 ) -> None:
-    segments, messages = programs.distinct(segments), programs.distinct([burst for _, burst in bursts])
+    segments, messages = programs.distinct([segments, [burst for _, burst in bursts]])
     planned = [(programs.duration_ms("burst", n, salt), messages[n]) for n, (salt, _) in enumerate(bursts)]
     cancel_ms = None if cancel is None else programs.duration_ms("cancel", cancel)
     model = Model()
