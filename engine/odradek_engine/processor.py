@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 FLUSH_AFTER_S = 1.0
 """Changes are in memory only for so long, at most."""
+LOOK_EVERY = 50
+"""So many records are folded between two counts of what changed."""
 
 
 class Processor:
@@ -193,7 +195,10 @@ class Processor:
             )
         folded = fold(self.state, self._topics, record.offset, record.timestamp_ms, record.key, record.value)
         self.counters.folded += 1
-        self._unflushed_bytes += len(record.value) + sum(effect.size for effect in folded.effects)
+        size = len(record.value)
+        for effect in folded.effects:
+            size += effect.size
+        self._unflushed_bytes += size
         took_over = isinstance(folded.record, LeaderElected) and self._observe(folded.record)
         leading = self.leadership.leading
         if leading and not took_over:
@@ -264,7 +269,8 @@ class Processor:
     def maybe_flush(self) -> None:
         """Keep the changes that are only in memory few."""
         settings = self._settings
-        if self.state.unflushed >= settings.flush_rows or self._unflushed_bytes >= settings.flush_bytes:
+        many = self.counters.folded % LOOK_EVERY == 0 and self.state.unflushed >= settings.flush_rows
+        if many or self._unflushed_bytes >= settings.flush_bytes:
             self._flush()
 
     def _flush(self) -> None:

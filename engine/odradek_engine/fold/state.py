@@ -254,10 +254,12 @@ class State:
 
     def _sort_changes(self) -> None:
         """Put what changed into its tables. What came and went since the last flush leaves nothing."""
-        rows, absent, changed = self._rows, self._absent, self._changed
+        rows, absent, changed, before = self._rows, self._absent, self._changed, self._before
         for key in self._recent:
             if rows[key] is None and key in absent:
                 changed[key[0]].pop(key, None)
+                if key not in before:
+                    del rows[key]
             else:
                 changed[key[0]][key] = None
         self._recent = {}
