@@ -5,7 +5,7 @@ Heartbeats are not in the log; only the verdict `WorkerLost` is.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -40,6 +40,10 @@ MAX_DETAILS_BYTES = 64 * 1024 * 1024
 """Of heartbeat details in memory. Above it heartbeats are signs of life only, and the details known before stay."""
 
 
+MAX_EARLY, MAX_EARLY_BYTES, EARLY_S = 1_000, 10_000, 10.0
+"""So many heartbeats wait for their activities, each of so many bytes of details at most, for so many seconds at least."""
+
+
 @dataclass(slots=True)
 class _Worker:
     heard_at: float
@@ -70,6 +74,7 @@ class Sessions:
         self._workers: dict[str, _Worker] = {}
         self._running: dict[tuple[str, str, int], _Running] = {}
         self._details_bytes = 0
+        self._early: OrderedDict[tuple[str, str, int], tuple[int, ActivityHeartbeat]] = OrderedDict()
         self._began_ms = clock.now_ms()
         self._since = self._ticked_at = clock.monotonic()
 
@@ -91,13 +96,33 @@ class Sessions:
         )
 
     def heard_activity(self, heartbeat: ActivityHeartbeat) -> None:
-        """An activity is alive. Those of other attempts than the current one do not count."""
+        """An activity is alive. Those of other attempts than the current one do not count. One that is not known may be
+        so in a moment: a worker begins eagerly what it knows to be accepted, be it folded here or not (W4)."""
         if heartbeat.seq < 0:
             return
-        row = self._state.row(keys.activity(heartbeat.workflow_id, heartbeat.run_id, heartbeat.seq), ActivityRow)
-        if row is None or row.scheduled_by != heartbeat.scheduled_by or row.attempt != heartbeat.attempt:
+        identity = (heartbeat.workflow_id, heartbeat.run_id, heartbeat.seq)
+        now_ms = self._clock.now_ms()
+        row = self._state.row(keys.activity(*identity), ActivityRow)
+        if row is None:
+            self._wait_for_activity(identity, heartbeat, now_ms)
+        elif row.scheduled_by == heartbeat.scheduled_by and row.attempt == heartbeat.attempt:
+            self._keep(identity, heartbeat.attempt, heartbeat.details, now_ms)
+
+    def _wait_for_activity(self, identity: tuple[str, str, int], heartbeat: ActivityHeartbeat, now_ms: int) -> None:
+        if details_bytes(heartbeat.details) > MAX_EARLY_BYTES:
             return
-        self._keep((heartbeat.workflow_id, heartbeat.run_id, heartbeat.seq), heartbeat.attempt, heartbeat.details)
+        self._early[identity] = (now_ms, heartbeat)
+        self._early.move_to_end(identity)
+        if len(self._early) > MAX_EARLY:
+            self._early.popitem(last=False)
+
+    def _take_early(self, identity: tuple[str, str, int], row: ActivityRow) -> None:
+        """The activity is known by now."""
+        at_ms, heartbeat = self._early.pop(identity)
+        if heartbeat.scheduled_by == row.scheduled_by and heartbeat.attempt == row.attempt:
+            known = self._running.get(identity)
+            if known is None or known.attempt < heartbeat.attempt:
+                self._keep(identity, heartbeat.attempt, heartbeat.details, at_ms)
 
     def heard_by_token(self, heartbeat: HeartbeatActivity) -> str:
         """An activity that is completed by its task token is alive; the status of `HeartbeatNoted`."""
@@ -110,20 +135,24 @@ class Sessions:
         row = self._state.row(keys.activity(token.workflow_id, token.run_id, token.seq), ActivityRow)
         if row is None or row.scheduled_by != token.scheduled_by:
             return "not_found"
-        self._keep((token.workflow_id, token.run_id, token.seq), row.attempt, heartbeat.details)
+        identity = (token.workflow_id, token.run_id, token.seq)
+        self._keep(identity, row.attempt, heartbeat.details, self._clock.now_ms())
         return "cancel_requested" if row.cancel_requested else "ok"
 
-    def _keep(self, identity: tuple[str, str, int], attempt: int, details: list[Payload]) -> None:
+    def _keep(self, identity: tuple[str, str, int], attempt: int, details: list[Payload], at_ms: int) -> None:
         before = self._running.get(identity)
         known = before.details if before is not None and before.attempt == attempt else []
         held = self._details_bytes - (details_bytes(before.details) if before is not None else 0)
         kept = details if held + details_bytes(details) <= MAX_DETAILS_BYTES else known
-        self._running[identity] = _Running(attempt, self._clock.now_ms(), kept)
+        self._running[identity] = _Running(attempt, at_ms, kept)
         self._details_bytes = held + details_bytes(kept)
 
     def last_heartbeat(self, row: ActivityRow) -> tuple[int, list[Payload]]:
         """The last sign of life of a running activity, in ms, with its details."""
-        known = self._running.get((row.workflow_id, row.run_id, row.seq))
+        identity = (row.workflow_id, row.run_id, row.seq)
+        if identity in self._early:
+            self._take_early(identity, row)
+        known = self._running.get(identity)
         if known is None or known.attempt != row.attempt:
             return max(row.started_ms, self._began_ms), row.heartbeat_details
         return max(known.at_ms, row.started_ms), known.details
@@ -209,6 +238,9 @@ class Sessions:
 
     def _forget_activities(self) -> None:
         """Drop heartbeats of activities that have ended; a bounded look at each call."""
+        late_ms = self._clock.now_ms() - EARLY_S * 1000
+        while self._early and next(iter(self._early.values()))[0] < late_ms:
+            self._early.popitem(last=False)
         for identity in list(self._running)[:1000]:
             entry = self._running.pop(identity)
             row = self._state.row(keys.activity(*identity), ActivityRow)

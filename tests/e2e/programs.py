@@ -74,7 +74,7 @@ async def too_slow() -> None:
     await asyncio.sleep(60)
 
 
-@activity.define(retry_policy=RetryPolicy(initial_interval=0.05, maximum_attempts=2), heartbeat_timeout=0.5)
+@activity.define(retry_policy=RetryPolicy(initial_interval=0.05, maximum_attempts=2), heartbeat_timeout=1.5)
 async def silent_after_beat() -> list[int]:
     info = called()
     if info.attempt == 2:

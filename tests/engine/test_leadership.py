@@ -326,6 +326,27 @@ def test_heartbeats_put_the_timeout_off_and_give_their_details() -> None:
     assert (timed_out.body.timeout_type, timed_out.body.heartbeat_details) == ("heartbeat", details)
 
 
+def test_a_heartbeat_may_come_before_the_command_that_schedules_its_activity() -> None:
+    """Breaks when the details are lost of an activity that a worker began as soon as its completion was durable (W4)."""
+    details = [payload("7")]
+    who: dict[str, object] = {}
+    for early in (False, True):  # the second time it is known what they will be called
+        solo = Solo()
+        solo.lead()
+        alive(solo)
+        if early:
+            solo.processor.handle_ephemeral(encode(ephemeral.ActivityHeartbeat(**who, details=details)))
+        advance(solo, act(1, heartbeat_timeout_ms=3000))
+        run = solo.state.get(b"ww\0")
+        who = {"workflow_id": "w", "run_id": run.run_id, "seq": 1, "scheduled_by": run.base}
+        who |= {"attempt": 1, "session": "W1"}
+        solo.put(records.ActivityStarted(**who))
+        solo.settle()
+        solo.pass_time(3.1)
+        [timed_out] = solo.take(records.ActivityTimedOut)
+        assert timed_out.body.heartbeat_details == (details if early else [])
+
+
 def test_t3_a_task_that_nobody_answers_is_made_again() -> None:
     """Breaks when a task that a consumer group skipped is waited for, for ever."""
     solo = Solo(reissue_after=60.0)
