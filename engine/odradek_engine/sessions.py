@@ -41,7 +41,7 @@ MAX_DETAILS_BYTES = 64 * 1024 * 1024
 
 
 MAX_EARLY, MAX_EARLY_BYTES, EARLY_S = 1_000, 10_000, 10.0
-"""So many heartbeats wait for their activities, each of so many bytes of details at most, for so many seconds at least."""
+"""So many heartbeats wait for their activities, each of so many bytes of details at most, for so many seconds."""
 
 
 @dataclass(slots=True)

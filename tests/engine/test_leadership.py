@@ -327,7 +327,7 @@ def test_heartbeats_put_the_timeout_off_and_give_their_details() -> None:
 
 
 def test_a_heartbeat_may_come_before_the_command_that_schedules_its_activity() -> None:
-    """Breaks when the details are lost of an activity that a worker began as soon as its completion was durable (W4)."""
+    """Breaks when the details are lost of an activity that a worker began once its completion was durable (W4)."""
     details = [payload("7")]
     who: dict[str, object] = {}
     for early in (False, True):  # the second time it is known what they will be called
