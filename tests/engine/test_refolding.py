@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,9 +91,13 @@ def test_what_goes_wrong_in_a_process_is_told(place: Place, tmp_path: Path) -> N
 def test_a_process_that_is_killed_is_told(place: Place, tmp_path: Path) -> None:
     """Breaks when one that takes too much memory leaves the others, and the person, waiting."""
 
+    one_at_a_time = threading.Lock()
+
     def kill(task: Task) -> None:
-        for process in multiprocessing.active_children():
-            process.kill()
+        with one_at_a_time:  # two threads that ask for an exit code at once: one of them may get none
+            for process in multiprocessing.active_children():
+                process.kill()
+                process.join()
 
     with pytest.raises(StoreError, match="exit code -9"):
         list(refold(place.log, TOPICS, tasks(place, tmp_path / "killed"), kill, processes=2))
