@@ -22,7 +22,7 @@ from .state import State
 
 def evolve(state: State, event: events.Event) -> None:
     """Apply one event."""
-    APPLY[type(event)](state, event)
+    _APPLY[type(event)](state, event)
 
 
 # ---------------------------------------------------------------- the partition
@@ -211,7 +211,7 @@ def _record_let_go(state: State, e: events.RecordLetGo) -> None:
     state.delete(keys.behind(e.workflow_id, e.offset))
 
 
-APPLY: dict[type, Callable[[State, Any], None]] = {
+_APPLY: dict[type, Callable[[State, Any], None]] = {
     events.RecordFolded: _record_folded,
     events.LeaderChanged: _leader_changed,
     events.ClockAdvanced: _clock_advanced,

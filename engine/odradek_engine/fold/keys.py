@@ -20,7 +20,7 @@ CURRENT_BUILD, NEEDED, NEEDED_COUNT = b"v", b"b", b"c"
 
 
 def number(value: int) -> bytes:
-    """Eight bytes that sort as the number does; from -1 on. Keys that are made often have it written out."""
+    """Eight bytes that sort as the number does; from -1 on."""
     return (value + 1).to_bytes(8, "big")
 
 
@@ -60,7 +60,7 @@ def _run(workflow_id: str, run_id: str) -> bytes:
 
 
 def activity(workflow_id: str, run_id: str, seq: int) -> bytes:
-    return ACTIVITY + _run(workflow_id, run_id) + (seq + 1).to_bytes(8, "big")
+    return ACTIVITY + _run(workflow_id, run_id) + number(seq)
 
 
 def timer(workflow_id: str, run_id: str, seq: int) -> bytes:
@@ -76,7 +76,7 @@ def external(workflow_id: str, run_id: str, seq: int) -> bytes:
 
 
 def event(workflow_id: str, run_id: str, event_id: int) -> bytes:
-    return EVENT + _run(workflow_id, run_id) + (event_id + 1).to_bytes(8, "big")
+    return EVENT + _run(workflow_id, run_id) + number(event_id)
 
 
 def update(workflow_id: str, run_id: str, seq: int) -> bytes:
@@ -98,12 +98,12 @@ def expiry(at_ms: int, key: bytes) -> bytes:
 
 def due(at_ms: int, kind: bytes, key: bytes) -> bytes:
     """An entry of the due index: `kind` happens to the row `key` at `at_ms`."""
-    return DUE + (at_ms + 1).to_bytes(8, "big") + kind + key
+    return DUE + number(at_ms) + kind + key
 
 
 def out(since_ms: int, key: bytes) -> bytes:
     """An entry of the index of tasks that are out: the row `key` waits for an answer since `since_ms`."""
-    return OUT + (since_ms + 1).to_bytes(8, "big") + key
+    return OUT + number(since_ms) + key
 
 
 def held(session_id: str, key: bytes) -> bytes:
@@ -141,7 +141,7 @@ def needed_count(entry: bytes) -> bytes:
 
 
 def outbox(offset: int, index: int) -> bytes:
-    return OUTBOX + (offset + 1).to_bytes(8, "big") + (index + 1).to_bytes(8, "big")
+    return OUTBOX + number(offset) + number(index)
 
 
 @lru_cache(maxsize=4096)

@@ -133,8 +133,8 @@ class State:
 
     def row(self, key: bytes, kind: type[R]) -> R | None:
         """The row at `key`, for type checkers."""
-        found: R | None = self._rows.get(key, _MISSING)
-        return found if found is not _MISSING else self._load(key)
+        found: R | None = self.get(key)
+        return found
 
     def scan(self, prefix: bytes, start: bytes | None = None, end: bytes | None = None) -> Iterator[tuple[bytes, Any]]:
         """Rows whose keys begin with `prefix` (from `start` on, below `end`), in order, as of this call."""

@@ -17,7 +17,7 @@ from odradek_schemas.replies import RequestReply
 from odradek_schemas.tasks import DeadLetter, HistoryBatch
 
 from . import events, keys
-from .evolve import APPLY
+from .evolve import evolve
 from .rows import ActivityRow, Effect, LinkRow, PartitionRow, RunRow, SessionRow, TimerRow
 from .state import State
 
@@ -115,7 +115,7 @@ class Step:
     def apply(self, event: events.Event) -> None:
         """Record a change of state, and make it."""
         self.events.append(event)
-        APPLY[type(event)](self.state, event)  # which is `evolve`
+        evolve(self.state, event)
 
     def append(
         self, workflow_id: str, run_id: str, attributes: Attributes, time_ms: int | None = None, local: bool = False
