@@ -343,9 +343,8 @@ async def test_an_activity_that_cancels_itself_has_failed() -> None:
     assert isinstance(await Running(odd).run("odd"), Failed)
 
 
-@pytest.mark.parametrize("plain", [False, True])
-async def test_t4_code_that_would_begin_too_late_does_not_begin(plain: bool) -> None:
-    """The process stood still between taking the task and running it."""
+async def launched(plain: bool, **given: Any) -> tuple[list[int], Any]:
+    """Launch an attempt of an activity, in a thread or on the event loop: how often it began, and what came of it."""
     begun: list[int] = []
 
     @activity.define
@@ -358,28 +357,21 @@ async def test_t4_code_that_would_begin_too_late_does_not_begin(plain: bool) -> 
 
     running = Running(on_loop, in_thread)
     task = activity_task(activity_type="in_thread" if plain else "on_loop")
-    attempt = Attempt(task, "s1", HeartbeatThrottle(0), state="running", begin_before=time.monotonic() - 1)
-    running.runner.launch(attempt)
-    assert await running.outcome() == Late()
+    running.runner.launch(Attempt(task, "s1", HeartbeatThrottle(0), state="running", **given))
+    return begun, await running.outcome()
+
+
+@pytest.mark.parametrize("plain", [False, True])
+async def test_t4_code_that_would_begin_too_late_does_not_begin(plain: bool) -> None:
+    """The process stood still between taking the task and running it."""
+    begun, outcome = await launched(plain, begin_before=time.monotonic() - 1)
+    assert outcome == Late()
     assert begun == []
 
 
 @pytest.mark.parametrize("plain", [False, True])
 async def test_t7_code_that_is_wanted_no_more_before_it_begins_does_not_begin(plain: bool) -> None:
     """Breaks when an attempt that waits for a thread, or for the event loop, begins after another one's result."""
-    begun: list[int] = []
-
-    @activity.define
-    async def on_loop() -> None:
-        begun.append(1)
-
-    @activity.define
-    def in_thread() -> None:
-        begun.append(1)
-
-    running = Running(on_loop, in_thread)
-    task = activity_task(activity_type="in_thread" if plain else "on_loop")
-    attempt = Attempt(task, "s1", HeartbeatThrottle(0), state="running", cancel_reason="completed")
-    running.runner.launch(attempt)
-    assert await running.outcome() == Stopped()
+    begun, outcome = await launched(plain, cancel_reason="completed")
+    assert outcome == Stopped()
     assert begun == []
