@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from odradek_log import FolderHeldError, FolderLock
 from rocksdict import AccessType, Checkpoint, Options, Rdict, WriteBatch, WriteOptions
 
 from .fold import Storage
@@ -48,25 +47,15 @@ def check_room(folder: Path) -> None:
             probe.unlink(missing_ok=True)
 
 
-def lock_folder(folder: Path) -> int:
-    """A file descriptor that keeps others from this folder until it is closed, or the process ends.
-
-    Two engines on one folder would open each other's partitions as these move. Raises StoreError if there is one.
-    """
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+def lock_folder(folder: Path) -> FolderLock:
+    """The lock that keeps other engines from this folder: two on one would open each other's partitions as these move.
+    Raises StoreError if there is one."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
-        os.close(descriptor)
+        return FolderLock(folder)
+    except FolderHeldError as held:
         raise StoreError(
-            f"the engine of process {owner or 'unknown'} keeps its state in {folder}: give this one another data "
-            "directory"
+            f"the engine of process {held.owner} keeps its state in {folder}: give this one another data directory"
         ) from None
-    with contextlib.suppress(OSError):  # for that message only
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-    return descriptor
 
 
 class EngineStorage(Storage, Protocol):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from odradek_log import TopicPartition
+from odradek_log import FolderLock, TopicPartition
 
 from .checkpointing import Checkpointing
 from .fold import State
@@ -49,7 +48,7 @@ class Stores:
         self._checkpointing = checkpointing
         self._offsets = offsets
         self._storages: dict[int, EngineStorage] = {}
-        self._folder_lock: int | None = None
+        self._folder_lock: FolderLock | None = None
         self._lock = threading.RLock()  # a storage is not closed while it is put on disk
 
     def check_room(self) -> None:
@@ -146,7 +145,7 @@ class Stores:
             except StoreError as error:
                 failed = error
         if self._folder_lock is not None:
-            os.close(self._folder_lock)
+            self._folder_lock.release()
             self._folder_lock = None
         if failed is not None:
             raise failed

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from .folder_lock import FolderHeldError, FolderLock
 from .protocol import (
     Committed,
     Consumer,
@@ -26,6 +27,8 @@ from .protocol import (
 __all__ = [
     "Committed",
     "Consumer",
+    "FolderHeldError",
+    "FolderLock",
     "Log",
     "LogCorruptError",
     "LogError",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 from pathlib import Path
 
+from ..folder_lock import FolderHeldError, FolderLock
 from ..protocol import LogLockedError, LogUnavailableError
 
 
@@ -91,31 +91,18 @@ class FileHandle:
             self.files.close(self.fd)
 
 
-class FolderLock:
-    """Held for as long as a log has its folder open. The kernel drops it when the process ends."""
-
-    def __init__(self, folder: Path) -> None:
-        """Raises LogLockedError if it is held, LogUnavailableError if the folder cannot be written."""
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as e:
-            raise LogUnavailableError(
-                f"cannot write the log's folder {folder}: {e.strerror}; check the path, its owner and its permissions"
-            ) from e
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            pid = os.pread(self._fd, 32, 0).decode(errors="replace").strip()
-            os.close(self._fd)
-            raise LogLockedError(
-                f"the log's folder {folder} is open in process {pid or 'unknown'}: "
-                "stop that process, speak to it, or use another folder"
-            ) from None
-        with contextlib.suppress(OSError):  # a full disk: it is for that message only
-            os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, str(os.getpid()).encode(), 0)
-
-    def release(self) -> None:
-        os.ftruncate(self._fd, 0)
-        os.close(self._fd)
+def lock(folder: Path) -> FolderLock:
+    """The lock of a log's folder, which is made if need be. Raises LogLockedError if it is held, LogUnavailableError if
+    the folder cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return FolderLock(folder)
+    except OSError as e:
+        raise LogUnavailableError(
+            f"cannot write the log's folder {folder}: {e.strerror}; check the path, its owner and its permissions"
+        ) from e
+    except FolderHeldError as held:
+        raise LogLockedError(
+            f"the log's folder {folder} is open in process {held.owner}: "
+            "stop that process, speak to it, or use another folder"
+        ) from None

@@ -13,7 +13,7 @@ from weakref import WeakSet
 from ..protocol import LogError, LogUnavailableError, Record, TopicPartition, TopicSpec
 from .catalogue import Catalogue, Topic
 from .consumer import EmbeddedConsumer, EmbeddedProducer
-from .files import Files, FolderLock
+from .files import Files, lock
 from .groups import Groups
 from .journal import Journal
 from .partition import Partition, Reader, Signal
@@ -71,7 +71,7 @@ class EmbeddedLog:
         self.max_record_bytes = max_record_bytes
         self._clock = clock
         files = files or Files()
-        self._folder_lock = FolderLock(self.folder)
+        self._folder_lock = lock(self.folder)
         try:
             self._catalogue = Catalogue(self.folder / "topics.json", files)
             durable = Journal(self.folder / "durable", files, segment_bytes, fsync)
