@@ -30,7 +30,8 @@ BEHIND = 10_000
 @dataclass(frozen=True)
 class CheckpointSettings:
     """`every` seconds each partition that an engine leads is copied to `address` (see CheckpointStore), if it moved
-    on; the newest `keep` are kept. `trim`: records of the log behind the oldest of these are deleted, for good."""
+    on; the newest `keep` are kept. `trim`: records of the log behind the oldest of these are deleted, for good, once
+    there are `keep` of them: while there are fewer, the log stands in for those that may turn out to be damaged."""
 
     address: str
     every: float = 600.0
@@ -86,8 +87,8 @@ class Checkpointing:
             checkpoint = self._states.save(folder, partition, position, version)
             self._saved[partition] = position
             logger.info("checkpoint of partition %d at %d: %d bytes", partition, position, checkpoint.size)
-            self._states.prune(partition, self._settings.keep)
-            if self._settings.trim:
+            kept = self._states.prune(partition, self._settings.keep)
+            if self._settings.trim and kept >= self._settings.keep:
                 self._trim(partition, self._states.trimmable(partition).position)
         except (CheckpointError, OSError) as error:
             logger.error("no checkpoint of partition %d: %s", partition, error)

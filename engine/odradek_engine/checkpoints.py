@@ -153,10 +153,11 @@ class CheckpointStore:
         except FileNotFoundError:
             return False
 
-    def prune(self, namespace: str, partition: int, keep: int) -> None:
-        """Remove all but the newest `keep` checkpoints of a partition, and the files that none needs any more.
+    def prune(self, namespace: str, partition: int, keep: int) -> int:
+        """Remove all but the newest `keep` checkpoints of a partition, and the files that none needs any more; return
+        how many are left.
 
-        Damaged manifests stay where they are, for people to look at.
+        Damaged manifests stay where they are, for people to look at, and are not counted.
         """
         readable = []
         for entry in self.entries(namespace, partition):
@@ -171,6 +172,7 @@ class CheckpointStore:
                 for meta in page:
                     if meta["path"] not in needed and meta["last_modified"] < before:
                         self._obstore.delete(self._store, meta["path"])
+        return len(readable[:keep])
 
     # ------------------------------------------------------------ reading back
 

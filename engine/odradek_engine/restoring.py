@@ -44,9 +44,9 @@ class CheckpointedStates:
         """Store the copy of a state in `folder`. Raises CheckpointError."""
         return self._store.save(folder, self._namespace, partition, position, version)
 
-    def prune(self, partition: int, keep: int) -> None:
-        """Remove all but the newest `keep` of a partition. Raises CheckpointError."""
-        self._store.prune(self._namespace, partition, keep)
+    def prune(self, partition: int, keep: int) -> int:
+        """Remove all but the newest `keep` of a partition; return how many are left. Raises CheckpointError."""
+        return self._store.prune(self._namespace, partition, keep)
 
     def restore(self, partition: int, least: int, end: int, scratch: Path) -> Restored:
         """The newest checkpoint at a position from `least` to `end`, in a folder of `scratch`.

@@ -65,46 +65,46 @@ class Stores:
         return self._storages[partition]
 
     def open(self, partition: int) -> Opened:
-        """The stored state; an empty one where the stored state cannot be of this log (L3)."""
-        rebuilds = 0
+        """The stored state; an empty one, or a checkpoint's, where the stored state cannot be of this log (L3)."""
         state = self._stored_state(partition)
         first, end = self._offsets(TopicPartition(self._topic, partition))
-        if state.partition.position > end:
-            logger.error(
-                "ALARM: the state of partition %d is at offset %d, the log ends at %d: it is discarded and rebuilt",
-                partition,
-                state.partition.position,
-                end,
-            )
-            state = self.empty(partition)
-            rebuilds = 1
-        return Opened(self._brought_up(partition, state, first, end), end, rebuilds)
+        position = state.partition.position
+        if position <= end:
+            return Opened(self._brought_up(partition, state, first, end), end, rebuilds=0)
+        logger.error(
+            "ALARM: the state of partition %d is at offset %d, the log ends at %d: it is discarded and rebuilt",
+            partition,
+            position,
+            end,
+        )
+        return Opened(self._brought_up(partition, None, first, end), end, rebuilds=1)
 
     def rebuild(self, partition: int) -> State:
-        """The stored state is discarded: begin from nothing, or a checkpoint where the log was trimmed."""
-        state = self.empty(partition)
+        """The stored state is discarded: begin from nothing, or a checkpoint where the log was trimmed. Raises
+        StoreError where there is neither, and keeps the state for people to look at."""
         first, end = self._offsets(TopicPartition(self._topic, partition))
-        if first > 0:
-            state = self._brought_up(partition, state, first, end)
-        return state
+        return self._brought_up(partition, None, first, end) if first > 0 else self._emptied(partition)
 
-    def _brought_up(self, partition: int, state: State, first: int, end: int) -> State:
-        """The state, or that of a checkpoint which is so much newer, or without which the log cannot be folded."""
+    def _brought_up(self, partition: int, state: State | None, first: int, end: int) -> State:
+        """The state, or that of a checkpoint which is so much newer, or without which the log cannot be folded. None:
+        the stored one is of no use, and goes as soon as it is known what to begin from."""
+        position = 0 if state is None else state.partition.position
         refused: tuple[str, ...] = ()
         if self._checkpointing is not None:
-            folder, refused = self._checkpointing.newer(partition, state.partition.position, first, end)
+            folder, refused = self._checkpointing.newer(partition, position, first, end)
             if folder is not None:
                 with self._lock:
                     self._storages.pop(partition).destroy()
                     folder.rename(self._folder / str(partition))
-                state = self._stored_state(partition)
-        if first > state.partition.position:
+                return self._stored_state(partition)
+        if first > position:
+            found = "is not of this log" if state is None else f"ends at {position}"
             raise StoreError(
                 f"partition {partition} of {self._topic} begins at offset {first}, the state in "
-                f"{self._folder / str(partition)} ends at {state.partition.position}: records in between are gone, "
+                f"{self._folder / str(partition)} {found}: records in between are gone, "
                 + self._without_checkpoint(refused)
             )
-        return state
+        return state or self._emptied(partition)
 
     def _without_checkpoint(self, refused: tuple[str, ...]) -> str:
         if refused:
@@ -114,8 +114,8 @@ class Stores:
             "behind, or put back a newer copy of the state"
         )
 
-    def empty(self, partition: int) -> State:
-        """The stored state is discarded."""
+    def _emptied(self, partition: int) -> State:
+        """A state of nothing, in place of the stored one."""
         with self._lock:
             self._storages.pop(partition).destroy()
         return self._stored_state(partition)

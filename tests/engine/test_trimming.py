@@ -197,8 +197,56 @@ def test_an_engine_trims_behind_its_checkpoints_if_it_is_told_to(place: Place, s
     place.stop()
     assert told == []
     place.start(2, first=80)
-    place.boot(checkpoints=CheckpointSettings(store.address, every=0.0, trim=True))
+    place.boot(checkpoints=CheckpointSettings(store.address, every=0.0, keep=2, trim=True))
     place.until(lambda: {tp.partition for one in told for tp in one} == {0, 1})
     place.stop()
     there = {(e.partition, e.position) for e in store.entries(NAMESPACE)}
-    assert all(offset <= max(at for p, at in there if p == tp.partition) for one in told for tp, offset in one.items())
+    assert all(offset <= min(at for p, at in there if p == tp.partition) for one in told for tp, offset in one.items())
+
+
+def test_an_engine_trims_only_once_there_are_as_many_checkpoints_as_are_kept(
+    place: Place, store: CheckpointStore
+) -> None:
+    """Breaks when the only checkpoint is all that there is of what it covers: no older one could be taken if it turns
+    out to be damaged."""
+    told: list[tuple[int, int]] = []
+    states = CheckpointedStates(store, NAMESPACE)
+    settings = CheckpointSettings(store.address, every=0.0, keep=3, trim=True)
+    scratch = place.folder / "scratch"
+    checkpointing = Checkpointing(settings, states, scratch, ManualClock(), lambda *trimmed: told.append(trimmed))
+    place.start(2)
+    engine = place.boot()
+    made = []
+    for count in range(1, 6):
+        place.start(2, first=2 * count)
+        place.settle()
+        state = place.state(0)
+        checkpointing.make([(0, state, engine._stores[0])])
+        checkpointing.stop()
+        made.append(state.partition.position)
+        assert told == [(0, oldest) for oldest in made[:-2]], "one for each that is more than there need be"
+
+
+@pytest.mark.parametrize("count", [62, 90])
+def test_l3_a_state_is_kept_where_there_is_nothing_to_begin_from(
+    place: Place, store: CheckpointStore, count: int
+) -> None:
+    """Breaks when a state that does not fit the log is deleted though nothing can take its place, and when the engine
+    then says that its store is closed in place of what is wrong."""
+    trimmed(place, store)
+    before = stored(place)
+    foreign = Place(place.folder / "foreign")
+    work(foreign, count)
+    foreign.log.close()
+    shutil.rmtree(place.data)
+    shutil.copytree(foreign.data, place.data)
+    kept = stored(place)
+    assert kept != before
+    for path in Path(store.address).rglob("checkpoints/*/*.json"):
+        path.write_bytes(path.read_bytes()[:-20])
+    for _ in range(2):  # and so it is again after a restart
+        place.boot(checkpoints=CheckpointSettings(store.address))
+        with pytest.raises(StoreError, match=r"begins at .* is not of this log.* no checkpoint can be .* is damaged"):
+            place.settle()
+        place.stop()
+        assert stored(place) == kept

@@ -367,6 +367,13 @@ def logs_are_trimmed_to_their_end(patch: Patch) -> None:
     patch(CheckpointedStates, "trimmable", lambda self, partition: Ahead(good(self, partition)))
 
 
+@bug(_TRIMMED, "tests/engine/test_trimming.py -k only_once")
+def logs_are_trimmed_behind_the_only_checkpoint(patch: Patch) -> None:
+    """If it turns out to be damaged, nothing has what it covered."""
+    good = CheckpointedStates.prune
+    patch(CheckpointedStates, "prune", lambda self, partition, keep: max(keep, good(self, partition, keep)))
+
+
 # ---------------------------------------------------------------- updates, builds, versions
 
 _UPDATES = "An update has one answer, and a rejected one leaves no trace"
