@@ -32,7 +32,8 @@ Place: TypeAlias = tuple[int, int]
 
 @dataclass(slots=True)
 class _Session:
-    """What is known of one output partition. `hopeless`: it refuses even void effects; all others are reported."""
+    """What is known of one output partition. `hopeless`: it refuses even void effects; all others are reported.
+    `reported`: those of them that the fold has not made void yet."""
 
     number: int = 0
     sent: Place | None = None
@@ -42,6 +43,7 @@ class _Session:
     marked: Place | None = None
     failed: tuple[Place, LogError] | None = None
     hopeless: LogError | None = None
+    reported: set[Place] = field(default_factory=set)
     outstanding: int = 0
 
 
@@ -75,7 +77,6 @@ class Emitter:
         self._prepare = prepare
         self._sessions: dict[Output, _Session] = {}
         self._inbox: deque[tuple[Output, int, Place, LogError | None]] = deque()
-        self._reported: set[tuple[Output, Place]] = set()
         self._topicless: set[Output] = set()  # their topics could not be made yet
         self.unmarked_effects = False
         """Whether something was emitted since the last marks, or is not marked yet."""
@@ -96,7 +97,7 @@ class Emitter:
             session = self._sessions[output] = _Session()
             self._first_use(output, session, place)
         if session.hopeless is not None:
-            self._report_once(output, place, session.hopeless)
+            self._report_once(effect, session, session.hopeless)
         elif session.failed is None and not session.behind and (session.sent is None or place > session.sent):
             self._send(output, session, effect)
 
@@ -236,17 +237,33 @@ class Emitter:
             here = (effect.offset, effect.index)
             if (effect.topic, effect.partition) != output or here < place:
                 continue
-            if class_of(effect.value) is not VoidEffect:
-                self._report_once(output, here, error)
-            elif here == place:
+            if here == place and class_of(effect.value) is VoidEffect:
                 session.hopeless = error
-            if session.hopeless is None:
+            self._report_once(effect, session, error)
+            if session.hopeless is None or len(session.reported) >= self._max_in_flight:
                 return
 
-    def _report_once(self, output: Output, place: Place, error: LogError) -> None:
-        if (output, place) not in self._reported:
-            self._reported.add((output, place))
-            self._report(output, place, error)
+    def _report_once(self, effect: Effect, session: _Session, error: LogError) -> None:
+        """No more reports are out than effects may be: when one of them is made void, the output is tried again, and
+        what it refuses then is reported."""
+        place = (effect.offset, effect.index)
+        if place in session.reported or len(session.reported) >= self._max_in_flight:
+            return
+        if class_of(effect.value) is not VoidEffect:
+            session.reported.add(place)
+            self._report((effect.topic, effect.partition), place, error)
+
+    @property
+    def reports(self) -> int:
+        """How many effects were reported that are not void yet."""
+        return sum(len(session.reported) for session in self._sessions.values())
+
+    def made_void(self, output: Output, place: Place) -> None:
+        """The report about an effect was folded: a void one stands in its place."""
+        session = self._sessions.get(output)
+        if session is not None:
+            session.reported.discard(place)
+            self.restart(output)
 
     def restart(self, output: Output) -> None:
         """Emit again from the first effect of an output that is not acknowledged."""
@@ -262,8 +279,8 @@ class Emitter:
 
     def unreported(self, output: Output, place: Place) -> None:
         """The report about an effect was lost: it may be made again."""
-        self._reported.discard((output, place))
         session = self._sessions[output]
+        session.reported.discard(place)
         if session.failed is not None and session.outstanding == 0:
             self._recover(output, session)
 

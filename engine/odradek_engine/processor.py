@@ -242,7 +242,7 @@ class Processor:
             elif type(event) is events.TaskAttemptFailed:
                 self.reads.closed_or_advanced(event.workflow_id)
             elif type(event) is events.EffectReplaced:
-                self.emitter.restart((event.topic, event.partition))
+                self.emitter.made_void((event.topic, event.partition), (event.offset, event.index))
 
     def _await_result(self, folded: Folded, timestamp_ms: int) -> None:
         """Keep what a start asks for besides; before we lead, for as long as other reads are kept."""

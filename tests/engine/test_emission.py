@@ -394,6 +394,34 @@ def test_e6_an_output_that_refuses_everything_has_all_its_effects_reported() -> 
     assert causes == ["undeliverable"] * 3
 
 
+def test_e6_reports_of_an_output_that_refuses_everything_are_few_at_a_time_and_forgotten() -> None:
+    """Breaks when an engine's memory grows with every task for a topic that can never be made."""
+    solo = Solo(max_in_flight=5)
+    solo.topic_error = LogError("not allowed")
+    names = [f"w{i}" for i in range(20)]
+    start(solo, *names)
+    solo.processor.gain()
+    [elected] = solo.take(records.LeaderElected)
+    solo.land(elected)
+    solo.fold()
+    start(solo, "late")
+    emitter, most = solo.processor.emitter, 0
+    while solo.producer.held:
+        reports = solo.take(records.EffectFailed)
+        assert len(reports) == emitter.reports
+        most = max(most, len(reports))
+        for send in take(solo):
+            send.refuse(LogError("no such topic"))
+        solo.deliver()
+        for report in reports:
+            solo.land(report)
+        solo.fold()
+    assert (most, emitter.reports) == (5, 0)
+    assert solo.processor.counters.appended["EffectFailed"] == 21
+    causes = [solo.state.get(keys.current(workflow_id)).task_failure_cause for workflow_id in [*names, "late"]]
+    assert causes == ["undeliverable"] * 21
+
+
 def test_errors_that_last_do_not_lose_the_order() -> None:
     """Breaks when repeated errors leave a gap or an effect behind."""
     solo = Solo()
