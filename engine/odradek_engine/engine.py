@@ -42,7 +42,7 @@ from .restoring import CheckpointedStates
 from .settings import Counters, Outlook, Settings
 from .store import EngineStorage, RocksStorage, StoreError
 from .store_memory import DEFAULT_STORE_MEMORY
-from .stores import Stores
+from .stores import Opened, Stores
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +137,8 @@ class Engine:
             folder, self.topics.events, open_storage, store_memory, self._checkpointing, self._access.offsets
         )
         self._hearing = Hearing(self._lock, self._processors, self._members, self._clock, self._access.offsets)
-        self._opening = Opening(self._stores.open, self.wake)
+        self._opening = Opening(self._open, self.wake)
+        self._rebuilding: dict[int, Counters] = {}  # of partitions whose state is discarded
         self._following = Following(
             self._lock, self._processors, self._members, self._opening.begin, self._release, self._have_changed
         )
@@ -216,7 +217,7 @@ class Engine:
     def counters(self) -> dict[int, Counters]:
         """What each processor has done, by partition."""
         with self._lock:
-            return {p: processor.counters for p, processor in self._processors.items()}
+            return {**self._rebuilding, **{p: processor.counters for p, processor in self._processors.items()}}
 
     @property
     def leading(self) -> list[int]:
@@ -338,10 +339,9 @@ class Engine:
         records = consumer.poll(timeout, at_most)
         with self._lock:
             touched: dict[int, None] = {}
-            rebuilding: set[int] = set()
             for record in records:
                 processor = self._processors.get(record.partition)
-                if processor is None or processor.declined or record.partition in rebuilding:
+                if processor is None or processor.declined:
                     continue
                 if (record.partition in self._following.partitions) != (consumer is not self._consumer):
                     continue
@@ -356,9 +356,7 @@ class Engine:
                     processor.decline(error)
                     self._look_at = 0.0
                 except StaleStateError as error:
-                    self._rebuild(consumer, record.partition, error)
-                    touched.pop(record.partition)
-                    rebuilding.add(record.partition)
+                    self._rebuild(record.partition, error)
                 else:
                     processor.maybe_flush()
             overloaded = self._tick(touched)
@@ -419,7 +417,6 @@ class Engine:
         self._consumer.pause(missing)
         self._opening.begin(tp.partition for tp in missing)
         if self._checkpointing is None:
-            self._opening.wait()
             self._go_on_with_opened()
         logger.info("partitions gained: %s", sorted(tp.partition for tp in gained))
         with self._lock:
@@ -427,14 +424,18 @@ class Engine:
             return {tp: self._processors[tp.partition].start_offset for tp in here}
 
     def _go_on_with_opened(self) -> None:
-        """Of the partitions that were opened, read those that are still ours to lead or to follow."""
+        """Of the partitions that were opened, read those that are still ours to lead or to follow. Without checkpoints
+        it is not long, and those that we are to lead are waited for."""
+        if self._checkpointing is None and self._following.arriving:
+            self._opening.wait()
         opened = self._opening.take()
         if not opened:
             return
         with self._lock:
             for partition, one in opened.items():
                 processor = self._processor(partition, one.state)
-                processor.counters.rebuilds = one.rebuilds
+                processor.counters = self._rebuilding.pop(partition, processor.counters)
+                processor.counters.rebuilds += one.rebuilds
                 if partition in self._following.arriving:
                     self._following.arriving.discard(partition)
                     self._processors[partition] = processor
@@ -465,10 +466,7 @@ class Engine:
         """Hand partitions over, and close their stores. Raises StoreError for the first one that took no more."""
         failed: list[StoreError] = []
         for partition in partitions:
-            processor = self._processors.pop(partition, None)
-            self._following.dropped(partition)
-            self._agenda.drop(partition)
-            self._led.discard(partition)
+            processor = self._drop(partition)
             if processor is None:
                 continue
             processor.release()
@@ -479,6 +477,12 @@ class Engine:
                     failed.append(error)
         if failed:
             raise failed[0]
+
+    def _drop(self, partition: int) -> Processor | None:
+        self._following.dropped(partition)
+        self._agenda.drop(partition)
+        self._led.discard(partition)
+        return self._processors.pop(partition, None)
 
     def _processor(self, partition: int, state: State) -> Processor:
         return Processor(
@@ -497,21 +501,26 @@ class Engine:
             members=self._members,
         )
 
-    def _rebuild(self, consumer: Consumer, partition: int, error: StaleStateError) -> None:
-        """Discard a state that is not of this log, and fold again before leading (L3)."""
+    def _rebuild(self, partition: int, error: StaleStateError) -> None:
+        """Discard a state that is not of this log, and fold again before leading (L3). It is opened as others are: a
+        checkpoint may be fetched."""
         logger.error("ALARM: %s. The state is discarded and rebuilt", error)
         old = self._processors[partition]
         old.release()
         if old.counters.rebuilds >= MAX_REBUILDS:
             raise StoreError(f"{error}. It was rebuilt {MAX_REBUILDS} times: do the checkpoints belong to another log?")
-        processor = self._processor(partition, self._stores.rebuild(partition))
-        processor.counters = old.counters
-        processor.counters.rebuilds += 1
-        self._processors[partition] = processor
-        self._agenda.soon(partition)
-        consumer.seek(TopicPartition(self.topics.events, partition), processor.start_offset)
-        if partition not in self._following.partitions:
-            processor.assigned(None)
+        followed = partition in self._following.partitions
+        self._drop(partition)
+        if not followed:
+            self._following.arriving.add(partition)
+            self._consumer.pause([TopicPartition(self.topics.events, partition)])
+        self._rebuilding[partition] = old.counters
+        self._opening.begin([partition])
+        self._have_changed()
+
+    def _open(self, partition: int) -> Opened:
+        """In a thread of its own."""
+        return (self._stores.rebuild if partition in self._rebuilding else self._stores.open)(partition)
 
     def _asked(self, partition: int) -> None:
         """The log has answered a question about a partition."""

@@ -14,8 +14,8 @@ OPENED_AT_ONCE = 8
 
 
 class Opening:
-    """`open` opens a partition, in any thread. `opened` is called, from such a thread, when there is one to `take`.
-    All else belongs to one thread."""
+    """Safe from any thread. `open` opens a partition, in a thread of ours. `opened` is called, from there, when there
+    is one to `take`."""
 
     def __init__(self, open: Callable[[int], Opened], opened: Callable[[], None]) -> None:
         self._open = open
@@ -27,19 +27,22 @@ class Opening:
         self._failure: BaseException | None = None
         self._working = 0
         self._threads: list[threading.Thread] = []
+        self._over = False
 
     def begin(self, partitions: Iterable[int]) -> None:
         """Open these, but those that are being opened already."""
-        new = [partition for partition in partitions if partition not in self._begun]
-        self._begun.update(new)
         with self._lock:
+            if self._over:
+                return
+            new = [partition for partition in partitions if partition not in self._begun]
+            self._begun.update(new)
             self._left.extend(new)
             more = min(len(new), OPENED_AT_ONCE - self._working)
             self._working += more
-        threads = [threading.Thread(target=self._work, name="odradek-open", daemon=True) for _ in range(more)]
-        self._threads = [*(thread for thread in self._threads if thread.is_alive()), *threads]
-        for thread in threads:
-            thread.start()
+            threads = [threading.Thread(target=self._work, name="odradek-open", daemon=True) for _ in range(more)]
+            self._threads = [*(thread for thread in self._threads if thread.is_alive()), *threads]
+            for thread in threads:
+                thread.start()
 
     def _work(self) -> None:
         while True:
@@ -49,7 +52,9 @@ class Opening:
                     return
                 partition = self._left.popleft()
             try:
-                self._opened[partition] = self._open(partition)
+                opened = self._open(partition)
+                with self._lock:
+                    self._opened[partition] = opened
             except BaseException as error:  # it is raised where it was asked for
                 self._failure = error
             self._told()
@@ -58,8 +63,9 @@ class Opening:
         """Those that are open by now, each once. Raises what the first one raised that could not be opened."""
         if self._failure is not None:
             raise self._failure
-        taken = {partition: self._opened.pop(partition) for partition in list(self._opened)}
-        self._begun -= taken.keys()
+        with self._lock:
+            taken, self._opened = self._opened, {}
+            self._begun -= taken.keys()
         return taken
 
     def wait(self) -> None:
@@ -70,5 +76,6 @@ class Opening:
     def end(self) -> None:
         """Begin no more, and wait for those that were begun."""
         with self._lock:
+            self._over = True
             self._left.clear()
         self.wait()

@@ -79,11 +79,12 @@ class Stores:
         )
         return Opened(self._brought_up(partition, None, first, end), end, rebuilds=1)
 
-    def rebuild(self, partition: int) -> State:
-        """The stored state is discarded: begin from nothing, or a checkpoint where the log was trimmed. Raises
-        StoreError where there is neither, and keeps the state for people to look at."""
+    def rebuild(self, partition: int) -> Opened:
+        """The stored state, which is open, is discarded: begin from nothing, or a checkpoint where the log was trimmed.
+        Raises StoreError where there is neither, and keeps the state for people to look at."""
         first, end = self._offsets(TopicPartition(self._topic, partition))
-        return self._brought_up(partition, None, first, end) if first > 0 else self._emptied(partition)
+        state = self._brought_up(partition, None, first, end) if first > 0 else self._emptied(partition)
+        return Opened(state, end, rebuilds=1)
 
     def _brought_up(self, partition: int, state: State | None, first: int, end: int) -> State:
         """The state, or that of a checkpoint which is so much newer, or without which the log cannot be folded. None:

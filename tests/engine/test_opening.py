@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from odradek_engine import CheckpointSettings, Engine, StoreError
+from odradek_engine.namespace import ensure_topics
 from odradek_engine.opening import OPENED_AT_ONCE
 from odradek_engine.store import EngineStorage, RocksStorage
 from odradek_log.embedded import EmbeddedLog
@@ -18,12 +20,13 @@ PATIENCE_S = 30.0
 
 
 def engine_of(
-    log: EmbeddedLog, folder: Path, open_storage: Callable[[Path], EngineStorage], checkpoints: bool = False
+    log: EmbeddedLog, folder: Path, open_storage: Callable[[Path], EngineStorage], checkpoints: bool = False,
+    standbys: int = 0,
 ) -> Engine:
     kept = CheckpointSettings(str(folder / "kept")) if checkpoints else None
     return Engine(
         log=log, namespace="test", data_dir=folder / "state", partitions=PARTITIONS, open_storage=open_storage,
-        checkpoints=kept,
+        checkpoints=kept, standbys=standbys,
     )  # fmt: skip
 
 
@@ -33,22 +36,38 @@ def until(reached: Callable[[], bool], *engines: Engine) -> None:
             return
         for engine in engines:
             engine.step(0.01)
+            if engine._standbys:
+                engine.follow_step(0.0)
+                engine.read_step(0.0)
     pytest.fail("the engines do not get there")
 
 
 class Held:
-    """Opens stores; those of `partitions` are not there before `go`."""
+    """Opens stores; those of `partitions` are not there before `go`, except the first `free` times."""
 
-    def __init__(self, *partitions: int) -> None:
+    def __init__(self, *partitions: int, free: int = 0) -> None:
         self._held = {str(partition) for partition in partitions}
+        self._free = free
         self.begun = threading.Semaphore(0)
         self.go = threading.Event()
 
     def __call__(self, folder: Path) -> EngineStorage:
         if folder.name in self._held:
+            self._free -= 1
+        if folder.name in self._held and self._free < 0:
             self.begun.release()
             assert self.go.wait(PATIENCE_S)
         return RocksStorage(folder)
+
+
+def start(log: EmbeddedLog, partition: int, nth: int = 0) -> None:
+    """Start the `nth` workflow that belongs into a partition."""
+    names = [f"w{number}" for number in range(100) if partition_of(f"w{number}".encode(), PARTITIONS) == partition]
+    record = records.StartWorkflow(workflow_id=names[nth], workflow_type="Order", task_queue="orders")
+    producer = log.producer()
+    producer.send(Topics("test").events, partition, b"", encode(record))
+    assert producer.flush(PATIENCE_S) == 0
+    producer.close()
 
 
 def test_partitions_are_opened_side_by_side_and_without_the_lock(tmp_path: Path) -> None:
@@ -99,11 +118,7 @@ def test_the_others_are_folded_while_a_checkpoint_is_fetched(tmp_path: Path) -> 
     engine = engine_of(log, tmp_path, opening, checkpoints=True)
     engine.connect()
     until(lambda: engine.leading == [0, 1, 3], engine)
-    name = next(f"w{number}" for number in range(100) if partition_of(f"w{number}".encode(), PARTITIONS) == 0)
-    start = records.StartWorkflow(workflow_id=name, workflow_type="Order", task_queue="orders")
-    producer = log.producer()
-    producer.send(Topics("test").events, 0, b"", encode(start))
-    assert producer.flush(PATIENCE_S) == 0
+    start(log, 0)
     until(lambda: engine._processors[0].state.partition.open_workflows == 1, engine)
     assert engine.leading == [0, 1, 3]
     assert opening.begun.acquire(timeout=PATIENCE_S)
@@ -137,4 +152,70 @@ def test_what_another_is_given_meanwhile_is_closed_again(tmp_path: Path) -> None
     until(lambda: one.leading == list(range(PARTITIONS)), one)
     one.hand_over()
     one.stop()
+    log.close()
+
+
+def foreign_state(folder: Path, partition: int) -> None:
+    """Give the engine of a folder the state of another log, in one partition."""
+    log = EmbeddedLog(folder / "foreign log", fsync=False)
+    other = engine_of(log, folder / "foreign", RocksStorage)
+    other.connect()
+    start(log, partition)
+    until(lambda: partition in other.leading, other)
+    until(lambda: other._processors[partition].state.partition.open_workflows == 1, other)
+    other.hand_over()
+    other.stop()
+    log.close()
+    state = Path("state", "test", str(partition))
+    (folder / state).parent.mkdir(parents=True)
+    shutil.copytree(folder / "foreign" / state, folder / state)
+
+
+def test_l3_a_state_is_rebuilt_beside_the_others(tmp_path: Path) -> None:
+    """Breaks when all partitions of an engine wait for the checkpoint that one begins from, whose state was of no
+    use."""
+    foreign_state(tmp_path, 2)
+    log = EmbeddedLog(tmp_path / "log", fsync=False)
+    ensure_topics(log, Topics("test"), PARTITIONS)
+    for nth in range(9):
+        start(log, 2, nth)
+    opening = Held(2, free=1)
+    engine = engine_of(log, tmp_path, opening, checkpoints=True)
+    engine.connect()
+    until(lambda: engine.leading == [0, 1, 3] and opening.begun.acquire(blocking=False), engine)
+    start(log, 0)
+    until(lambda: engine._processors[0].state.partition.open_workflows == 1, engine)
+    assert engine.leading == [0, 1, 3]
+    opening.go.set()
+    until(lambda: engine.leading == list(range(PARTITIONS)), engine)
+    assert engine._processors[2].state.partition.open_workflows == 9
+    assert [engine.counters()[partition].rebuilds for partition in range(PARTITIONS)] == [0, 0, 1, 0]
+    engine.hand_over()
+    engine.stop()
+    log.close()
+
+
+def test_l3_a_followed_state_is_rebuilt_beside_the_others(tmp_path: Path) -> None:
+    """Breaks when a standby whose state was of no use stands by no more, or holds up what it leads."""
+    log = EmbeddedLog(tmp_path / "log", fsync=False)
+    one = engine_of(log, tmp_path / "one", RocksStorage, standbys=1)
+    one.connect()
+    until(lambda: one.leading == list(range(PARTITIONS)), one)
+    for nth in range(9):
+        start(log, 0, nth)
+    foreign_state(tmp_path / "two", 0)
+    opening = Held(0, free=1)
+    two = engine_of(log, tmp_path / "two", opening, checkpoints=True, standbys=1)
+    two.connect()
+    until(lambda: two.leading == [2, 3] and opening.begun.acquire(blocking=False), one, two)
+    start(log, 3)
+    until(lambda: two._processors[3].state.partition.open_workflows == 1, one, two)
+    assert 0 not in two._processors
+    opening.go.set()
+    until(lambda: 0 in two.following and two._processors[0].state.partition.open_workflows == 9, one, two)
+    assert two.counters()[0].rebuilds == 1
+    for engine in (two, one):
+        engine.hand_over()
+        engine._following.consumer.close()
+        engine.stop()
     log.close()
