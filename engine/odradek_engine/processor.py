@@ -32,13 +32,12 @@ from .sessions import Sessions
 from .settings import Counters, Outlook, Settings
 from .silence import Silence
 from .strays import Strays
+from .unwritten import Unwritten
 
 logger = logging.getLogger(__name__)
 
 FLUSH_AFTER_S = 1.0
 """Changes are in memory only for so long, at most."""
-LOOK_EVERY = 50
-"""So many records are folded between two counts of what changed."""
 
 
 class Processor:
@@ -92,7 +91,7 @@ class Processor:
         self._mark_at = 0.0
         self._flush_at: float | None = None
         self._early = EarlyReads(clock)
-        self._unflushed_bytes = 0
+        self._unwritten = Unwritten(state, settings.flush_rows, settings.flush_bytes)
         self._handover_at = 0.0
         self._stuck_at = -1
         self._begin_term()
@@ -195,10 +194,7 @@ class Processor:
             )
         folded = fold(self.state, self._topics, record.offset, record.timestamp_ms, record.key, record.value)
         self.counters.folded += 1
-        size = len(record.value)
-        for effect in folded.effects:
-            size += effect.size
-        self._unflushed_bytes += size
+        self._unwritten.add(record.value, folded.effects)
         took_over = isinstance(folded.record, LeaderElected) and self._observe(folded.record)
         leading = self.leadership.leading
         if leading and not took_over:
@@ -268,15 +264,12 @@ class Processor:
 
     def maybe_flush(self) -> None:
         """Keep the changes that are only in memory few."""
-        settings = self._settings
-        many = self.counters.folded % LOOK_EVERY == 0 and self.state.unflushed >= settings.flush_rows
-        if many or self._unflushed_bytes >= settings.flush_bytes:
+        if self._unwritten.enough:
             self._flush()
 
     def _flush(self) -> None:
-        self.state.flush()
+        self._unwritten.write()
         self._flush_at = None
-        self._unflushed_bytes = 0
 
     # ------------------------------------------------------------ time
 

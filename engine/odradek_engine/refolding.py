@@ -27,14 +27,12 @@ from odradek_schemas import Topics
 from .fold import State, events, fold
 from .store import RocksStorage, StoreError
 from .store_memory import DEFAULT_STORE_MEMORY, LEAST_STORE_MEMORY, StoreMemory
+from .unwritten import Unwritten
 from .whole_partitions import read_partition
 
 FLUSH_ROWS = 20_000
 FLUSH_BYTES = 32 * 1024 * 1024
-"""The state is written each so many changed rows, or bytes of the records and effects that changed them. Most effects
-are marked as gone before that, and never made."""
-LOOK_EVERY = 50
-"""So many records are folded between two counts of what changed."""
+"""The state is written each so many changed rows, or bytes of the records and effects that changed them."""
 REPORT_EVERY = 100
 """So many records are folded between two reports of progress."""
 RECORDS_A_PROCESS = 20_000
@@ -83,7 +81,7 @@ class Folding:
     def __init__(self, state: State, topics: Topics) -> None:
         self._state = state
         self._topics = topics
-        self._unflushed_bytes = 0
+        self._unwritten = Unwritten(state, FLUSH_ROWS, FLUSH_BYTES)
         self._records = self._events = 0
         self._reported = Folded()
 
@@ -96,21 +94,16 @@ class Folding:
         """Fold the next record."""
         folded = fold(self._state, self._topics, offset, timestamp_ms, key, value)
         self._records += 1
-        size = len(value)
         for event in folded.events:
             if type(event) is events.Appended:
                 self._events += 1
-        for effect in folded.effects:
-            size += effect.size
-        self._unflushed_bytes += size
-        full = self._records % LOOK_EVERY == 0 and self._state.unflushed >= FLUSH_ROWS
-        if full or self._unflushed_bytes >= FLUSH_BYTES:
+        self._unwritten.add(value, folded.effects)
+        if self._unwritten.enough:
             self.flush()
 
     def flush(self) -> None:
         """Write the state to its storage."""
-        self._state.flush()
-        self._unflushed_bytes = 0
+        self._unwritten.write()
 
     def news(self) -> Folded:
         """What was folded since the last call."""
