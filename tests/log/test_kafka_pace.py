@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from odradek_log import LogError, RecordTooLargeError
 from odradek_log.kafka.config import COMMON, PRODUCER
-from odradek_log.kafka.pace import LONGEST, WINDOW, Pace
+from odradek_log.kafka.pace import LATELY, LONGEST, ROUND_TRIPS, WINDOW, Pace
 from odradek_log.kafka.producer import KafkaProducer
 
 from ..kafka.broker import free_port
@@ -129,6 +129,31 @@ def test_a_rush_that_is_over_is_forgotten() -> None:
         pace.sent(key)
     assert pace.wait(2.0) == 0, "that was in a second"
     assert pace.wait(2.0 + WINDOW) == 0
+
+
+@pytest.mark.parametrize("round_trip", [0.0005, 0.005, 0.02])
+def test_who_is_left_alone_after_a_rush_soon_waits_no_more(round_trip: float) -> None:
+    """Breaks when the first workflow after many waits at each step, for as long as a window is, or two."""
+    pace = Pace()
+    now = 100.0
+    pace.wait(now)
+    while pace.wait(now) < LONGEST:
+        for key in numbered(5):
+            pace.sent(key + b"%f" % now)
+            pace.acknowledged(round_trip)
+        now += 0.005
+    over = now
+    window = max(WINDOW, ROUND_TRIPS * round_trip)
+    while pace.wait(now):
+        pace.sent(b"alone")
+        now += LONGEST
+    assert now - over <= 2 * window / LATELY + 2 * LONGEST
+    for key in numbered(500):  # one after another, with acknowledgements as quick as they are then
+        for _ in range(2):
+            pace.acknowledged(0.0005)
+            pace.sent(key)
+            now += 0.005
+            assert pace.wait(now) == 0
 
 
 def test_what_is_held_goes_in_few_requests_and_in_order(harness: KafkaHarness) -> None:
