@@ -137,7 +137,7 @@ class Engine:
             folder, self.topics.events, open_storage, store_memory, self._checkpointing, self._access.offsets
         )
         self._hearing = Hearing(self._lock, self._processors, self._members, self._clock, self._access.offsets)
-        self._opening = Opening(self._open, self.wake)
+        self._opening = Opening(self._open_or_rebuild, self.wake)
         self._rebuilding: dict[int, Counters] = {}  # of partitions whose state is discarded
         self._following = Following(
             self._lock, self._processors, self._members, self._opening.begin, self._release, self._have_changed
@@ -518,7 +518,7 @@ class Engine:
         self._opening.begin([partition])
         self._have_changed()
 
-    def _open(self, partition: int) -> Opened:
+    def _open_or_rebuild(self, partition: int) -> Opened:
         """In a thread of its own."""
         return (self._stores.rebuild if partition in self._rebuilding else self._stores.open)(partition)
 

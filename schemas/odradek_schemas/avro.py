@@ -20,8 +20,8 @@ MARKER = b"\xc3\x01"
 _EMPTY = 0xC15D213AA4D7A795
 _PRIMITIVES = {int: "long", str: "string", bytes: "bytes", bool: "boolean", float: "double"}
 _NAMESPACES = {
-    "common": "common", "commands": "command", "history": "history", "records": "record", "tasks": "task",
-    "replies": "reply", "ephemeral": "ephemeral",
+    "common": "common", "commands": "command", "history": "history", "records": "record", "engine_records": "record",
+    "tasks": "task", "replies": "reply", "ephemeral": "ephemeral",
 }
 
 

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 import fastavro
 import msgspec
 
-from . import common, ephemeral, history, records, replies, tasks
+from . import common, engine_records, ephemeral, history, records, replies, tasks
 from .avro import MARKER, fingerprint_of, full_name, hints_of, schema_of
 from .common import Record
 from .compiled import Reader, Writer, reader_of, writer_of
@@ -41,7 +41,7 @@ def record_classes() -> list[type[Record]]:
     nested = {common.Record, history.CommandSummary, records.LocalResult, records.Mark, records.HeldDetails}
     nested |= {replies.PendingActivity, replies.PendingTimer}
     classes: list[type[Record]] = []
-    for module in (records, ephemeral, tasks, replies):
+    for module in (records, engine_records, ephemeral, tasks, replies):
         for value in vars(module).values():
             ours = isinstance(value, type) and issubclass(value, Record) and value.__module__ == module.__name__
             if ours and value not in nested:
