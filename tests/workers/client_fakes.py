@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 import msgspec
+from odradek.errors import RequestTimeoutError
 from odradek_log import Log, TopicPartition, TopicSpec
 from odradek_schemas import Topics, decode, encode
 from odradek_schemas.common import Position, Record, Request
@@ -112,6 +113,20 @@ def reply_to(request: Request, outcome: str, run_id: str = "r1", message: str = 
 def first(engine: FakeEngine, kind: type[T]) -> T:
     """The first request of a kind that has come."""
     return next(record for record in engine.seen if isinstance(record, kind))
+
+
+async def unanswered(ask: Callable[[float], Awaitable[object]]) -> RequestTimeoutError:
+    """How a request ends that is in the log and is not answered. `ask` makes it, with a timeout in s: the shortest one
+    in which the log takes it, however busy the machine is."""
+    for timeout in (0.05, 0.5, 5.0, 50.0):
+        try:
+            await ask(timeout)
+        except RequestTimeoutError as error:
+            if error.durable:
+                return error
+        else:
+            raise AssertionError("it was answered")
+    raise AssertionError("the log did not take it")
 
 
 def nobody_answers(record: Record, request: Request) -> Iterable[Record]:
