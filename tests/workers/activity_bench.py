@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from odradek._worker.activities import (
-    Activities,
-    Attempt,
-)
+from odradek._worker.activities import Activities
+from odradek._worker.attempts import Attempt
 from odradek._worker.offsets import Ticket
 from odradek._worker.rates import ActivityRates
 from odradek_log.protocol import OnDelivery

@@ -5,13 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from odradek._worker.activities import (
-    REPORT_AGAIN_SECONDS,
-    Completed,
-    Deferred,
-    Failed,
-    Stopped,
-)
+from odradek._worker.activities import REPORT_AGAIN_SECONDS
+from odradek._worker.attempts import Completed, Deferred, Failed, Stopped
 from odradek_log.protocol import LogUnavailableError, RecordTooLargeError
 from odradek_schemas import Failure, Payload
 from odradek_schemas.records import (

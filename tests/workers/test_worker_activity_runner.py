@@ -14,8 +14,8 @@ import pytest
 from odradek import activity
 from odradek._converter import DataConverter
 from odradek._definitions import activity_definition
-from odradek._worker.activities import Attempt, Completed, Deferred, Failed, Late, Outcome, Stopped
 from odradek._worker.activity_runner import ActivityRunner
+from odradek._worker.attempts import Attempt, Completed, Deferred, Failed, Late, Outcome, Stopped
 from odradek._worker.heartbeats import HeartbeatThrottle
 from odradek.errors import ApplicationError
 from odradek_schemas import Payload, idempotency_key, task_token

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from odradek._worker.activities import (
-    CLAIM_AGAIN_SECONDS,
+from odradek._worker.activities import CLAIM_AGAIN_SECONDS
+from odradek._worker.attempts import (
     CLAIM_VALID_SECONDS,
     Completed,
     Late,

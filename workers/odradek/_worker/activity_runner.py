@@ -23,11 +23,18 @@ from .._definitions import ActivityDefinition
 from .._interceptors import ActivityInterceptor, ExecuteActivityInput, Interceptor, around, read_headers
 from .._options import milliseconds
 from ..errors import ApplicationError, CodecError
-from .activities import Attempt, Completed, Deferred, Failed, Late, Outcome, Stopped
+from .attempts import Attempt, Completed, Deferred, Failed, Late, Outcome, Stopped
 from .threads import DaemonThreads
 
 OnEnded = Callable[[Attempt, Outcome], None]
 OnHeartbeat = Callable[[Attempt, list[Payload]], None]
+
+
+class _Unbegun(Exception):
+    """The code of an attempt must not begin any more; `outcome` comes of that."""
+
+    def __init__(self, outcome: Stopped | Late) -> None:
+        self.outcome = outcome
 
 
 class _Running:
@@ -159,20 +166,10 @@ class ActivityRunner:
             try:
                 await self._fetch_payloads(attempt)
                 args, kwargs = self._arguments(attempt, definition)
-                unbegun = self._unbegun(attempt)
-                if unbegun is not None:
-                    outcome = unbegun
-                else:
-                    outcome = self._completed(definition, await self._intercepted(attempt, definition, args, kwargs))
+                outcome = self._completed(definition, await self._intercepted(attempt, definition, args, kwargs))
             except (Exception, asyncio.CancelledError, CompleteAsync, SystemExit) as error:
                 outcome = self._ended_by(attempt, error)
         self._on_ended(attempt, outcome)
-
-    def _unbegun(self, attempt: Attempt) -> Outcome | None:
-        """What comes of an attempt whose code must not begin any more."""
-        if attempt.cancel_reason:  # it may have waited for a thread, while an earlier attempt brought the result (T7)
-            return Stopped()
-        return Late() if self._clock() > attempt.begin_before else None
 
     async def _fetch_payloads(self, attempt: Attempt) -> None:
         """What the input refers to; in a thread, so that the event loop does not wait for a store."""
@@ -215,11 +212,7 @@ class ActivityRunner:
             outcome: Outcome
             try:
                 args, kwargs = self._arguments(attempt, definition)
-                unbegun = self._unbegun(attempt)
-                if unbegun is not None:
-                    outcome = unbegun
-                else:
-                    outcome = self._completed(definition, self._called(definition.fn(*args, **kwargs)))
+                outcome = self._completed(definition, self._called(definition.fn(*args, **kwargs)))
             except BaseException as error:
                 outcome = self._ended_by(attempt, error)
         self._on_ended(attempt, outcome)
@@ -235,12 +228,13 @@ class ActivityRunner:
     def _arguments(
         self, attempt: Attempt, definition: ActivityDefinition
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Raises ApplicationError, not to be retried, if the input cannot be read: no other attempt could."""
+        """The last thing before the code begins. Raises _Unbegun if it must not, and ApplicationError, not to be
+        retried, if the input cannot be read: no other attempt could."""
         values = attempt.task.input
         try:
             types = definition.signature.types_for(len(values))
             names = definition.signature.names
-            return definition.signature.arguments(self.converter.from_payloads(values, types, names))
+            arguments = definition.signature.arguments(self.converter.from_payloads(values, types, names))
         except CodecError:
             raise  # another worker, or this one with the right key, can
         except Exception as error:
@@ -248,6 +242,11 @@ class ActivityRunner:
                 f"the input of activity {definition.name} does not fit {definition.signature}: {error}",
                 type=type(error).__name__, non_retryable=True,
             ) from error
+        if attempt.cancel_reason:  # it may have waited for a thread, while an earlier attempt brought the result (T7)
+            raise _Unbegun(Stopped())
+        if self._clock() > attempt.begin_before:
+            raise _Unbegun(Late())
+        return arguments
 
     def _completed(self, definition: ActivityDefinition, result: Any) -> Completed:
         """Raises ApplicationError, not to be retried, if the result cannot be written."""
@@ -262,6 +261,8 @@ class ActivityRunner:
             ) from error
 
     def _ended_by(self, attempt: Attempt, error: BaseException) -> Outcome:
+        if isinstance(error, _Unbegun):
+            return error.outcome
         if isinstance(error, CompleteAsync):
             return Deferred()
         if isinstance(error, asyncio.CancelledError) and attempt.cancel_reason:

@@ -16,8 +16,9 @@ from odradek_schemas.tasks import ActivityTask
 
 from .._definitions import ActivityDefinition
 from .._interceptors import Interceptor
-from .activities import Activities, Attempt, Outcome
+from .activities import Activities
 from .activity_runner import ActivityRunner
+from .attempts import Attempt, Outcome
 from .consumer import TaskConsumer
 from .intake import Taken
 from .outlet import Outlet

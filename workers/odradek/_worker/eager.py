@@ -23,7 +23,7 @@ from odradek_schemas.commands import (
 from odradek_schemas.tasks import ActivityTask
 
 from .acceptance import Acceptance, Fate
-from .activities import Attempt
+from .attempts import Attempt
 from .session import WorkerSession
 
 NowMs: TypeAlias = Callable[[], int]

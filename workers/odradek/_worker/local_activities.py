@@ -20,8 +20,8 @@ from .._converter import DataConverter
 from .._definitions import ActivityDefinition
 from .._instance_locals import LocalCall
 from .._interceptors import Interceptor
-from .activities import Attempt, Completed, Deferred, Failed, Outcome, Stopped
 from .activity_runner import ActivityRunner
+from .attempts import Attempt, Completed, Deferred, Failed, Outcome, Stopped
 from .heartbeats import HeartbeatThrottle
 from .ports import Later
 

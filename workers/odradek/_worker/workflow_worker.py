@@ -18,7 +18,7 @@ from odradek_schemas.tasks import QueryTask, WorkflowTask
 
 from ..errors import PayloadError
 from .acceptance import Acceptance
-from .activities import Attempt
+from .attempts import Attempt
 from .cache import BoundedCache
 from .consumer import TaskConsumer
 from .eager import Eager, EagerRunner, LocalReady
