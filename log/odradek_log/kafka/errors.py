@@ -39,6 +39,12 @@ _UNAVAILABLE = {
 _TOO_LARGE = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}
 _UNKNOWN = {KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART}
 _PURGED = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._DESTROY}
+# A broker that has lost records, or what it knew of a producer: librdkafka's other errors of this kind are fatal.
+_OUT_OF_STEP = {
+    KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
+    KafkaError.UNKNOWN_PRODUCER_ID,
+    KafkaError.INVALID_PRODUCER_EPOCH,
+}
 _CORRUPT = {KafkaError._BAD_MSG, KafkaError.INVALID_MSG}
 _FORBIDDEN = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -65,10 +71,8 @@ def is_refusal(error: KafkaError) -> bool:
 def translate(error: KafkaError, what: str, servers: str) -> LogError:
     """The log's error for `error`, met while doing `what` on the cluster at `servers`."""
     code, said = error.code(), error.str()
-    if error.fatal() or code == KafkaError._FATAL:
-        return ProducerFailedError(
-            f"{what} failed for good ({said}): close this producer or consumer and ask the log for a new one"
-        )
+    if error.fatal() or code == KafkaError._FATAL or code in _OUT_OF_STEP:
+        return failed_for_good(what, said)
     if code in _TOO_LARGE:
         return RecordTooLargeError(
             f"{what}: the record is too large for the topic ({said}); make it smaller, or raise max.message.bytes"
@@ -96,6 +100,12 @@ def translate(error: KafkaError, what: str, servers: str) -> LogError:
     if code in _UNAVAILABLE or error.retriable():
         return unavailable(what, servers, said)
     return LogError(f"{what} failed: {said}")
+
+
+def failed_for_good(what: str, said: str) -> ProducerFailedError:
+    return ProducerFailedError(
+        f"{what} failed for good ({said}): close this producer or consumer and ask the log for a new one"
+    )
 
 
 def unavailable(what: str, servers: str, said: str) -> LogUnavailableError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections import deque
@@ -14,9 +15,11 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from .. import refusals
 from ..delivering import Send, report
 from ..protocol import LogError, OnDelivery, TopicPartition
-from .errors import kafka_error, translate, wrong_setting
+from .errors import failed_for_good, kafka_error, translate, wrong_setting
 from .pace import Pace
 from .said import rdkafka_logger
+
+_log = logging.getLogger("odradek.log")
 
 _POLL = 0.19  # under 200 ms confluent-kafka waits in one piece
 _MOST_HELD, _MOST_HELD_BYTES = 1_000, 1_000_000  # more than that waits for no others
@@ -62,6 +65,7 @@ class KafkaProducer:
         self._last: dict[TopicPartition, _Send] = {}
         self._refused: deque[tuple[OnDelivery | None, LogError]] = deque()
         self._closed = False
+        self._failure: LogError | None = None
         self._flushing = 0
         self._waiting = 0  # for space
         self._pace = pace or Pace()
@@ -129,7 +133,7 @@ class KafkaProducer:
 
     def _wait_for_space(self) -> None:
         if threading.current_thread() is self._thread:
-            self._producer.poll(0.01)  # a callback that sends must not wait for itself
+            self._poll(0.01)  # a callback that sends must not wait for itself
         else:
             with self._changed:
                 self._waiting += 1
@@ -167,7 +171,7 @@ class KafkaProducer:
 
     def _run(self) -> None:
         while True:
-            self._producer.poll(0 if self._holding or self._refused else _POLL)
+            self._poll(0 if self._holding or self._refused else _POLL)
             self._serve_refused()
             wait = self._pace.wait(time.monotonic())
             with self._changed:
@@ -176,6 +180,16 @@ class KafkaProducer:
                 self._changed.wait_for(self._in_a_hurry, wait)
                 self._holding = wait > 0 and not self._in_a_hurry()
             self._release()
+
+    def _poll(self, timeout: float) -> None:
+        """Call the callbacks of what was delivered. A fatal error of librdkafka is raised by its `poll`; what is out
+        then is given up, as brokers that are away may never answer for it."""
+        try:
+            self._producer.poll(timeout)
+        except KafkaException as e:
+            self._failure = failed_for_good("append", kafka_error(e).str())
+            _log.error("%s", self._failure)
+            self._producer.purge()
 
     def _in_a_hurry(self) -> bool:
         """Whether the thread must not wait: somebody waits for it, or much is held."""
@@ -206,7 +220,7 @@ class KafkaProducer:
             report(send.on_delivery, message.offset() or 0, None)
         else:
             what = f"append to {where.topic}/{where.partition}"
-            report(send.on_delivery, -1, translate(error, what, self._servers))
+            report(send.on_delivery, -1, self._failure or translate(error, what, self._servers))
         with self._lock:
             if self._last.get(where) is send:
                 del self._last[where]
