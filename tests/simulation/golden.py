@@ -187,8 +187,11 @@ class Golden:
         if self.state.partition.time_ms < self._time_ms:
             self._wrong.append(f"the time of partition {self.partition} goes back at {body}")
         self._time_ms = self.state.partition.time_ms
-        for event in changes:
-            if isinstance(event, events.ActivityTaken) and event.session and not self._is_live(event.session):
+        over: set[str] = set()  # later on: a reading of the clock lets many records go, one after another
+        for event in reversed(changes):
+            if isinstance(event, events.SessionOver):
+                over.add(event.session)
+            elif isinstance(event, events.ActivityTaken) and not self._was_live(event.session, over):
                 self._wrong.append(f"{event} by a session that is over (record {body})")
             if isinstance(event, events.Appended) and isinstance(body, _OF_A_RUN) and event.run_id != body.run_id:
                 self._wrong.append(f"{body} changed run {event.run_id}")
@@ -206,9 +209,10 @@ class Golden:
         elif version:
             self.switched.setdefault(version, self._landed[self.state.partition.position - 1])
 
-    def _is_live(self, session: str) -> bool:
+    def _was_live(self, session: str, over: set[str]) -> bool:
+        """Before those sessions ended; what nobody has taken needs none."""
         row = self.state.row(keys.session(session), SessionRow)
-        return row is not None and not row.ended_ms
+        return not session or session in over or (row is not None and not row.ended_ms)
 
     # ------------------------------------------------------------ what a history must be, event by event
 
