@@ -17,6 +17,7 @@ from rich.table import Table
 from .disks import can_be_full
 from .faults import Lengths, kinds, plan, so_many
 from .network import Network
+from .stalls import LONG_S
 from .suite import Report, Suite, running
 
 
@@ -41,7 +42,8 @@ def show(report: Report) -> None:
         ("other findings of the auditors", len(outcome.wrong)),
         ("stored states compared with the log", outcome.stores),
         ("executions that began after their result, claimed before", outcome.claimed_before_result),
-        ("longest stall of a partition", f"{report.longest_stall_s:.1f} s"),
+        ("longest stall of a partition that had something to do", f"{report.longest_stall_s:.1f} s"),
+        ("longest silence of a partition", f"{report.longest_silence_s:.1f} s"),
         ("longest workflow", f"{outcome.longest_order_s:.1f} s"),
         ("processes that ended by themselves", str(report.ended_by_themselves or 0)),
         ("took", f"{report.seconds:.0f} s"),
@@ -50,6 +52,10 @@ def show(report: Report) -> None:
     console = Console(width=100)
     console.print(faults)
     console.print(table)
+    if report.long_stalls:
+        print(f"The longest stalls, of {LONG_S:g} s and more:")
+    for line in report.long_stalls:
+        print(line)
     for problem in report.problems[:30]:
         print(problem)
 

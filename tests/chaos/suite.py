@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from ..kafka.cluster import Cluster, ClusterElsewhere, broker_name
 from .audit import Outcome, audit
@@ -24,6 +25,7 @@ from .disks import Disk
 from .faults import CLIENT, CONTROLLER, DISK_FULL, ENGINES, WORKERS, Fault, in_lanes
 from .network import Network
 from .processes import Role
+from .stalls import LONG_S, Span, shown
 from .watch import Watch, now
 
 HERE = Path(__file__).parent
@@ -41,10 +43,11 @@ _LEADS = re.compile(r"leading partition (\d+) from offset (\d+)")
 
 @dataclass
 class Struck:
-    """A fault that happened. `at`: Unix time."""
+    """A fault that happened. `at`, `until`: Unix time."""
 
     fault: Fault
     at: float
+    until: float = 0.0
 
 
 @dataclass
@@ -56,7 +59,12 @@ class Report:
     outcome: Outcome = field(default_factory=Outcome)
     stalls: list[str] = field(default_factory=list)
     ended_by_themselves: dict[str, int] = field(default_factory=dict)
+    longest_silence_s: float = 0.0
+    """For which no workflow has advanced in a partition, whether there was something to do or not."""
     longest_stall_s: float = 0.0
+    """For which none has, although there was something to do."""
+    long_stalls: list[str] = field(default_factory=list)
+    """What the longest ones were, in lines for people."""
     fewest_open: int = 0
     """How many workflows of the client were open when a fault struck, at the least."""
     faults_s: float = 0.0
@@ -66,6 +74,15 @@ class Report:
     @property
     def problems(self) -> list[str]:
         return self.stalls + self.outcome.problems
+
+
+class _Election(NamedTuple):
+    """An engine leads a partition `at` a Unix time, by a record at `epoch`."""
+
+    epoch: int
+    partition: int
+    at: float
+    engine: str
 
 
 @contextmanager
@@ -173,6 +190,7 @@ class Suite:
             self.report.struck.append(struck)
             print(f"{len(self.report.struck)}: {fault}", flush=True)
             await self._strike(fault, struck)
+            struck.until = now()
             if one_by_one:
                 await self._all_go_on(watch, str(fault), now())
             if one_by_one or fault.of_brokers:
@@ -260,9 +278,14 @@ class Suite:
         self.report.ended_by_themselves = {
             name: len(role.ended) for name, role in self.roles.items() if role.ended
         }
-        self.report.longest_stall_s = watch.longest_stall()
-        if self.report.longest_stall_s > PATIENCE_S:
-            self.report.stalls.append(f"a partition stood still for {self.report.longest_stall_s:.0f} s")
+        self.report.longest_silence_s = watch.longest_silence()
+        if self.report.longest_silence_s > PATIENCE_S:
+            self.report.stalls.append(f"a partition stood still for {self.report.longest_silence_s:.0f} s")
+        found = watch.stalls(until=now())
+        self.report.longest_stall_s = max((stall.waited for stall in found), default=0.0)
+        faults = [Span(str(struck.fault), struck.at, struck.until) for struck in self.report.struck]
+        long = [stall for stall in found if stall.waited >= LONG_S]
+        self.report.long_stalls = shown(long, faults, [(e.partition, e.at, e.engine) for e in self._elections()])
         self.report.fewest_open = self._fewest_open()
         for struck in self.report.struck if one_by_one else ():
             affected = None
@@ -280,16 +303,20 @@ class Suite:
 
     def _led_by(self, engine: str, at: float) -> list[int]:
         """The partitions that an engine had been the last to lead, at a time, from what engines printed."""
-        elections: dict[int, list[tuple[int, str, float]]] = defaultdict(list)
-        for name in ENGINES:
-            for line in self.roles[name].output.read_text().splitlines():
-                if found := _LEADS.search(line):
-                    elections[int(found[1])].append((int(found[2]), name, _time_of(line)))
-        return [
-            partition
-            for partition, found in elections.items()
-            if max((e for e in found if e[2] <= at), default=(0, "", 0.0))[1] == engine
-        ]
+        last: dict[int, _Election] = {}
+        for election in self._elections():
+            if election.at <= at:
+                last[election.partition] = election
+        return [partition for partition, election in last.items() if election.engine == engine]
+
+    def _elections(self) -> list[_Election]:
+        """Of all engines, in the order of the log, from what they printed."""
+        return sorted(
+            _Election(int(found[2]), int(found[1]), _time_of(line), name)
+            for name in ENGINES
+            for line in self.roles[name].output.read_text().splitlines()
+            if (found := _LEADS.search(line))
+        )
 
 
 def _time_of(line: str) -> float:
