@@ -27,6 +27,7 @@ from odradek_schemas import Topics
 
 from .agenda import Agenda
 from .announcing import Announcer
+from .catching_up import CatchingUp
 from .checkpointing import Checkpointing, CheckpointSettings
 from .checkpoints import CheckpointStore
 from .clock import Clock, Randomness, SystemClock, SystemRandomness
@@ -140,7 +141,10 @@ class Engine:
         self._opening = Opening(self._open_or_rebuild, self.wake)
         self._rebuilding: dict[int, Counters] = {}  # of partitions whose state is discarded
         self._following = Following(
-            self._lock, self._processors, self._members, self._opening.begin, self._release, self._have_changed
+            self._lock, self._processors, self._members, self._open, self._release, self._have_changed
+        )
+        self._catching_up = CatchingUp(
+            self._stores, self.topics, self._settings, self._access.offsets, self._following.expects, self.wake
         )
 
     # ------------------------------------------------------------ life
@@ -167,6 +171,7 @@ class Engine:
         self._log = self._given_log or open_log(self._target or "", **self._log_settings)
         self._partitions = ensure_topics(self._log, self.topics, self._new_partitions)
         self._access.connect(self._log, self._partitions)
+        self._catching_up.connect(self._log)
         self._stores.take_folder()
         self._producer = self._log.producer()
         self._bulk_producer = self._log.producer(linger_ms=BULK_LINGER_MS)
@@ -282,6 +287,7 @@ class Engine:
             self._consumer.close()
         finally:
             self._opening.end()
+            self._catching_up.end()
             with self._lock:
                 try:
                     self._release(list(self._processors))
@@ -415,7 +421,7 @@ class Engine:
             for tp in here:
                 self._processors[tp.partition].assigned(None)
         self._consumer.pause(missing)
-        self._opening.begin(tp.partition for tp in missing)
+        self._open(tp.partition for tp in missing)
         if self._checkpointing is None:
             self._go_on_with_opened()
         logger.info("partitions gained: %s", sorted(tp.partition for tp in gained))
@@ -423,12 +429,19 @@ class Engine:
             self._have_changed()
             return {tp: self._processors[tp.partition].start_offset for tp in here}
 
+    def _open(self, partitions: Iterable[int]) -> None:
+        self._opening.begin(partition for partition in partitions if partition not in self._catching_up)
+
     def _go_on_with_opened(self) -> None:
-        """Of the partitions that were opened, read those that are still ours to lead or to follow. Without checkpoints
-        it is not long, and those that we are to lead are waited for."""
+        """Of the partitions that were opened, read those that are still ours to lead or to follow; those that are far
+        behind, only when they are not any more. Without checkpoints it does not take long to open those that we are to
+        lead, and they are waited for."""
         if self._checkpointing is None and self._following.arriving:
             self._opening.wait()
         opened = self._opening.take()
+        if opened:
+            opened = self._catching_up.take_on(opened)
+        opened |= self._catching_up.take()
         if not opened:
             return
         with self._lock:
@@ -436,6 +449,7 @@ class Engine:
                 processor = self._processor(partition, one.state)
                 processor.counters = self._rebuilding.pop(partition, processor.counters)
                 processor.counters.rebuilds += one.rebuilds
+                processor.counters.folded += one.folded
                 if partition in self._following.arriving:
                     self._following.arriving.discard(partition)
                     self._processors[partition] = processor

@@ -77,6 +77,10 @@ class Following:
             self._wanted = wanted
         self._open(wanted - self._processors.keys())
 
+    def expects(self, partition: int) -> bool:
+        """Whether a partition that is not open yet is to be ours. From any thread."""
+        return partition in self.arriving or partition in self._wanted
+
     def keep(self, partition: int) -> None:
         """The group has taken a partition that we lead: go on until another leads it."""
         self._processors[partition].unassigned()

@@ -22,7 +22,8 @@ from .checkpoints import Checkpoint, CheckpointError, CheckpointStore
 from .fold import State, keys
 from .fold.invariants import problems
 from .fold.rows import TABLES
-from .refolding import OnProgress, Refolded, Task, fold_into, refold
+from .folding import OnProgress, Refolded, Task
+from .refolding import fold_into, refold
 from .restoring import CheckpointedStates
 from .store import RocksStorage, StoreError
 from .store_memory import StoreMemory

@@ -19,7 +19,9 @@ class Settings:
     silent leader for gone, and leads in its place. fold_version: up to which this one goes; the log is switched to it
     once every engine knows it (V2). max_in_flight, max_in_flight_bytes: effects of a partition without acknowledgement,
     above which no more is folded. flush_rows, flush_bytes: changed rows, and bytes of the records and effects that
-    changed them, above which they go to the store at once.
+    changed them, above which they go to the store at once. far_behind: partitions that come with so many records to
+    fold, all together, are folded by processes of their own up to the log's end. folding_processes: at most so many;
+    0: none; None: one for each processor core, if there are several.
     """
 
     mark_interval: float = 0.5
@@ -34,6 +36,8 @@ class Settings:
     max_in_flight_bytes: int = 64 * 1024 * 1024
     flush_rows: int = 2_000
     flush_bytes: int = 8 * 1024 * 1024
+    far_behind: int = 10_000
+    folding_processes: int | None = None
 
 
 class Outlook(NamedTuple):

@@ -28,6 +28,10 @@ class StoreError(Exception):
     """The store cannot be read or written; the message says which folder, and what to do."""
 
 
+class StoreHeldError(StoreError):
+    """Another process has the store open."""
+
+
 def check_room(folder: Path) -> None:
     """Raise StoreError if nothing can be written into a folder: one who cannot keep a state should lead nothing."""
     probe = folder / "room"
@@ -102,7 +106,8 @@ class RocksStorage:
         try:
             self._db = Rdict(str(folder), options, access_type=access)
         except Exception as error:  # rocksdict raises bare exceptions
-            raise StoreError(
+            kind = StoreHeldError if "While lock file" in str(error) else StoreError
+            raise kind(
                 f"cannot open the store in {folder}: {error}. Another engine may have it open; if it is damaged, "
                 "delete the folder: it is rebuilt from the log"
             ) from error

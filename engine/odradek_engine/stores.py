@@ -7,24 +7,30 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from time import monotonic, sleep
 from typing import NamedTuple
 
 from odradek_log import FolderLock, TopicPartition
 
 from .checkpointing import Checkpointing
 from .fold import State
-from .store import EngineStorage, RocksStorage, StoreError, check_room, lock_folder
+from .store import EngineStorage, RocksStorage, StoreError, StoreHeldError, check_room, lock_folder
 from .store_memory import StoreMemory
 
 logger = logging.getLogger(__name__)
 
+HELD_S = 5.0
+"""How long a store is waited for that another process has open."""
+
 
 class Opened(NamedTuple):
-    """`end`: of the partition in the log. `rebuilds`: how many states were discarded on the way (L3)."""
+    """`end`: of the partition in the log. `rebuilds`: how many states were discarded on the way (L3). `folded`: how
+    many records, since it was asked for."""
 
     state: State
     end: int
     rebuilds: int
+    folded: int = 0
 
 
 class Stores:
@@ -43,7 +49,8 @@ class Stores:
     ) -> None:
         self._folder = folder
         self._topic = topic
-        self._on_disk = open_storage is None
+        self.on_disk = open_storage is None
+        """Whether states are folders, which another process could open."""
         self._open_storage = open_storage or partial(RocksStorage, memory=StoreMemory(store_memory))
         self._checkpointing = checkpointing
         self._offsets = offsets
@@ -53,13 +60,17 @@ class Stores:
 
     def check_room(self) -> None:
         """Raise StoreError if no state could be kept here."""
-        if self._on_disk:
+        if self.on_disk:
             check_room(self._folder)
 
     def take_folder(self) -> None:
         """Until `close_all`, no other engine keeps its state here. Raises StoreError if one does."""
-        if self._on_disk:
+        if self.on_disk:
             self._folder_lock = lock_folder(self._folder)
+
+    def folder(self, partition: int) -> Path:
+        """Where the state of a partition is kept."""
+        return self._folder / str(partition)
 
     def __getitem__(self, partition: int) -> EngineStorage:
         return self._storages[partition]
@@ -96,13 +107,13 @@ class Stores:
             if folder is not None:
                 with self._lock:
                     self._storages.pop(partition).destroy()
-                    folder.rename(self._folder / str(partition))
+                    folder.rename(self.folder(partition))
                 return self._stored_state(partition)
         if first > position:
             found = "is not of this log" if state is None else f"ends at {position}"
             raise StoreError(
                 f"partition {partition} of {self._topic} begins at offset {first}, the state in "
-                f"{self._folder / str(partition)} {found}: records in between are gone, "
+                f"{self.folder(partition)} {found}: records in between are gone, "
                 + self._without_checkpoint(refused)
             )
         return state or self._emptied(partition)
@@ -122,8 +133,19 @@ class Stores:
         return self._stored_state(partition)
 
     def _stored_state(self, partition: int) -> State:
-        storage = self._storages[partition] = self._open_storage(self._folder / str(partition))
+        storage = self._storages[partition] = self._open_when_free(self.folder(partition))
         return State(storage, partition)
+
+    def _open_when_free(self, folder: Path) -> EngineStorage:
+        """A process that folded for an engine that was killed (`catching_up.py`) ends right after it."""
+        patience = monotonic() + HELD_S
+        while True:
+            try:
+                return self._open_storage(folder)
+            except StoreHeldError:
+                if monotonic() >= patience:
+                    raise
+            sleep(0.05)
 
     def persist(self) -> None:
         """Make what was written survive a crash."""

@@ -1,14 +1,13 @@
-"""Reading partitions of a topic from one offset to another, offline, where nobody waits for what comes next."""
+"""Reading partitions of a topic from one offset to another, where nobody waits for what comes next."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from odradek_log import Log, LogError, LogUnavailableError, Record, TopicPartition
+from odradek_log import Consumer, Log, LogError, LogUnavailableError, Record, TopicPartition
 from odradek_schemas import Topics
 
-_POLL_SECONDS = 1.0
-_SILENT_POLLS = 30
+_SILENT_S = 30.0
 
 
 def read_partition(log: Log, partition: TopicPartition, start: int, end: int) -> Iterator[Record]:
@@ -20,24 +19,36 @@ def read_partition(log: Log, partition: TopicPartition, start: int, end: int) ->
         return
     consumer = log.consumer()
     try:
-        consumer.assign({partition: start})
-        following, silent = start, 0
-        while following < end:
-            for record in consumer.poll(_POLL_SECONDS, 2_000):
-                if record.offset >= end:
-                    return
-                yield record
-            passed = consumer.position(partition)
-            silent = 0 if passed > following else silent + 1
-            following = max(following, passed)
-            if silent >= _SILENT_POLLS:
-                raise LogUnavailableError(
-                    f"{partition.topic} partition {partition.partition}: no record from offset {following} on for "
-                    f"{_SILENT_POLLS * _POLL_SECONDS:g} s, {end - following} are missing. Is the broker there, and no "
-                    "transaction left open?"
-                )
+        yield from read_with(consumer, partition, start, end)
     finally:
         consumer.close()
+
+
+def read_with(
+    consumer: Consumer,
+    partition: TopicPartition,
+    start: int,
+    end: int,
+    going: Callable[[], bool] = lambda: True,
+    poll_s: float = 1.0,
+) -> Iterator[Record]:
+    """The same with a consumer of the caller's, which reads nothing else. It ends early when `going` is asked, every
+    `poll_s` at least, and says no."""
+    consumer.assign({partition: start})
+    following, silent = start, 0
+    while following < end and going():
+        for record in consumer.poll(poll_s, 2_000):
+            if record.offset >= end:
+                return
+            yield record
+        passed = consumer.position(partition)
+        silent = 0 if passed > following else silent + 1
+        following = max(following, passed)
+        if silent * poll_s >= _SILENT_S:
+            raise LogUnavailableError(
+                f"{partition.topic} partition {partition.partition}: no record from offset {following} on for "
+                f"{_SILENT_S:g} s, {end - following} are missing. Is the broker there, and no transaction left open?"
+            )
 
 
 def partitions_of(log: Log, topic: str) -> int:

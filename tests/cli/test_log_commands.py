@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from odradek_engine import maintenance, refolding
+from odradek_engine import folding, maintenance
 from odradek_engine.fold import keys
 from odradek_engine.store import RocksStorage
 from odradek_log import TopicPartition, open_log
@@ -147,7 +147,7 @@ def test_a_rebuild_that_fails_keeps_the_old_state(data: Path, monkeypatch: pytes
     log = open_log(f"file:{data}")
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(refolding, "fold", fail)
+            patch.setattr(folding, "fold", fail)
             with pytest.raises(MemoryError):
                 list(maintenance.rebuild(log, "default", data / "state"))
         assert all(result.ok for result in maintenance.verify(log, "default", data / "state"))

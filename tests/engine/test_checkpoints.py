@@ -14,8 +14,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 from odradek_engine import CheckpointError, CheckpointSettings, CheckpointStore
 from odradek_engine import checkpoints as checkpoints_module
+from odradek_engine.folding import Folded as Progress
 from odradek_engine.maintenance import make_checkpoints
-from odradek_engine.refolding import Folded as Progress
 from odradek_engine.restoring import CheckpointedStates
 
 from .test_engine_embedded import Place, place

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from odradek_engine import CheckpointStore, Engine, maintenance
+from odradek_engine import CheckpointStore, Engine, Settings, maintenance
 from odradek_engine.engine import ensure_topics
 from odradek_engine.fold import State, keys
 from odradek_engine.restoring import CheckpointedStates
@@ -27,12 +27,13 @@ EVENTS = TopicPartition(TOPICS.events, 0)
 class Solitary:
     """One engine on a simulated log of one partition."""
 
-    def __init__(self, folder: Path, log: SimulatedLog, name: str) -> None:
+    def __init__(self, folder: Path, log: SimulatedLog, name: str, settings: Settings | None = None) -> None:
         self.clock = ManualClock()
         self.log = log
         self.engine = Engine(
-            log=log.process(name), namespace="test", data_dir=folder / name, clock=self.clock, partitions=1
-        )
+            log=log.process(name), namespace="test", data_dir=folder / name, clock=self.clock, partitions=1,
+            settings=settings,
+        )  # fmt: skip
         self.engine.connect()
 
     def until(self, reached: Callable[[], bool]) -> None:
@@ -78,6 +79,26 @@ def test_an_engine_goes_on_behind_the_end_of_a_transaction(tmp_path: Path, log: 
     start(log, "b")
     one.until(lambda: one.workflows == 2)
     assert one.engine.counters()[0].rebuilds == 0
+    one.stop()
+
+
+def test_processes_that_catch_up_go_on_behind_the_end_of_a_transaction(
+    tmp_path: Path, log: SimulatedLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Breaks when they stop there, and the engine folds by itself what is behind it; or wait for the last offset."""
+    for number in range(40):
+        start(log, f"w{number}")
+        if number % 13 == 0:
+            log.mark(EVENTS)
+    log.mark(EVENTS)
+    with caplog.at_level(logging.INFO):
+        one = Solitary(tmp_path, log, "one", Settings(far_behind=20, folding_processes=1))
+        one.until(lambda: 0 in one.engine._catching_up)
+        for thread in one.engine._catching_up._threads:
+            thread.join()
+        one.until(lambda: one.leads)
+    assert "a process folded 40 records" in caplog.text
+    assert one.workflows == 40
     one.stop()
 
 

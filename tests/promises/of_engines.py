@@ -7,7 +7,18 @@ from io import BytesIO
 from typing import Any
 
 import msgspec
-from odradek_engine import comparison, opening, processor, reads, sessions, store, store_memory, stores, strays
+from odradek_engine import (
+    catching_up,
+    comparison,
+    opening,
+    processor,
+    reads,
+    sessions,
+    store,
+    store_memory,
+    stores,
+    strays,
+)
 from odradek_engine import fold as fold_package
 from odradek_engine.agenda import Agenda
 from odradek_engine.fold import (
@@ -76,6 +87,12 @@ def checkpoints_are_waited_for(patch: Patch) -> None:
         self.wait()
 
     patch(opening.Opening, "begin", begin)
+
+
+@bug("An engine that gains partitions far behind", "tests/engine/test_catching_up.py -k l3")
+def processes_fold_on_top_of_any_state(patch: Patch) -> None:
+    """A state of another log is gone on with: the record that it ends with is not held against this one's."""
+    patch(catching_up, "is_last_of", lambda job, record: True)
 
 
 @bug("What a turn of an engine costs", "tests/engine/test_agenda.py -k is_due")

@@ -26,8 +26,8 @@ from .output import compact, cut, print_json, stderr, stdout
 
 if TYPE_CHECKING:  # imported where they are used: the other commands need not wait for them
     from odradek_engine.checkpoints import CheckpointStore
+    from odradek_engine.folding import Folded, Refolded
     from odradek_engine.maintenance import Verified
-    from odradek_engine.refolding import Folded, Refolded
 
 app = typer.Typer(no_args_is_help=True, help="Look at a log's records; verify or rebuild the state folded from it.")
 
