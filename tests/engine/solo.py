@@ -10,7 +10,7 @@ from odradek_engine.fold import MemoryStorage, State
 from odradek_engine.processor import Processor
 from odradek_engine.settings import Settings
 from odradek_log import LogError, LogUnavailableError, OnDelivery, Record, TopicPartition
-from odradek_schemas import decode, encode, records
+from odradek_schemas import decode, encode, ephemeral, records
 from odradek_schemas.common import Record as AnyRecord
 
 from .harness import T0, TOPICS
@@ -182,3 +182,39 @@ class Solo:
     def outputs(self, part: str) -> list[Any]:
         """What landed in the topics whose names have `part` in them."""
         return [body for topic, _, body in self.out if part in topic]
+
+
+START = records.StartWorkflow(workflow_id="w", workflow_type="Order", task_queue="orders")
+
+
+def elected(member: str, nonce: str = "n", version: int = 1) -> records.LeaderElected:
+    return records.LeaderElected(member=member, nonce=nonce, clock_ms=T0, version=version, partitions=1)
+
+
+def advance(solo: Solo, *asked: object) -> None:
+    """Start "w" if it is not there, and let its code ask for something, on the present base."""
+    if not solo.state.get(b"ww\0"):
+        solo.put(START)
+        solo.settle()
+    run = solo.state.get(b"ww\0")
+    solo.put(
+        records.WorkflowTaskCompleted(
+            workflow_id="w",
+            run_id=run.run_id,
+            id=f"c{len(solo.events)}",
+            base=run.base,
+            consumed_through=run.last_event_id,
+            session="W1",
+            commands=list(asked),  # type: ignore[arg-type]  # commands, all of them
+        )
+    )
+    solo.settle()
+
+
+def alive(solo: Solo, session: str = "W1") -> None:
+    solo.put(records.WorkerAlive(session=session, client_id=session, reply_partition=0))
+    solo.settle()
+
+
+def beat(solo: Solo, session: str = "W1") -> None:
+    solo.processor.handle_ephemeral(encode(ephemeral.WorkerHeartbeat(session=session, lost_after_ms=3000)))

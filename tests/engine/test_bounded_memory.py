@@ -17,8 +17,7 @@ from odradek_schemas.common import Payload, Record, Request
 from odradek_schemas.replies import QueryResult
 
 from .harness import act, payload, request
-from .solo import ManualClock, Solo
-from .test_leadership import advance, alive, beat
+from .solo import ManualClock, Solo, advance, alive, beat
 
 
 @pytest.mark.parametrize("where", ["input", "headers", "metadata"])

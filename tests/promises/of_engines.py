@@ -175,7 +175,10 @@ bug(_EARLY, "tests/engine/test_rules_requests.py -k c1_a_sleep_counts")(
     of_requests.sleeps_count_from_the_time_of_the_log
 )
 bug(_EARLY, "tests/engine/test_rules_requests.py -k c1_a_year_ahead_delays")(of_requests.any_stamp_is_believed)
-bug(_EARLY, "tests/engine/test_leadership.py -k r2_a_timer", "tests/engine/test_rules_requests.py -k r2_what_is_due")(
+bug(
+    _EARLY,
+    "tests/engine/test_leading_in_time.py -k r2_a_timer", "tests/engine/test_rules_requests.py -k r2_what_is_due",
+)(
     of_requests.due_records_are_appended_once
 )
 
