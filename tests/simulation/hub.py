@@ -14,7 +14,6 @@ import itertools
 from collections import Counter, deque
 from collections.abc import Callable
 from random import Random
-from typing import Any
 
 import greenlet
 
@@ -47,6 +46,7 @@ class Process:
         """What befalls it after so many more touches of the world."""
         self._deliveries: deque[Action] = deque()
         self._delivering: SimThread | None = None
+        hub.processes.append(self)
 
     def stand_still(self, still: bool) -> None:
         """It is paused, or goes on."""
@@ -148,7 +148,10 @@ class Hub:
         self.numbers = itertools.count(1)
         self._counter = itertools.count()
         self.greenlet = greenlet.getcurrent()
-        self._graveyard: list[Any] = []
+        self.processes: list[Process] = []
+        """All that there ever were: nothing that a dead one was made of may run again, or go, before the end."""
+        self.endings: list[Action] = []
+        """What there is to do at the end, when no thread is left."""
 
     # ------------------------------------------------------------ the trace
 
@@ -281,22 +284,25 @@ class Hub:
     # ------------------------------------------------------------ the end of processes
 
     def kill(self, process: Process) -> None:
-        """The process is gone. What it was made of stays until the end: nothing of it may run again."""
+        """The process is gone: nothing of it may run again."""
         process.alive = False
         process.doom = None
         process.stand_still(False)
         self._ready = [t for t in self._ready if t.process is not process]
-        self._graveyard.append(process)
 
     def close(self) -> None:
-        """Give up everything; the greenlets end."""
+        """Give up everything. All greenlets end here: one that waits is never garbage, nor what it holds."""
+        for process in self.processes:
+            process.alive = False
         self._ready.clear()
         self._sleeping.clear()
         self._planned.clear()
-        for process in self._graveyard:
+        for process in self.processes:
             for thread in process.threads:
                 while not thread.greenlet.dead and thread.greenlet:
                     self.current = thread
                     thread.greenlet.throw(greenlet.GreenletExit)
         self.current = None
         asyncio._set_running_loop(None)
+        for end in self.endings:
+            end()

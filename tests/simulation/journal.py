@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from odradek import activity
 
@@ -60,8 +62,19 @@ class Journal:
 class _Now:
     """The world that activities run in."""
 
-    journal = Journal()
-    where = staticmethod(lambda: ("", 0.0))
+    journal: ClassVar = Journal()
+    where: ClassVar[Callable[[], tuple[str, float]]] = lambda: ("", 0.0)
+
+
+@contextmanager
+def written(journal: Journal, where: Callable[[], tuple[str, float]]) -> Iterator[None]:
+    """What happens goes to this journal. `where`: the process that runs now, and the world's time."""
+    before = _Now.journal, _Now.where
+    _Now.journal, _Now.where = journal, where
+    try:
+        yield
+    finally:
+        _Now.journal, _Now.where = before
 
 
 def executed() -> activity.Info:

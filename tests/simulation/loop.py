@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import heapq
 from collections import deque
@@ -23,6 +24,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._stopped = False
         self._threads = 0
         self._thread = process.spawn("loop", self._run)
+        self._hub.endings.append(self._end_tasks)
 
     def _run(self) -> None:
         while not self._stopped:
@@ -103,6 +105,13 @@ class SimLoop(asyncio.AbstractEventLoop):
             future.set_exception(error)
         else:
             future.set_result(result)
+
+    def _end_tasks(self) -> None:
+        """The coroutines of a world that is over. What they do about it fails, as there is nobody to do it; as
+        garbage they would say so on stderr."""
+        for task in asyncio.all_tasks(self):
+            with contextlib.suppress(BaseException):
+                task.get_coro().close()
 
     def stop(self) -> None:
         self._stopped = True

@@ -113,9 +113,8 @@ class World:
         """Faults for a while, then none until everything has ended."""
         newer = upgrades.newer() if self.upgrades else nullcontext()
         work = _steps_of(Random(f"work-{self.seed}").choice(self.scenario.work))
-        with installed(self.hub), _errors_into(self.hub), _quiet_gc(), staged(), newer, work:
-            journals._Now.journal = self.journal
-            journals._Now.where = self._where  # type: ignore[method-assign, assignment]
+        written = journals.written(self.journal, self._where)
+        with installed(self.hub), _errors_into(self.hub), written, staged(), newer, work:
             try:
                 self._begin()
                 self._turn_until(lambda: self.clients_done, self.scenario.weather.seconds + self.scenario.patience)
@@ -363,7 +362,7 @@ def _steps_of(work: int) -> Iterator[None]:
 
 @contextmanager
 def _quiet_gc() -> Iterator[None]:
-    """Finalizers run at times that no seed knows: not during the run."""
+    """Finalizers run at times that no seed knows: not during the run, and what it leaves goes right after."""
     enabled = gc.isenabled()
     gc.disable()
     gc.freeze()  # what is there before need not be looked at in the end
@@ -385,4 +384,5 @@ async def _give(play: Play, stage: Stage) -> None:
 def simulate(
     seed: int, scenario: Scenario | None = None, *, without: Sequence[int] = (), trace: bool = False
 ) -> Outcome:
-    return World(seed, scenario, without=without, trace=trace).run()
+    with _quiet_gc():
+        return World(seed, scenario, without=without, trace=trace).run()
