@@ -9,13 +9,11 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from odradek_log import (
-    Committed,
     Consumer,
     Log,
     LogError,
@@ -27,23 +25,21 @@ from odradek_schemas import Topics
 
 from .agenda import Agenda
 from .announcing import Announcer
-from .catching_up import CatchingUp
+from .assignment import Assignment
 from .checkpointing import Checkpointing, CheckpointSettings
 from .checkpoints import CheckpointStore
 from .clock import Clock, Randomness, SystemClock, SystemRandomness
 from .fold import State, UnsupportedVersionError
-from .following import Following
 from .hearing import Hearing
 from .log_access import LogAccess
 from .members import Members
 from .namespace import DEFAULT_PARTITIONS, ensure_topics, topic_specs
-from .opening import Opening
 from .processor import Processor, StaleStateError
 from .restoring import CheckpointedStates
 from .settings import Counters, Outlook, Settings
 from .store import EngineStorage, RocksStorage, StoreError
 from .store_memory import DEFAULT_STORE_MEMORY
-from .stores import Opened, Stores
+from .stores import Stores
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +51,6 @@ FOLLOWED_AT_ONCE = 200
 FAREWELL_S = 1.0
 LOOK_EVERY_S = 0.1
 """How often it is seen what concerns all partitions together."""
-MAX_REBUILDS = 5
-"""More often than that, a state is not rebuilt while the engine runs."""
 
 
 class Engine:
@@ -112,12 +106,9 @@ class Engine:
         self._standbys = standbys
         self._lock = threading.RLock()
         self._stopping = threading.Event()
-        self._leaving = False
-        self._processors: dict[int, Processor] = {}
         self._threads: list[threading.Thread] = []
         self._agenda = Agenda()
         self._access = LogAccess(self.topics, self._stopping, on_topic, self._asked)
-        self._led: set[int] = set()
         self._look_at = 0.0
         self._producer_failed = False
         self._failure: BaseException | None = None
@@ -137,15 +128,14 @@ class Engine:
         self._stores = Stores(
             folder, self.topics.events, open_storage, store_memory, self._checkpointing, self._access.offsets
         )
+        self._assignment = Assignment(
+            lock=self._lock, topics=self.topics, settings=self._settings, stores=self._stores, members=self._members,
+            agenda=self._agenda, offsets=self._access.offsets, make=self._processor, changed=self._have_changed,
+            wake=self.wake, standbys=standbys > 0, fetches=checkpoints is not None,
+        )  # fmt: skip
+        self._processors = self._assignment.processors
+        self._following = self._assignment.following
         self._hearing = Hearing(self._lock, self._processors, self._members, self._clock, self._access.offsets)
-        self._opening = Opening(self._open_or_rebuild, self.wake)
-        self._rebuilding: dict[int, Counters] = {}  # of partitions whose state is discarded
-        self._following = Following(
-            self._lock, self._processors, self._members, self._open, self._release, self._have_changed
-        )
-        self._catching_up = CatchingUp(
-            self._stores, self.topics, self._settings, self._access.offsets, self._following.expects, self.wake
-        )
 
     # ------------------------------------------------------------ life
 
@@ -171,19 +161,17 @@ class Engine:
         self._log = self._given_log or open_log(self._target or "", **self._log_settings)
         self._partitions = ensure_topics(self._log, self.topics, self._new_partitions)
         self._access.connect(self._log, self._partitions)
-        self._catching_up.connect(self._log)
         self._stores.take_folder()
         self._producer = self._log.producer()
         self._bulk_producer = self._log.producer(linger_ms=BULK_LINGER_MS)
         self._announcer = Announcer(self.member, self.topics.ephemeral, self._producer)
         self._consumer = self._log.consumer()
         self._hearing.connect(self._log, self.topics.ephemeral)
-        if self._standbys:
-            self._following.connect(self._log, self.topics.events, self._partitions)
+        self._assignment.connect(self._log, self._partitions, self._consumer)
         self._persist_at = self._clock.monotonic() + PERSIST_EVERY_S
         self._have_changed()
         self._consumer.subscribe(
-            f"{self.topics.prefix}engine", [self.topics.events], self._on_assigned, self._on_revoked
+            f"{self.topics.prefix}engine", [self.topics.events], self._assignment.gained, self._assignment.lost
         )
 
     def stop(self) -> None:
@@ -222,7 +210,7 @@ class Engine:
     def counters(self) -> dict[int, Counters]:
         """What each processor has done, by partition."""
         with self._lock:
-            return {**self._rebuilding, **{p: processor.counters for p, processor in self._processors.items()}}
+            return self._assignment.counters()
 
     @property
     def leading(self) -> list[int]:
@@ -277,7 +265,7 @@ class Engine:
     def hand_over(self) -> None:
         """Stop leading, tell it to who stands by, leave the group, and put the state on disk: what the folding thread
         does at its end."""
-        self._leaving = True
+        self._assignment.leaving = True
         with self._lock:
             for processor in self._processors.values():
                 processor.release()
@@ -286,18 +274,17 @@ class Engine:
         try:
             self._consumer.close()
         finally:
-            self._opening.end()
-            self._catching_up.end()
+            self._assignment.end()
             with self._lock:
                 try:
-                    self._release(list(self._processors))
+                    self._assignment.release(list(self._processors))
                 finally:
                     self._stores.close_all()
 
     def step(self, timeout: float) -> None:
         """One turn of the folding thread: fold what comes within `timeout` seconds, then do what time asks for."""
         self._fold_some(self._consumer, timeout)
-        self._go_on_with_opened()
+        self._assignment.go_on_with_opened()
         if self._producer_failed or self._announcer.producer_failed:
             self._renew_producers()
         now = self._clock.monotonic()
@@ -362,7 +349,7 @@ class Engine:
                     processor.decline(error)
                     self._look_at = 0.0
                 except StaleStateError as error:
-                    self._rebuild(record.partition, error)
+                    self._assignment.rebuild(record.partition, error)
                 else:
                     processor.maybe_flush()
             overloaded = self._tick(touched)
@@ -390,8 +377,8 @@ class Engine:
             self._agenda.put(partition, now + processor.wait_s())
             overloaded = overloaded or processor.overloaded
             self._producer_failed = self._producer_failed or processor.producer_failed
-            if processor.leadership.leading != (partition in self._led):
-                self._led ^= {partition}
+            if processor.leadership.leading != (partition in self._assignment.led):
+                self._assignment.led ^= {partition}
                 self._look_at = 0.0
         return overloaded
 
@@ -410,94 +397,6 @@ class Engine:
         for producer in old:
             producer.close()
 
-    # ------------------------------------------------------------ assignment
-
-    def _on_assigned(self, gained: dict[TopicPartition, Committed | None]) -> dict[TopicPartition, int]:
-        """Without the lock while states are opened. Where checkpoints may be fetched, which takes long, others are
-        folded meanwhile."""
-        with self._lock:
-            missing = [tp for tp in gained if not self._following.give(tp.partition)]
-            here = [tp for tp in gained if tp not in missing]
-            for tp in here:
-                self._processors[tp.partition].assigned(None)
-        self._consumer.pause(missing)
-        self._open(tp.partition for tp in missing)
-        if self._checkpointing is None:
-            self._go_on_with_opened()
-        logger.info("partitions gained: %s", sorted(tp.partition for tp in gained))
-        with self._lock:
-            self._have_changed()
-            return {tp: self._processors[tp.partition].start_offset for tp in here}
-
-    def _open(self, partitions: Iterable[int]) -> None:
-        self._opening.begin(partition for partition in partitions if partition not in self._catching_up)
-
-    def _go_on_with_opened(self) -> None:
-        """Of the partitions that were opened, read those that are still ours to lead or to follow; those that are far
-        behind, only when they are not any more. Without checkpoints it does not take long to open those that we are to
-        lead, and they are waited for."""
-        if self._checkpointing is None and self._following.arriving:
-            self._opening.wait()
-        opened = self._opening.take()
-        if opened:
-            opened = self._catching_up.take_on(opened)
-        opened |= self._catching_up.take()
-        if not opened:
-            return
-        with self._lock:
-            for partition, one in opened.items():
-                processor = self._processor(partition, one.state)
-                processor.counters = self._rebuilding.pop(partition, processor.counters)
-                processor.counters.rebuilds += one.rebuilds
-                processor.counters.folded += one.folded
-                if partition in self._following.arriving:
-                    self._following.arriving.discard(partition)
-                    self._processors[partition] = processor
-                    processor.assigned(one.end)
-                    here = TopicPartition(self.topics.events, partition)
-                    self._consumer.seek(here, processor.start_offset)
-                    self._consumer.resume([here])
-                elif not self._following.opened(partition, processor):
-                    self._stores.close(partition)
-            self._have_changed()
-
-    def _on_revoked(self, lost: list[TopicPartition]) -> None:
-        """Where there are standbys, we go on leading until whoever gets a partition is ready to."""
-        with self._lock:
-            if self._leaving:
-                return  # the others need not wait until all is on disk
-            partitions = [tp.partition for tp in lost]
-            if self._standbys:
-                led = [p for p in partitions if p in self._processors and self._processors[p].leadership.leading]
-                for partition in led:
-                    self._following.keep(partition)
-                partitions = [p for p in partitions if p not in led]
-            self._release(partitions)
-            self._have_changed()
-            logger.info("partitions handed over: %s", sorted(tp.partition for tp in lost))
-
-    def _release(self, partitions: list[int]) -> None:
-        """Hand partitions over, and close their stores. Raises StoreError for the first one that took no more."""
-        failed: list[StoreError] = []
-        for partition in partitions:
-            processor = self._drop(partition)
-            if processor is None:
-                continue
-            processor.release()
-            for step in (processor.state.flush, partial(self._stores.close, partition)):
-                try:
-                    step()
-                except StoreError as error:
-                    failed.append(error)
-        if failed:
-            raise failed[0]
-
-    def _drop(self, partition: int) -> Processor | None:
-        self._following.dropped(partition)
-        self._agenda.drop(partition)
-        self._led.discard(partition)
-        return self._processors.pop(partition, None)
-
     def _processor(self, partition: int, state: State) -> Processor:
         return Processor(
             partition=partition,
@@ -514,27 +413,6 @@ class Engine:
             find_end=self._access.find_end,
             members=self._members,
         )
-
-    def _rebuild(self, partition: int, error: StaleStateError) -> None:
-        """Discard a state that is not of this log, and fold again before leading (L3). It is opened as others are: a
-        checkpoint may be fetched."""
-        logger.error("ALARM: %s. The state is discarded and rebuilt", error)
-        old = self._processors[partition]
-        old.release()
-        if old.counters.rebuilds >= MAX_REBUILDS:
-            raise StoreError(f"{error}. It was rebuilt {MAX_REBUILDS} times: do the checkpoints belong to another log?")
-        followed = partition in self._following.partitions
-        self._drop(partition)
-        if not followed:
-            self._following.arriving.add(partition)
-            self._consumer.pause([TopicPartition(self.topics.events, partition)])
-        self._rebuilding[partition] = old.counters
-        self._opening.begin([partition])
-        self._have_changed()
-
-    def _open_or_rebuild(self, partition: int) -> Opened:
-        """In a thread of its own."""
-        return (self._stores.rebuild if partition in self._rebuilding else self._stores.open)(partition)
 
     def _asked(self, partition: int) -> None:
         """The log has answered a question about a partition."""

@@ -166,7 +166,7 @@ def test_one_that_is_given_to_another_meanwhile_is_let_go(
         gate.go.set()
         until(lambda: len(one.leading) == 1, one, other)
     [gone] = other.leading
-    until(lambda: gone not in one._catching_up, one)
+    until(lambda: gone not in one._assignment.catching_up, one)
     assert one.leading == [1 - gone]
     RocksStorage(far.data / "test" / str(gone)).close()
     assert_golden(far, 1 - gone)
@@ -188,7 +188,7 @@ def test_an_engine_that_stops_meanwhile_keeps_what_was_folded(far: Place, monkey
                 for number, record in enumerate(records(begun_at)):
                     if number == 25:
                         half.set()
-                        assert engine._catching_up._ending.wait(PATIENCE_S)
+                        assert engine._assignment.catching_up._ending.wait(PATIENCE_S)
                         return
                     yield record
 

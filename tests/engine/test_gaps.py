@@ -93,8 +93,8 @@ def test_processes_that_catch_up_go_on_behind_the_end_of_a_transaction(
     log.mark(EVENTS)
     with caplog.at_level(logging.INFO):
         one = Solitary(tmp_path, log, "one", Settings(far_behind=20, folding_processes=1))
-        one.until(lambda: 0 in one.engine._catching_up)
-        for thread in one.engine._catching_up._threads:
+        one.until(lambda: 0 in one.engine._assignment.catching_up)
+        for thread in one.engine._assignment.catching_up._threads:
             thread.join()
         one.until(lambda: one.leads)
     assert "a process folded 40 records" in caplog.text

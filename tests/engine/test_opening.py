@@ -142,7 +142,7 @@ def test_what_another_is_given_meanwhile_is_closed_again(tmp_path: Path) -> None
     other.connect()
     until(lambda: other.leading == [2, 3], one, other)
     opening.go.set()
-    one._opening.wait()
+    one._assignment.opening.wait()
     one.step(0.0)
     assert one.leading == [0, 1]
     for partition in "23":

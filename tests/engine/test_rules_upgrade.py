@@ -67,7 +67,7 @@ class Fleet:
     def turn(self) -> None:
         """Everybody does what there is to do, and hears what was said."""
         for engine in self.engines.values():
-            engine._opening.wait()
+            engine._assignment.opening.wait()
             engine.step(0.01)
             assert engine._producer.flush(5.0) == 0
         for engine in self.engines.values():
