@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from odradek._worker.session import HEARTBEAT_PARTS
 from odradek_log.protocol import LogUnavailableError
 from odradek_schemas.ephemeral import WorkerHeartbeat
 from odradek_schemas.records import WorkerAlive, WorkerStopped
@@ -66,6 +67,23 @@ def test_t6_heartbeats_go_to_every_partition_and_name_the_current_session() -> N
     )
     session.ended("s1")
     assert {s.record.session for s in producer.of(WorkerHeartbeat)[PARTITIONS:]} == {"s2"}
+
+
+def test_t6_all_partitions_hear_at_first_and_then_each_once_in_an_interval_few_at_a_time() -> None:
+    """Breaks when a step of a workflow waits behind a heartbeat for each partition, or a leader hears too seldom."""
+    producer = RecordingProducer()
+    session = session_of(producer)
+    session.heartbeat_in_turn()
+    assert [s.partition for s in producer.sent] == list(range(PARTITIONS))
+    for _ in range(2):
+        producer.sent.clear()
+        at_once = []
+        for _ in range(HEARTBEAT_PARTS):
+            before = len(producer.sent)
+            session.heartbeat_in_turn()
+            at_once.append(len(producer.sent) - before)
+        assert sorted(s.partition for s in producer.sent) == list(range(PARTITIONS))
+        assert max(at_once) <= -(-PARTITIONS // HEARTBEAT_PARTS)
 
 
 def test_heartbeats_that_the_log_does_not_take_do_not_pile_up() -> None:

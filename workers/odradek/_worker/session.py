@@ -10,7 +10,7 @@ import itertools
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from odradek_log.protocol import LogError, Producer
@@ -19,6 +19,10 @@ from odradek_schemas.ephemeral import WorkerHeartbeat
 from odradek_schemas.records import WorkerAlive, WorkerStopped
 
 logger = logging.getLogger("odradek.worker")
+
+HEARTBEAT_PARTS = 8
+"""All partitions hear of the session in so many parts of an interval, each its share: a workflow whose next step is to
+be appended waits for one or two of them, not for a heartbeat of each partition."""
 
 _MAX_HEARTBEATS_OUT = 5
 """Of one partition: a log that is away must not find hours of them when it is back."""
@@ -69,12 +73,13 @@ class WorkerSession:
         self._counting = threading.Lock()
         self._beats_out = [0] * partitions
         self._counter = itertools.count(1)
+        self._part = -1  # of the partitions, to which the next heartbeat goes; -1: all, as none has heard of us
         self._stopped = False
         self.id = new_id()
 
     @property
     def heartbeat_interval(self) -> float:
-        """Seconds between heartbeats."""
+        """Seconds between heartbeats to one partition."""
         return min(self._lost_after / 4, 2.0)
 
     def completion_id(self) -> str:
@@ -112,18 +117,26 @@ class WorkerSession:
 
     def heartbeat(self) -> None:
         """Tell the leaders of all partitions that the session lives, and what it polls."""
+        self._live_on(range(self._partitions))
+
+    def heartbeat_in_turn(self) -> None:
+        """Tell it to the next of them: to be called `HEARTBEAT_PARTS` times in each interval. The first time to all."""
+        part, self._part = self._part, (self._part + 1) % HEARTBEAT_PARTS
+        self._live_on(range(self._partitions) if part < 0 else range(part, self._partitions, HEARTBEAT_PARTS))
+
+    def _live_on(self, partitions: Iterable[int]) -> None:
         free, held = self._room()
         with self._lock:
             if not self._stopped:
-                self._beat(WorkerHeartbeat(
+                self._beat(partitions, WorkerHeartbeat(
                     session=self.id, workflow_queues=self._workflow_queues, activity_queues=self._activity_queues,
                     client_id=self._client_id, lost_after_ms=round(self._lost_after * 1000),
                     free_activities=max(0, free), activity_partitions=held, build_id=self.build_id,
                 ))
 
-    def _beat(self, heartbeat: WorkerHeartbeat) -> None:
+    def _beat(self, partitions: Iterable[int], heartbeat: WorkerHeartbeat) -> None:
         key, value = self.id.encode(), encode(heartbeat)
-        for partition in range(self._partitions):
+        for partition in partitions:
             with self._counting:
                 room = heartbeat.leaving or self._beats_out[partition] < _MAX_HEARTBEATS_OUT
                 self._beats_out[partition] += room
@@ -144,7 +157,7 @@ class WorkerSession:
             self._stopped = True
             for partition in sorted(self._announced):
                 self._send(partition, WorkerStopped(session=self.id))
-            self._beat(WorkerHeartbeat(
+            self._beat(range(self._partitions), WorkerHeartbeat(
                 session=self.id, client_id=self._client_id, build_id=self.build_id, leaving=True,
             ))
 

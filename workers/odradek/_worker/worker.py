@@ -33,7 +33,7 @@ from .outlet import OVERHEAD_BYTES, Outlet
 from .ports import WorkerConnection
 from .rates import ActivityRates
 from .registry import RegisteredWorkflows, activity_definitions, workflow_definitions
-from .session import WorkerSession
+from .session import HEARTBEAT_PARTS, WorkerSession
 from .storing import StoringProducer
 from .timers import TimerThread
 from .workflow_worker import WorkflowWorker
@@ -308,7 +308,7 @@ class _RunningWorker:
             self.connection.on_reply(ActivityCancelRequest, self._activity_reply)
             self.connection.on_reply(ActivityClaimed, self._activity_reply)
         self._timer.start()
-        self._timer.every(self._session.heartbeat_interval, self._session.heartbeat)
+        self._timer.every(self._session.heartbeat_interval / HEARTBEAT_PARTS, self._session.heartbeat_in_turn)
         for part in (self._for_workflows, self._for_activities):
             if part is not None:
                 part.start()
