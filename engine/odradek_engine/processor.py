@@ -233,10 +233,12 @@ class Processor:
         for event in folded.events:
             if type(event) is events.Appended:
                 kind = type(event.attributes)
-                if kind is history.WorkflowTaskCompleted or kind in history.CLOSES:
-                    self.reads.closed_or_advanced(event.workflow_id)
+                if kind is history.WorkflowTaskCompleted:
+                    self.reads.advanced(event.workflow_id)
+                elif kind in history.CLOSES:
+                    self.reads.closed(event.workflow_id)
             elif type(event) is events.TaskAttemptFailed:
-                self.reads.closed_or_advanced(event.workflow_id)
+                self.reads.advanced(event.workflow_id)
             elif type(event) is events.EffectReplaced:
                 self.emitter.made_void((event.topic, event.partition), (event.offset, event.index))
 

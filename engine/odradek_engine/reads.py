@@ -175,11 +175,16 @@ class Reads:
             for _, expires, read in ready:
                 self._answer(read, expires)
 
-    def closed_or_advanced(self, workflow_id: str) -> None:
-        """A run of this workflow closed, or its code advanced: somebody may wait for that."""
+    def closed(self, workflow_id: str) -> None:
+        """A run of this workflow closed: somebody may wait for that."""
         if workflow_id in self._results:
             for expires, awaiting in self._take_results(workflow_id):
                 self._await(awaiting, expires)
+        self.advanced(workflow_id)
+
+    def advanced(self, workflow_id: str) -> None:
+        """The code of a run of this workflow has read more, or failed: queries may wait for that, not who waits for its
+        result."""
         if workflow_id in self._queries:
             waiting = self._queries.pop(workflow_id)
             self._waiting -= len(waiting)
