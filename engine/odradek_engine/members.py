@@ -71,6 +71,10 @@ class Members:
         self._beat_at = now + BEAT_S
         return self._alive_record()
 
+    def echo(self) -> EngineAlive:
+        """What to tell ourselves: so we hear whether the log lets anything through."""
+        return self._alive_record()
+
     def farewell(self) -> EngineAlive:
         """What to tell the others in the end. It might be back soon, so its version counts for a while longer (V2)."""
         return EngineAlive(member=self.member, version=self.version, leaving=True)

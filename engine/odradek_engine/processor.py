@@ -312,6 +312,8 @@ class Processor:
     def _each_second(self, now_ms: int) -> None:
         for verdict in self.sessions.lost():
             self._append(verdict)
+        if self.sessions.wants_echo():
+            self._send_echo()
         for record in self.due.reissues(now_ms):
             self._append(record)
         for stray in self.strays.take(now_ms):
@@ -388,11 +390,17 @@ class Processor:
     def _engine_heard(self, record: ephemeral.EngineAlive) -> None:
         """An engine lives, or leaves; for those who follow, it matters whether it is the leader here."""
         self.members.heard(record)
+        if record.member == self.members.member:
+            self.sessions.echoed()
         if record.member == self.state.partition.member and record.member != self.members.member:
             if record.leaving:
                 self.candidacy.watch.left()
             else:
                 self.candidacy.watch.heard()
+
+    def _send_echo(self) -> None:
+        key, value = self.members.member.encode(), encode(self.members.echo())
+        self._producer.send(self._topics.ephemeral, self.partition, key, value, self._appender.answered)
 
     def _ask(self, read: Read) -> None:
         """A read whose answer nobody can get is not looked at: a worker would not know where to send it, either."""

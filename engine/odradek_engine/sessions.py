@@ -18,7 +18,7 @@ from odradek_schemas.records import HeldDetails, WorkerLost
 from .clock import Clock
 from .fold import State, keys
 from .fold.limits import payload_bytes
-from .fold.rows import ActivityRow
+from .fold.rows import ActivityRow, SessionRow
 
 STALL_S = 2.0
 """A leader that did not run for this long cannot judge who was silent meanwhile: that time does not count, and it then
@@ -29,6 +29,9 @@ FRESH_S = 2.5
 
 Room: TypeAlias = list[tuple[int, frozenset[int]]]
 """Of each worker: how many more activities it could begin, and the partitions that it has."""
+
+ECHO_AGAIN_S = 5.0
+"""What the leader says to itself may be lost."""
 
 REPEAT_S = 5.0
 FORGET_S = 60.0
@@ -77,6 +80,9 @@ class Sessions:
         self._early: OrderedDict[tuple[str, str, int], tuple[int, ActivityHeartbeat]] = OrderedDict()
         self._began_ms = clock.now_ms()
         self._since = self._ticked_at = clock.monotonic()
+        self._asked_at: float | None = None  # for an echo that has not come
+        self._ask_again_at = 0.0
+        self._echo_of = float("-inf")  # when the last one that came was asked for
 
     def heard(self, heartbeat: WorkerHeartbeat) -> None:
         """A worker lives, or has ended: then nothing is expected of it, but it is not forgotten that it was there."""
@@ -200,18 +206,48 @@ class Sessions:
         now = self._clock.monotonic()
         return (w for w in self._workers.values() if now - w.heard_at <= w.lost_after_s)
 
+    def wants_echo(self) -> bool:
+        """Whether to append something to `ephemeral` that we hear ourselves (`echoed`): a worker is silent, and it may
+        be the log that lets nothing through."""
+        now = self._clock.monotonic()
+        if self._asked_at is None:
+            live = (self._workers[row.session] for row in self._sessions() if row.session in self._workers)
+            if not any(self._echo_of <= w.heard_at < now - w.lost_after_s / 2 for w in live):
+                return False
+            self._asked_at = now
+        elif now < self._ask_again_at:
+            return False
+        self._ask_again_at = now + ECHO_AGAIN_S
+        return True
+
+    def echoed(self) -> None:
+        """The log lets through what is appended to `ephemeral`. For as long as it did not, nobody was silent."""
+        if self._asked_at is not None:
+            now = self._clock.monotonic()
+            for worker in self._workers.values():
+                worker.heard_at = min(now, worker.heard_at + now - self._asked_at)
+            self._echo_of, self._asked_at = self._asked_at, None
+
+    def _sessions(self) -> Iterator[SessionRow]:
+        """Those of this partition that are not over."""
+        return (row for _, row in self._state.scan(keys.SESSION) if not row.ended_ms)
+
     def lost(self) -> Iterator[WorkerLost]:
-        """Verdicts about sessions of this partition that are silent for too long. Call it about once a second."""
+        """Verdicts about sessions of this partition that are silent for too long, though the log is not. Call it about
+        once a second."""
         now = self._clock.monotonic()
         stalled = now - self._ticked_at
         self._ticked_at = now
-        sessions = [row for _, row in self._state.scan(keys.SESSION) if not row.ended_ms]
+        if stalled > STALL_S and self._asked_at is not None:
+            self._asked_at += stalled
+        sessions = list(self._sessions())
         for row in sessions:
             worker = self._workers.setdefault(row.session, _Worker(now, self._lost_after_s))
             if stalled > STALL_S:
                 latest = now - worker.lost_after_s + STALL_S
                 worker.heard_at = min(now, max(worker.heard_at + stalled, latest))
-            if now - worker.heard_at > worker.lost_after_s and now - worker.verdict_at > REPEAT_S:
+            silent = now - worker.heard_at > worker.lost_after_s and self._echo_of > worker.heard_at
+            if silent and self._asked_at is None and now - worker.verdict_at > REPEAT_S:
                 worker.verdict_at = now
                 yield self._verdict(row.session)
         known = {row.session for row in sessions}

@@ -12,6 +12,7 @@ from odradek_engine.settings import Settings
 from odradek_log import LogError, LogUnavailableError, OnDelivery, Record, TopicPartition
 from odradek_schemas import decode, encode, ephemeral, records
 from odradek_schemas.common import Record as AnyRecord
+from odradek_schemas.ephemeral import EngineAlive
 
 from .harness import T0, TOPICS
 
@@ -89,6 +90,7 @@ class Solo:
         self.out: list[tuple[str, int, Any]] = []
         self.ends: list[Callable[[int | None], None]] = []
         self.prepared: list[str] = []
+        self.mute = False  # the log takes nothing in `ephemeral`
         self.topic_error: LogError | None = None  # what making a topic of tasks comes to
         self.state = State(MemoryStorage(), 0)
         self.settings = Settings(**settings)
@@ -162,8 +164,18 @@ class Solo:
             self.fold()
 
     def pass_time(self, seconds: float) -> None:
+        """The processor hears what it says to itself, unless `mute`."""
         self.clock.seconds += seconds
         self.processor.tick()
+        if not self.mute:
+            self.echo()
+
+    def echo(self) -> None:
+        """What it says to itself comes back."""
+        for said in self.take(EngineAlive):
+            self.processor.handle_ephemeral(said.value)
+            if said.on_delivery is not None:
+                said.on_delivery(0, None)
 
     def lead(self) -> None:
         """Gain the partition, and win the election."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from odradek_engine.sessions import STALL_S
+from odradek_engine.sessions import ECHO_AGAIN_S, STALL_S
 from odradek_schemas import encode, ephemeral, records
 
 from .harness import T0, YEAR_MS, act, payload, sleep
@@ -101,6 +101,45 @@ def test_t6_a_leader_that_stalls_now_and_then_misses_the_dead_all_the_same() -> 
         for _ in range(3):
             solo.pass_time(1)
     assert len(solo.take(records.WorkerLost)) >= 1
+
+
+def test_t6_nobody_is_lost_while_the_log_lets_nothing_through() -> None:
+    """Breaks when a broker that is away for ten seconds makes all workers begin all their activities again."""
+    solo = Solo()
+    solo.lead()
+    alive(solo)
+    beat(solo)  # it may be silent for 3 s
+    solo.mute = True
+    for _ in range(30):
+        solo.pass_time(1)
+    assert solo.take(records.WorkerLost) == []
+    asked = len([send for send in solo.producer.held if isinstance(send.body, ephemeral.EngineAlive)])
+    assert 2 <= asked <= 30 / ECHO_AGAIN_S + 1, "again, as one may be lost, but seldom"
+    solo.mute = False
+    solo.echo()
+    solo.pass_time(1)
+    beat(solo)  # it comes as late as the echo
+    for _ in range(2):
+        solo.pass_time(1)
+    assert solo.take(records.WorkerLost) == []
+    for _ in range(5):
+        solo.pass_time(1)
+    assert len(solo.take(records.WorkerLost)) == 1, "and then it is missed as ever"
+
+
+def test_t6_what_a_leader_asks_the_log_takes_no_time_from_the_living_and_gives_none_to_the_dead() -> None:
+    solo = Solo()
+    solo.clock.seconds = 100
+    solo.lead()
+    alive(solo, "W1")
+    alive(solo, "W2")
+    beat(solo, "W1")
+    verdicts = []
+    for second in range(8):
+        beat(solo, "W2")
+        solo.pass_time(1)
+        verdicts += [second + 1] * len(solo.take(records.WorkerLost))
+    assert verdicts == [4], "after 3 s, as looked at once a second"
 
 
 def test_t6_a_new_leader_gives_workers_time() -> None:
