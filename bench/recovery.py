@@ -5,9 +5,10 @@
 On one real broker (KAFKA_BOOTSTRAP_SERVERS, or a new one): a log with that many open workflows, which wait for their
 start, two engines that share the partitions, and this process as client and worker. Each case kills (SIGKILL) or stops
 (SIGTERM) the first engine, and measures until the other one leads all its partitions, until the activities of workflows
-that are started in each of these at that moment run, and until all their results are there. The second
+that are started in each of these at that moment run, and until all their results are there; and how long workflows take
+meanwhile (p50, and at most), one after another, in the partitions that the other one led all the time. The second
 engine begins with no state of these partitions but what it has as a standby, or where there are checkpoints: those hold
-all that is open.
+all that is open. `ONE_THREAD=1` in the environment has engines begin no processes to fold with.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,7 @@ sys.path.insert(0, str(HERE.parent / "tests" / "kafka"))
 
 from odradek import Client, Worker, activity, workflow  # noqa: E402
 from odradek.cli.long_running import collect_seldom  # noqa: E402
-from odradek_engine import CheckpointSettings, CheckpointStore, Engine  # noqa: E402
+from odradek_engine import CheckpointSettings, CheckpointStore, Engine, Settings  # noqa: E402
 from odradek_engine.engine import ensure_topics  # noqa: E402
 from odradek_engine.maintenance import make_checkpoints  # noqa: E402
 from odradek_log import TopicPartition, open_log  # noqa: E402
@@ -96,6 +98,7 @@ async def engine(target: str, namespace: str, folder: str, standbys: str, sessio
     async with Engine(
         target, namespace=namespace, data_dir=folder, standbys=int(standbys), log_settings=settings,
         checkpoints=CheckpointSettings(kept) if kept else None,
+        settings=Settings(folding_processes=0 if os.environ.get("ONE_THREAD") else None),
     ) as running:
         while not stopped.is_set():
             now = (running.leading, running.following, sum(c.folded for c in running.counters().values()))
@@ -220,19 +223,40 @@ async def measure(case: Case, target: str, namespace: str, client: Client, parti
             await second.until(lambda line: line[3] >= count and sorted(line[1] + line[2]) == everything)
         taken = [p for p in everything if p not in half[1]]
         probes = [probe(taken_one, partitions) for taken_one in taken]
+        live = stack.enter_context(running_on(client, half[1], partitions))
         at = first.send(case.how)
         results = asyncio.gather(*(client.execute(Step, one, id=one, task_queue=QUEUE) for one in probes))
         led = await second.until(lambda line: line[0] > at and line[1] == everything)
         await results
         answered = time.time() - at
         progressed = max(ran[one] for one in probes) - at
+        waits = sorted(wait for begun, wait in live if begun >= at)
         await first.end()
         await second.stop()
     led_after = led[0] - at
     return {
         "partitions": len(taken), "led after s": led_after, "work goes on after s": progressed,
-        "answered after s": answered,
+        "answered after s": answered, "elsewhere p50 s": waits[len(waits) // 2], "elsewhere at most s": waits[-1],
     }  # fmt: skip
+
+
+@contextmanager
+def running_on(client: Client, live: list[int], partitions: int) -> Iterator[list[tuple[float, float]]]:
+    """One workflow after another in partitions that keep their leader: when each began, and how long it took."""
+    took: list[tuple[float, float]] = []
+
+    async def run() -> None:
+        for partition in cycle(live):
+            name = probe(partition, partitions)
+            begun = time.time()
+            await client.execute(Step, name, id=name, task_queue=QUEUE)
+            took.append((begun, time.time() - begun))
+
+    running = asyncio.create_task(run())
+    try:
+        yield took
+    finally:
+        running.cancel()
 
 
 def probe(partition: int, partitions: int) -> str:

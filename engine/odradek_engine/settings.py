@@ -36,7 +36,7 @@ class Settings:
     max_in_flight_bytes: int = 64 * 1024 * 1024
     flush_rows: int = 2_000
     flush_bytes: int = 8 * 1024 * 1024
-    far_behind: int = 10_000
+    far_behind: int = 20_000
     folding_processes: int | None = None
 
 
