@@ -148,6 +148,26 @@ def test_what_is_led_goes_on_while_others_are_folded(far: Place, monkeypatch: py
     assert_golden(far)
 
 
+def test_a_standby_that_is_far_behind_has_processes_fold(far: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """Breaks when only what an engine is to lead is folded so, or is let go as nobody's."""
+    one = far.boot(standbys=1)
+    until(lambda: one.leading == [0, 1], one)
+    other = Engine(log=far.log, namespace="test", data_dir=far.folder / "other", settings=BOTH, standbys=1)
+    with caplog.at_level(logging.INFO, "odradek_engine.catching_up"):
+        other.connect()
+        for _ in range(round(PATIENCE_S / 0.02)):
+            for engine in (one, other):
+                engine.step(0.01)
+                engine.read_step(0.0)
+                engine.follow_step(0.0)
+            if len(other.leading) == len(other.following) == 1:
+                break
+    assert sorted(other.leading + other.following) == [0, 1]
+    assert {"partition 0: a process", "partition 1: a process"} <= {line[:22] for line in caplog.messages}
+    other.hand_over()
+    other.stop()
+
+
 # ---------------------------------------------------------------- what comes in between
 
 
