@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from odradek import Client, DataConverter
-from odradek._connection import Connection, Pauses
+from odradek._calls import Pauses
+from odradek._connection import Connection
 from odradek._requests import WorkflowRequests
 from odradek_log.embedded import EmbeddedLog
 

@@ -17,8 +17,8 @@ from odradek_schemas.records import (
 )
 from odradek_schemas.replies import QueryResult, RequestReply
 
+from ._calls import MakeRecord
 from ._client_operations import ClientOperations, target_of
-from ._connection import MakeRecord
 from ._handle import Target, UpdateHandle, WorkflowHandle
 from ._interceptors import (
     QueryWorkflowInput,

@@ -20,7 +20,7 @@ from odradek_schemas.records import (
 from odradek_schemas.replies import HeartbeatNoted
 
 from . import _read
-from ._connection import MakeRecord
+from ._calls import MakeRecord
 from ._description import HistoryEvent, WorkflowDescription
 from ._handle import Target
 from ._interceptors import (

@@ -15,8 +15,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
 
 from odradek_log import Log, LogError, RecordTooLargeError, TopicPartition
 from odradek_log.renewing import RenewingProducer
@@ -25,6 +23,7 @@ from odradek_schemas.common import Record, Request
 from odradek_schemas.ephemeral import FetchHistory
 from odradek_schemas.replies import HistoryPage, WorkflowResult
 
+from ._calls import Call, Due, How, MakeRecord, OnDone, Pauses
 from ._converter import DataConverter
 from ._types import Serving
 from .errors import (
@@ -49,57 +48,6 @@ _MAX_COPIES = 2
 
 _IDLE_SECONDS = 60.0
 _TOPICS_POLL_SECONDS = 0.25
-
-MakeRecord: TypeAlias = Callable[[Request], Record]
-OnDone: TypeAlias = Callable[["Record | OdradekError"], None]
-"""Called once, from any thread, with the reply or an error."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pauses:
-    """Seconds before something is asked again; the last number holds for all further times."""
-
-    requests: tuple[float, ...] = (5.0, 10.0)
-    reads: tuple[float, ...] = (2.0, 4.0, 8.0)
-    waits: tuple[float, ...] = (10.0,)
-
-
-class _How(NamedTuple):
-    """How a request is made. `request_id` None: a new one; `deadline_ms` 0: none; `timeout` None: wait for ever."""
-
-    request_id: str | None
-    deadline_ms: int
-    pauses: tuple[float, ...]
-    timeout: float | None
-    waits: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _Call:
-    """A request that is out. Times are of the monotonic clock."""
-
-    request_id: str
-    workflow_id: str
-    topic: str
-    partition: int
-    key: bytes
-    value: bytes
-    pauses: tuple[float, ...]
-    timeout: float | None
-    expires: float | None
-    on_done: list[OnDone]
-    sent: int = 0
-    offset: int = -1  # of the first append that is known to be durable
-    appending: int = 0  # copies of which nothing is known yet
-    waits: bool = False
-    size: int = 0
-
-
-@dataclass(order=True, slots=True)
-class _Due:
-    at: float
-    number: int
-    call: _Call = field(compare=False)
 
 
 class Connection:
@@ -141,9 +89,9 @@ class Connection:
         except LogError as error:
             raise unavailable(error) from error
         self._lock = threading.Lock()
-        self._calls: dict[str, _Call] = {}
+        self._calls: dict[str, Call] = {}
         self._bytes = {False: 0, True: 0}  # of the calls that are out, by whether they may be answered much later
-        self._due: list[_Due] = []
+        self._due: list[Due] = []
         self._expected: dict[str, Record | None] = {}  # answers to what was asked with other requests, once they come
         self._numbers = itertools.count()
         self._listeners: dict[type[Record], list[Callable[[Record], None]]] = {}
@@ -185,7 +133,7 @@ class Connection:
         that a repeated call is harmless for that long. `partition`: for what is about no workflow. `waits`: the answer
         may come much later."""
         deadline_ms = 0 if request_id is not None else self._in_ms(timeout + self._deadline_slack)
-        how = _How(request_id, deadline_ms, self._pauses.requests, timeout, waits)
+        how = How(request_id, deadline_ms, self._pauses.requests, timeout, waits)
         return self._call(self.topics.events, workflow_id, make, on_done, how, partition)
 
     def ask(
@@ -199,7 +147,7 @@ class Connection:
     ) -> str:
         """Append a read to `ephemeral`. `timeout` None: ask again until there is an answer."""
         deadline_ms = 0 if timeout is None else self._in_ms(timeout + self._deadline_slack)
-        how = _How(None, deadline_ms, self._pauses.reads, timeout)
+        how = How(None, deadline_ms, self._pauses.reads, timeout)
         return self._call(self.topics.ephemeral, workflow_id, make, on_done, how, partition)
 
     def wait_for(
@@ -207,7 +155,7 @@ class Connection:
     ) -> str:
         """Append a read that is answered when something happens, perhaps much later. Engines forget who waits when
         they stop, so it is asked again at long intervals. `expected`: it was asked under this ID, of `expecting`."""
-        how = _How(expected, 0, self._pauses.waits, timeout, waits=True)
+        how = How(expected, 0, self._pauses.waits, timeout, waits=True)
         return self._call(self.topics.ephemeral, workflow_id, make, on_done, how)
 
     @contextlib.contextmanager
@@ -255,7 +203,7 @@ class Connection:
         workflow_id: str,
         make: MakeRecord,
         on_done: OnDone,
-        how: _How,
+        how: How,
         partition: int | None = None,
     ) -> str:
         own_id = how.request_id or secrets.token_hex(12)
@@ -276,7 +224,7 @@ class Connection:
         self._check_size(record, len(key) + len(value))
         expires = None if how.timeout is None else time.monotonic() + how.timeout
         partition = partition_of(key, self.partitions) if partition is None else partition
-        call = _Call(
+        call = Call(
             own_id, workflow_id, topic, partition, key, value, how.pauses, how.timeout, expires, [on_done],
             waits=how.waits, size=len(key) + len(value) + _OVERHEAD_BYTES,
         )
@@ -314,17 +262,17 @@ class Connection:
                 "ObjectPayloadStore('s3://bucket/prefix')), or pass them by reference"
             )
 
-    def _schedule(self, call: _Call) -> bool:
+    def _schedule(self, call: Call) -> bool:
         """Plan the next repetition, or the end. Return whether that is the next thing to happen."""
         pause = call.pauses[min(call.sent, len(call.pauses) - 1)]
         call.sent += 1
         at = time.monotonic() + pause
         if call.expires is not None:
             at = min(at, call.expires)
-        heapq.heappush(self._due, _Due(at, next(self._numbers), call))
+        heapq.heappush(self._due, Due(at, next(self._numbers), call))
         return self._due[0].call is call
 
-    def _remove(self, request_id: str) -> _Call | None:
+    def _remove(self, request_id: str) -> Call | None:
         """Under the lock. The schedule of repetitions may keep the call for a while, but not its record."""
         call = self._calls.pop(request_id, None)
         if call is not None:
@@ -332,7 +280,7 @@ class Connection:
             call.value = b""
         return call
 
-    def _send(self, call: _Call) -> None:
+    def _send(self, call: Call) -> None:
         with self._lock:
             value = call.value
             if not value or call.appending >= _MAX_COPIES:
@@ -413,8 +361,8 @@ class Connection:
 
     def _do_what_is_due(self) -> None:
         now = time.monotonic()
-        again: list[_Call] = []
-        expired: list[_Call] = []
+        again: list[Call] = []
+        expired: list[Call] = []
         with self._lock:
             while self._due and self._due[0].at <= now:
                 call = heapq.heappop(self._due).call
@@ -430,7 +378,7 @@ class Connection:
         for call in again:
             self._send(call)
 
-    def _timed_out(self, call: _Call) -> RequestTimeoutError:
+    def _timed_out(self, call: Call) -> RequestTimeoutError:
         durable = call.offset >= 0
         if not durable:
             text = f"the log did not take the request within {call.timeout:g} s: is it reachable?"

@@ -24,9 +24,10 @@ from odradek_schemas.replies import (
     WorkflowDescription as DescriptionRecord,
 )
 
+from ._calls import MakeRecord, OnDone
 from ._claims import has_references
 from ._client_calls import ClientCalls
-from ._connection import Connection, MakeRecord, OnDone, unexpected
+from ._connection import Connection, unexpected
 from ._converter import DataConverter
 from ._description import HistoryEvent, WorkflowDescription
 from ._export import ExportedHistory, history_to_json
