@@ -83,6 +83,7 @@ STANDBYS ?= 0
 chaos: $(INSTALLED)
 	$(BIN)/python -m tests.chaos --faults $(FAULTS) --brokers $(BROKERS) --standbys $(STANDBYS) $(if $(SEED),--seed $(SEED)) \
 		$(if $(ONLY),--only "$(ONLY)") $(if $(EACH),--each) $(if $(ONE_BY_ONE),--one-by-one)
+	$(if $(ONLY)$(filter 1,$(BROKERS)),,$(BIN)/pytest -q -n 0 tests/chaos/unclean.py)
 
 SEEDS ?= 100
 simulate: $(INSTALLED)
