@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 RECORDS_A_PROCESS = 10_000
 """For fewer records a process is not worth its start, which takes as long as folding two thousand, on a busy machine
 four."""
+MOST_PROCESSES = 4
+"""Unless the settings say otherwise: each takes up to 100 MB, and a container's memory need not go with its cores."""
 SHARE = 10
 """A partition with less than this part of what counts as far behind is not."""
 POLL_S = 0.2
@@ -63,7 +65,7 @@ def _processes(given: int | None) -> int:
     """At most so many; with one core, they would only be a detour."""
     if given is not None:
         return given
-    return cores() if cores() > 1 else 0
+    return min(cores(), MOST_PROCESSES) if cores() > 1 else 0
 
 
 class CatchingUp:

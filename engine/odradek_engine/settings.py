@@ -21,7 +21,7 @@ class Settings:
     above which no more is folded. flush_rows, flush_bytes: changed rows, and bytes of the records and effects that
     changed them, above which they go to the store at once. far_behind: partitions that come with so many records to
     fold, all together, are folded by processes of their own up to the log's end. folding_processes: at most so many;
-    0: none; None: one for each processor core, if there are several.
+    0: none; None: one for each processor core, if there are several, and up to four.
     """
 
     mark_interval: float = 0.5

@@ -379,6 +379,15 @@ def test_no_process_is_given_more_than_so_many_bytes_at_once() -> None:
     assert next(batches(small)) == [(offset, 0, b"", b"") for offset in range(BATCH_RECORDS)]
 
 
+def test_there_are_no_more_processes_than_memory_is_counted_on(far: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks when an engine on a machine of many cores, in a container with little memory, begins one for each."""
+    for there, begun in ((1, 0), (2, 2), (64, catching_up.MOST_PROCESSES)):
+        monkeypatch.setattr(catching_up, "cores", lambda there=there: there)
+        assert far.boot()._assignment.catching_up._processes == begun
+        far.stop()
+    assert far.boot(settings=Settings(folding_processes=9))._assignment.catching_up._processes == 9
+
+
 @pytest.mark.parametrize(("quota", "expected"), [("100000 100000", 1), ("50000 100000", 1), ("max 100000", None)])
 def test_a_container_has_as_many_cores_as_it_may_use(tmp_path: Path, quota: str, expected: Any) -> None:
     """Breaks when an engine that may use one core of many begins a process for each of them."""
