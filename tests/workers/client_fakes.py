@@ -80,6 +80,17 @@ class FakeEngine:
         with self._changed:
             assert self._changed.wait_for(lambda: len(self.seen) >= count, timeout=30), self.seen
 
+    def first(self, kind: type[T]) -> T:
+        """The first request of a kind; waits for it: a client knows that one is in the log before it was read."""
+
+        def found() -> T | None:
+            return next((record for record in self.seen if isinstance(record, kind)), None)
+
+        with self._changed:
+            record = self._changed.wait_for(found, timeout=30)
+        assert record is not None, self.seen
+        return record
+
     def close(self) -> None:
         self._stopping = True
         self._consumer.wake()
@@ -108,11 +119,6 @@ def reply_to(request: Request, outcome: str, run_id: str = "r1", message: str = 
         run_id=run_id,
         message=message,
     )
-
-
-def first(engine: FakeEngine, kind: type[T]) -> T:
-    """The first request of a kind that has come."""
-    return next(record for record in engine.seen if isinstance(record, kind))
 
 
 async def unanswered(ask: Callable[[float], Awaitable[object]]) -> RequestTimeoutError:

@@ -49,7 +49,7 @@ from odradek_schemas.records import (
     TerminateWorkflow,
 )
 
-from .client_fakes import FakeEngine, first, nobody_answers, reply_to, unanswered
+from .client_fakes import FakeEngine, nobody_answers, reply_to, unanswered
 
 converter = DataConverter()
 
@@ -95,7 +95,7 @@ async def test_start_appends_everything_that_was_asked_for(client: Client, fake_
         search_attributes={"city": "Prague"},
     )
     assert (handle.id, handle.run_id) == ("o-1", "run-1")
-    record = first(fake_engine, StartWorkflow)
+    record = fake_engine.first(StartWorkflow)
     assert (record.workflow_id, record.workflow_type, record.task_queue) == ("o-1", "Order", "orders")
     assert converter.from_payloads(record.input, [Product, bool]) == [Product(7), True]
     assert (record.id_conflict_policy, record.id_reuse_policy) == ("use_existing", "reject")
@@ -119,7 +119,7 @@ async def test_the_task_queue_has_a_default(
         monkeypatch.setenv("ODRADEK_TASK_QUEUE", queue)
     fake_engine.answer = lambda record, request: [reply_to(request, "started")]
     await client.start("Order", id="o")
-    assert first(fake_engine, StartWorkflow).task_queue == expected
+    assert fake_engine.first(StartWorkflow).task_queue == expected
 
 
 async def test_an_existing_run_is_used(client: Client, fake_engine: FakeEngine) -> None:
@@ -131,7 +131,7 @@ async def test_an_existing_run_is_used(client: Client, fake_engine: FakeEngine) 
 async def test_signal_with_start_is_one_record(client: Client, fake_engine: FakeEngine) -> None:
     fake_engine.answer = lambda record, request: [reply_to(request, "started")]
     await client.signal_with_start(Order, Product(1), id="o", signal=Order.paid, signal_args=["me", 3])
-    record = first(fake_engine, StartWorkflow)
+    record = fake_engine.first(StartWorkflow)
     assert (record.signal, record.id_conflict_policy) == ("paid", "use_existing")
     assert converter.from_payloads(record.signal_input, []) == ["me", 3]
     with pytest.raises(DefinitionError, match=r"signal=Class\.method"):
@@ -377,7 +377,7 @@ async def test_a_query_is_read_by_its_annotation(client: Client, fake_engine: Fa
     assert await client.get("o").query(Order.status, verbose=True) == Product(5)
     assert await client.get("o").query("status") == {"id": 5}
     assert await client.get("o").query("status", result_type=Product) == Product(5)
-    record = first(fake_engine, QueryWorkflow)
+    record = fake_engine.first(QueryWorkflow)
     assert (record.query, record.barrier, converter.from_payloads(record.input, [])) == ("status", -1, [True])
 
 

@@ -37,7 +37,7 @@ from odradek_schemas.records import (
     StartWorkflow,
 )
 
-from .client_fakes import FakeEngine, create_topics, first, nobody_answers, reply_to, unanswered
+from .client_fakes import FakeEngine, create_topics, nobody_answers, reply_to, unanswered
 
 converter = DataConverter()
 
@@ -69,7 +69,7 @@ async def test_replies_that_come_twice_or_late_or_to_others_do_no_harm(client: C
 
 async def test_a_request_id_of_the_users_own_has_no_deadline(client: Client, fake_engine: FakeEngine) -> None:
     await client.get("o").with_options(request_id="mine").signal("paid")
-    request = first(fake_engine, SignalWorkflow).request
+    request = fake_engine.first(SignalWorkflow).request
     assert request is not None
     assert (request.request_id, request.deadline_ms) == ("mine", 0)
 
@@ -172,7 +172,7 @@ async def test_without_an_engine_a_request_times_out_and_says_that_it_is_in_the_
     error = await unanswered(lambda timeout: client.get("o").with_options(timeout=timeout).signal("paid"))
     assert re.search(r"no engine answered within [0-9.]+ s; is `odradek engine` running\?", str(error))
     assert "The request is safely in the log" in str(error)
-    assert first(fake_engine, SignalWorkflow).signal == "paid"
+    assert fake_engine.first(SignalWorkflow).signal == "paid"
     assert waiting(client) == 0
 
 
@@ -323,7 +323,7 @@ async def test_workers_fetch_history_until_it_is_there(impatient: WorkflowReques
     pages: queue.Queue[Any] = queue.Queue()
     impatient.connection.fetch_history("o", "r", 5, 3, pages.put)
     assert isinstance(await asyncio.to_thread(pages.get), replies.HistoryPage)
-    asked = first(fake_engine, FetchHistory)
+    asked = fake_engine.first(FetchHistory)
     assert (asked.run_id, asked.barrier, asked.from_event_id) == ("r", 5, 3)
     assert len(fake_engine.seen) >= 3
 
