@@ -33,10 +33,15 @@ class TimerThread:
                 self._changed.notify()
 
     def every(self, seconds: float, action: Callable[[], None]) -> None:
-        """Run `action` now, in the timer's thread, and then every `seconds`."""
+        """Run `action` now, in the timer's thread, and then every `seconds`. When one time is late, the next one is not;
+        times that are over are not made up for."""
+        at = time.monotonic()
 
         def again() -> None:
-            self.later(seconds, again)
+            nonlocal at
+            now = time.monotonic()
+            at = max(at + seconds, now)
+            self.later(at - now, again)
             action()
 
         self.later(0, again)
