@@ -33,7 +33,7 @@ class TimerThread:
                 self._changed.notify()
 
     def every(self, seconds: float, action: Callable[[], None]) -> None:
-        """Run `action` now, in the timer's thread, and then every `seconds`. When one time is late, the next one is not;
+        """Run `action` now, in the timer's thread, and then every `seconds`. When one time is late, the next is not;
         times that are over are not made up for."""
         at = time.monotonic()
 
