@@ -71,7 +71,10 @@ class OffsetListing:
     def _collect(self, partition: TopicPartition, future: Future[Any]) -> None:
         with self._lock:
             try:
-                self._offsets[partition] = future.result().offset
+                offset = future.result().offset
+                if offset < 0:  # librdkafka's word for none, and no error, from a broker whose leaders change
+                    raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE))
+                self._offsets[partition] = offset
             except KafkaException as e:
                 self._to_ask.add(partition)
                 self._error = kafka_error(e)
