@@ -125,9 +125,9 @@ def stalls(partition: int, happened: Sequence[Happened], until: float) -> list[S
     for number in [*(n for n, one in enumerate(happened) if one.advances), len(happened)]:
         ended = happened[number].at if number < len(happened) else until
         if begun is not None and ended - begun > SHORTEST_S:
-            closed = _take(runs, happened[taken:number])
+            _take(runs, happened[taken:number])
             taken = number
-            waits = [wait for run in (*runs.values(), *closed) for wait in run.waits(begun, ended)]
+            waits = [wait for run in runs.values() for wait in run.waits(begun, ended)]
             waits.sort(key=lambda wait: max(wait.since, begun) - wait.until)
             if waits:
                 waited = _covered((max(wait.since, begun), wait.until) for wait in waits)
@@ -136,14 +136,11 @@ def stalls(partition: int, happened: Sequence[Happened], until: float) -> list[S
     return found
 
 
-def _take(runs: dict[str, _Run], happened: Iterable[Happened]) -> list[_Run]:
-    """Returns what has closed."""
-    closed = []
+def _take(runs: dict[str, _Run], happened: Iterable[Happened]) -> None:
     for one in happened:
-        runs.setdefault(one.run_id, _Run(one.workflow_id)).take(one.event)
-        if isinstance(one.event.attributes, history.CLOSES):
-            closed.append(runs.pop(one.run_id))
-    return closed
+        run = runs.setdefault(one.run_id, _Run(one.workflow_id))
+        if run.last is None or one.event.event_id > run.last.event_id:  # a new leader may publish it again
+            run.take(one.event)
 
 
 def _covered(spans: Iterable[tuple[float, float]]) -> float:

@@ -60,6 +60,7 @@ def test_an_activity_counts_until_it_has_a_result_and_that_until_a_worker_has_lo
     assert (goes_on.waited, goes_on.went_on, goes_on.waits[0].what) == (50.0, [], "activity charge has no result")
     happened += [_happened("a", 4, 110.0, CHARGED), _done("a", 5, 112.0, 4)]
     happened.append(_happened("a", 6, 112.0, history.WorkflowCompleted()))
+    happened += happened[3:4]  # a new leader publishes it again
     [stall] = stalls(0, happened, 500.0)
     assert (stall.ended, stall.waited, [wait.until for wait in stall.waits]) == (112.0, 12.0, [110.0, 112.0])
 
