@@ -33,7 +33,7 @@ class Assignment:
 
     `offsets` asks the log for a partition's first offset, and its end. `make` makes the processor of a state. `changed`
     is called when there are others than before; `wake`, from any thread, when some are opened. `standbys`: whether
-    engines stand by for each other; `fetches`: whether opening may fetch checkpoints, which takes long.
+    engines stand by for each other.
     """
 
     def __init__(
@@ -50,7 +50,6 @@ class Assignment:
         changed: Callable[[], None],
         wake: Callable[[], None],
         standbys: bool,
-        fetches: bool,
     ) -> None:
         self._lock = lock
         self._topic = topics.events
@@ -59,7 +58,6 @@ class Assignment:
         self._make = make
         self._changed = changed
         self._standbys = standbys
-        self._fetches = fetches
         self.processors: dict[int, Processor] = {}
         self.led: set[int] = set()
         """The partitions that were seen to be led."""
@@ -87,8 +85,8 @@ class Assignment:
         return {**self._rebuilding, **{p: processor.counters for p, processor in self.processors.items()}}
 
     def gained(self, gained: dict[TopicPartition, Committed | None]) -> dict[TopicPartition, int]:
-        """Without the lock while states are opened. Where checkpoints may be fetched, which takes long, others are
-        folded meanwhile."""
+        """Begin to open them. Others are folded meanwhile: a checkpoint may be fetched, or the log slow to say where
+        one of them ends."""
         with self._lock:
             missing = [tp for tp in gained if not self.following.give(tp.partition)]
             here = [tp for tp in gained if tp not in missing]
@@ -96,8 +94,6 @@ class Assignment:
                 self.processors[tp.partition].assigned(None)
         self._consumer.pause(missing)
         self._open(tp.partition for tp in missing)
-        if not self._fetches:
-            self.go_on_with_opened()
         logger.info("partitions gained: %s", sorted(tp.partition for tp in gained))
         with self._lock:
             self._changed()
@@ -108,10 +104,7 @@ class Assignment:
 
     def go_on_with_opened(self) -> None:
         """Of the partitions that were opened, read those that are still ours to lead or to follow; those that are far
-        behind, only when they are not any more. Without checkpoints it does not take long to open those that we are to
-        lead, and they are waited for."""
-        if not self._fetches and self.following.arriving:
-            self.opening.wait()
+        behind, only when they are not any more."""
         opened = self.opening.take()
         if opened:
             opened = self.catching_up.take_on(opened)

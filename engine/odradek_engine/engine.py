@@ -131,7 +131,7 @@ class Engine:
         self._assignment = Assignment(
             lock=self._lock, topics=self.topics, settings=self._settings, stores=self._stores, members=self._members,
             agenda=self._agenda, offsets=self._access.offsets, make=self._processor, changed=self._have_changed,
-            wake=self.wake, standbys=standbys > 0, fetches=checkpoints is not None,
+            wake=self.wake, standbys=standbys > 0,
         )  # fmt: skip
         self._processors = self._assignment.processors
         self._following = self._assignment.following

@@ -111,11 +111,13 @@ def test_one_that_cannot_be_opened_is_told_and_the_others_are_closed(tmp_path: P
     log.close()
 
 
-def test_the_others_are_folded_while_a_checkpoint_is_fetched(tmp_path: Path) -> None:
-    """Breaks when partitions stand still for as long as the states of others are on their way."""
+@pytest.mark.parametrize("checkpoints", [False, True])
+def test_the_others_are_folded_while_one_is_opened(tmp_path: Path, checkpoints: bool) -> None:
+    """Breaks when partitions stand still for as long as the states of others are on their way, or the log is slow to
+    say where others end."""
     log = EmbeddedLog(tmp_path / "log", fsync=False)
     opening = Held(2)
-    engine = engine_of(log, tmp_path, opening, checkpoints=True)
+    engine = engine_of(log, tmp_path, opening, checkpoints)
     engine.connect()
     until(lambda: engine.leading == [0, 1, 3], engine)
     start(log, 0)
