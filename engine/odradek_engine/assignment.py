@@ -23,6 +23,10 @@ from .stores import Opened, Stores
 
 logger = logging.getLogger(__name__)
 
+OPENING_S = 1.0
+"""Partitions that come together and are open within this time are looked at together: whether they are far behind, so
+that processes fold them."""
+
 MAX_REBUILDS = 5
 """More often than that, a state is not rebuilt while the engine runs."""
 
@@ -85,8 +89,8 @@ class Assignment:
         return {**self._rebuilding, **{p: processor.counters for p, processor in self.processors.items()}}
 
     def gained(self, gained: dict[TopicPartition, Committed | None]) -> dict[TopicPartition, int]:
-        """Begin to open them. Others are folded meanwhile: a checkpoint may be fetched, or the log slow to say where
-        one of them ends."""
+        """Begin to open them, and wait a moment: most are open by then. Others are folded while a checkpoint is
+        fetched, or the log is slow to say where one of them ends."""
         with self._lock:
             missing = [tp for tp in gained if not self.following.give(tp.partition)]
             here = [tp for tp in gained if tp not in missing]
@@ -94,6 +98,9 @@ class Assignment:
                 self.processors[tp.partition].assigned(None)
         self._consumer.pause(missing)
         self._open(tp.partition for tp in missing)
+        if missing:
+            self.opening.wait(OPENING_S)
+            self.go_on_with_opened()
         logger.info("partitions gained: %s", sorted(tp.partition for tp in gained))
         with self._lock:
             self._changed()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from time import monotonic
 
 from .stores import Opened
 
@@ -68,10 +69,11 @@ class Opening:
             self._begun -= taken.keys()
         return taken
 
-    def wait(self) -> None:
-        """Until all are open, or one could not be."""
+    def wait(self, seconds: float | None = None) -> None:
+        """Until all are open, or one could not be; for so many seconds at most."""
+        until = None if seconds is None else monotonic() + seconds
         for thread in self._threads:
-            thread.join()
+            thread.join(None if until is None else max(0.0, until - monotonic()))
 
     def end(self) -> None:
         """Begin no more, and wait for those that were begun."""
