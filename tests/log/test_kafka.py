@@ -14,8 +14,7 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, Producer
-from confluent_kafka import TopicPartition as Position
+from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     BrokerMetadata,
@@ -35,7 +34,7 @@ from odradek_log import (
     open_log,
 )
 from odradek_log.kafka import KafkaLog
-from odradek_log.kafka.config import COMMON, CONSUMER, parse_address, replication
+from odradek_log.kafka.config import parse_address, replication
 from odradek_log.kafka.errors import translate
 from odradek_log.kafka.log import _brokers_of
 from odradek_schemas.partitioning import partition_of
@@ -96,30 +95,6 @@ def test_who_is_busy_fetches_seldom(harness: KafkaHarness) -> None:
     assert 0 < sum(broker["req"]["Fetch"] for broker in brokers) < count / 2
     for closing in (producer, consumer, log):
         closing.close()
-
-
-def test_no_fetch_leaves_out_a_partition_from_which_a_few_records_came(
-    harness: KafkaHarness, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Breaks when the next record of a workflow that is alone now and then comes 100 ms late. Without a logger, whose
-    lines would wait among the records."""
-    topic, producer = harness.topic(4), harness.log.producer()
-    settings = {"bootstrap.servers": harness.bootstrap, "group.id": "reader", "debug": "fetch"}
-    consumer = Consumer({**COMMON, **CONSUMER, **settings})
-    consumer.assign([Position(topic, partition, 0) for partition in range(4)])
-    for number in range(40):
-        for _ in range(4):
-            producer.send(topic, number % 4, b"", b"of four")
-        missing = 4
-        while missing:
-            message = consumer.poll(PATIENCE)
-            assert message is not None
-            missing -= message.error() is None
-    consumer.close()
-    producer.close()
-    said = capfd.readouterr().err
-    assert "is fetchable" in said
-    assert "queued.min.messages exceeded" not in said
 
 
 def test_a_position_passes_the_ends_of_transactions(harness: KafkaHarness) -> None:
