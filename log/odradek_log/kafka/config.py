@@ -50,8 +50,8 @@ CONSUMER: dict[str, Any] = {
     "fetch.error.backoff.ms": 50,
     # Nothing is fetched while two records wait here: who is busy fetches seldom, and much at once, for a fetch costs a
     # broker as much as an append. One record alone delays no fetch: the steps of one workflow go on at full speed.
-    # More, with a longer pause, leaves out fewer partitions in a fetch that goes out meanwhile, and costs (a) of the bench
-    # an eighth of its rate.
+    # More, with a longer pause, leaves out fewer partitions in a fetch that goes out meanwhile, and costs an eighth of
+    # the rate of (a) of the bench.
     "queued.min.messages": 2,
     "fetch.queue.backoff.ms": 4,
     "queued.max.messages.kbytes": 32_768,
