@@ -41,6 +41,7 @@ class Solitary:
             if reached():
                 return
             self.clock.seconds += 0.1
+            self.engine._assignment.opening.wait()  # in threads of their own, which know nothing of this clock
             self.engine.step(0.0)
             self.engine.read_step(0.0)
         pytest.fail("not reached")
