@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from odradek_log import Log, Record, TopicPartition
 from odradek_schemas import Topics
 
-from .feeding import FoldingProcess, cores
+from .feeding import PATIENCE_S, FoldingProcess, cores
 from .fold import State
 from .folding import Folded, Folding, OnProgress, Refolded, Task, Terms, opened
 from .store import StoreError
@@ -20,7 +20,6 @@ REPORT_EVERY = 100
 """So many records are folded between two reports of progress."""
 RECORDS_A_PROCESS = 20_000
 """For fewer records a process is not worth its start, which takes as long as folding some thousands."""
-_PATIENCE_S = 5.0
 
 Begin = Callable[[Task], None]
 """Puts into the folder of a task what is gone on from; the folder may stay empty."""
@@ -158,5 +157,5 @@ class _Feeder:
     def end(self) -> None:
         """Stop, in the middle of something if need be."""
         self._process.kill()
-        self._thread.join(_PATIENCE_S)  # it may wait for the log, which is of no use any more
+        self._thread.join(PATIENCE_S)  # it may wait for the log, which is of no use any more
         self._process.close()
