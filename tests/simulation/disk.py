@@ -110,6 +110,14 @@ class DiskStorage(SortedStorage):
         self._closed = False
         self._unsynced = 0
 
+    def get(self, key: bytes) -> bytes | None:
+        self._process.call()
+        return super().get(key)
+
+    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        self._process.call()
+        return super().scan(start, end)
+
     def write(self, changes: Iterable[tuple[bytes, bytes | None]]) -> None:
         batch = list(changes)
         self.writing = True

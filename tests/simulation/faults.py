@@ -41,6 +41,33 @@ def _crash(world: World, machine: Machine, size: float) -> None:
         machine.process.doom = (int(size), machine.crash)
 
 
+def _crash_at(moment: str) -> Callable[[World, Machine, float], None]:
+    """The process is gone at a moment of this kind: right before a thread of it goes on from where it waited (await),
+    or before it asks something of the log, its disk, its files or its clock, reading or writing (call)."""
+
+    def plan_it(world: World, machine: Machine, size: float) -> None:
+        def strike() -> None:
+            world.hub.happened[f"crash at {moment}"] += 1
+            machine.crash()
+
+        if machine.up:
+            machine.process.failpoint = (moment, int(size), strike)
+
+    return plan_it
+
+
+def _zombie_at_await(world: World, machine: Machine, size: float) -> None:
+    """It stands still right before a thread of it goes on, and its groups give its partitions to others at once."""
+
+    def strike() -> None:
+        world.hub.happened["zombie at await"] += 1
+        machine.pause(0.2 + size % 20 / 10)
+        machine.log.expel()
+
+    if machine.up:
+        machine.process.failpoint = ("await", int(size), strike)
+
+
 def _pause(world: World, machine: Machine, size: float) -> None:
     """The process stops before a write, and goes on where it was: a zombie, if others took over meanwhile."""
     if machine.up:
@@ -300,12 +327,19 @@ _KINDS: dict[str, tuple[float, Callable[[World, Machine, float], None], str]] = 
     "failing disk": (0, _failing_disk, "engine"),
     "forget producers": (0, _forget_producers, "engine worker client"),
     "damaged checkpoint": (0, _damage, "engine"),
+    "crash at await": (0, _crash_at("await"), "engine worker client"),
+    "crash at call": (0, _crash_at("call"), "engine worker client"),
+    "zombie at await": (0, _zombie_at_await, "engine worker"),
 }
+
+MOMENTS = {"crash at await": 300, "crash at call": 2_000, "zombie at await": 300}
+"""Faults that strike at a moment, and are counted when they do: after at most so many others of its kind."""
+
 
 
 ALL_KINDS = {
     **{kind: known[0] for kind, known in _KINDS.items()}, "transaction": 2.0, "slow disk": 1.5, "failing disk": 1.0,
-    "forget producers": 2.0,
+    "forget producers": 2.0, "crash at await": 4.0, "crash at call": 3.0, "zombie at await": 3.0,
 }  # fmt: skip
 """How often each kind strikes, with those that the seeds of former days do not know."""
 
@@ -336,6 +370,8 @@ def plan(rng: Random, weather: Weather, machines: list[str]) -> list[Fault]:
         target = rng.choice([m for m in machines if m in roles or m.rstrip("0123456789") in roles])
         if kind in weather.sizes:
             size = rng.uniform(*weather.sizes[kind])
+        elif kind in MOMENTS:
+            size = MOMENTS[kind] ** rng.random()
         else:
             size = rng.randrange(40) if kind == "crash" else rng.choice((0.5, 2.0, 8.0, 20.0)) * rng.random()
         faults.append(Fault(rng.uniform(0.5, weather.seconds), kind, target, float(size)))
@@ -345,5 +381,5 @@ def plan(rng: Random, weather: Weather, machines: list[str]) -> list[Fault]:
 def strike(world: World, fault: Fault) -> None:
     machine = world.machines[fault.target]
     world.hub.note("fault", fault.kind, fault.target)
-    world.hub.happened[fault.kind] += 1
+    world.hub.happened[fault.kind] += fault.kind not in MOMENTS
     _KINDS[fault.kind][1](world, machine, fault.size)

@@ -5,13 +5,33 @@ from __future__ import annotations
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import partial, wraps
+from typing import Any
 
 from odradek_log import Committed, LogError, OnDelivery, Record, TopicPartition, TopicSpec
 from odradek_log.simulated import SimulatedConsumer, SimulatedLog, SimulatedProcess, SimulatedProducer
 
 from .hub import Hub, Process, SimThread
 from .scripted import NOWHERE
+
+
+def asked(*names: str) -> Callable[[type], type]:
+    """What these methods do begins with a call that the process may not live to make."""
+
+    def before(method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def called(self: Any, *args: Any, **options: Any) -> Any:
+            self.host.call()
+            return method(self, *args, **options)
+
+        return called
+
+    def declare(kind: type) -> type:
+        for name in names:
+            setattr(kind, name, before(getattr(kind, name)))
+        return kind
+
+    return declare
 
 
 class ClusterLog(SimulatedLog):
@@ -53,6 +73,7 @@ class ClusterLog(SimulatedLog):
         super().create_topics(wanted)
 
 
+@asked("create_topics", "partitions", "topics", "end_offsets", "producer", "consumer")
 class HostedProcess(SimulatedProcess):
     """The log of one process."""
 
@@ -97,21 +118,22 @@ class HostedProcess(SimulatedProcess):
         """The process goes on with others."""
 
 
+@asked("flush", "close")
 class HostedProducer(SimulatedProducer):
     """Callbacks come in the process's thread for them."""
 
     def __init__(self, process: HostedProcess) -> None:
         super().__init__(process)
-        self._host = process.host
+        self.host = process.host
         self._undelivered = 0
         self._flushing: list[SimThread] = []
 
     def send(self, topic: str, partition: int, key: bytes, value: bytes, on_delivery: OnDelivery | None = None) -> None:
-        self._host.touch("send")
+        self.host.touch("send")
         self._undelivered += 1
 
         def landed(offset: int, error: LogError | None) -> None:
-            self._host.deliver(partial(self._called, on_delivery, offset, error))
+            self.host.deliver(partial(self._called, on_delivery, offset, error))
 
         super().send(topic, partition, key, value, landed)
 
@@ -122,10 +144,10 @@ class HostedProducer(SimulatedProducer):
         finally:
             self._undelivered -= 1
             while self._flushing and not self._undelivered:
-                self._host.hub.wake(self._flushing.pop())
+                self.host.hub.wake(self._flushing.pop())
 
     def flush(self, timeout: float) -> int:
-        hub = self._host.hub
+        hub = self.host.hub
         until = hub.now + timeout
         while self._undelivered and hub.now < until:
             if hub.current is not None:
@@ -134,13 +156,14 @@ class HostedProducer(SimulatedProducer):
         return self._undelivered
 
 
+@asked("assign", "subscribe", "pause", "resume", "seek", "position", "commit", "close")
 class HostedConsumer(SimulatedConsumer):
     """`poll` waits, as a real one does."""
 
     def __init__(self, process: HostedProcess) -> None:
         super().__init__(process)
         self._hosted = process
-        self._host = process.host
+        self.host = process.host
         self._cluster = process.cluster
         self._thread: SimThread | None = None
         self._wanted = False
@@ -157,8 +180,8 @@ class HostedConsumer(SimulatedConsumer):
         self.member.wake = self._stir
 
     def poll(self, timeout: float, max_records: int = 500) -> list[Record]:
-        hub = self._host.hub
-        self._host.touch("poll")
+        hub = self.host.hub
+        self.host.touch("poll")
         until = hub.now + timeout
         while True:
             hears_at = max(self._hosted.numb_until, self._hosted.deaf_until if self._member is not None else 0.0)
@@ -188,7 +211,7 @@ class HostedConsumer(SimulatedConsumer):
 
     def _stir(self) -> None:
         if self._thread is not None:
-            self._host.hub.wake(self._thread)
+            self.host.hub.wake(self._thread)
 
     def wake(self) -> None:
         self._wanted = True

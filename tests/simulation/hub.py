@@ -44,6 +44,8 @@ class Process:
         self.threads: list[SimThread] = []
         self.doom: tuple[int, Action] | None = None
         """What befalls it after so many more touches of the world."""
+        self.failpoint: tuple[str, int, Action] | None = None
+        """What befalls it at a moment of this kind (await, call), when so many more of them have passed."""
         self._deliveries: deque[Action] = deque()
         self._delivering: SimThread | None = None
         hub.processes.append(self)
@@ -82,6 +84,9 @@ class Process:
         if hub.current is None or hub.current.process is not self or not self.alive:
             return
         hub.note(what, self.name)
+        if self.failpoint is not None and self.reaches("call"):
+            hub.give_way()
+            return
         if self.doom is not None:
             left, action = self.doom
             self.doom = (left - 1, action) if left > 0 else None
@@ -91,6 +96,24 @@ class Process:
                 return
         if hub.rng.random() < hub.preempt:
             hub.give_way()
+
+    def call(self) -> None:
+        """A thread of this process is about to ask something of the log, its disk, its files or its clock."""
+        if self.failpoint is None or not self.alive:
+            return
+        current = self.hub.current
+        if current is not None and current.process is self and self.reaches("call"):
+            self.hub.give_way()
+
+    def reaches(self, moment: str) -> bool:
+        """A moment of this kind has come; whether it was the failpoint, whose action is done then."""
+        if self.failpoint is None or self.failpoint[0] != moment:
+            return False
+        _, left, action = self.failpoint
+        self.failpoint = (moment, left - 1, action) if left > 0 else None
+        if left <= 0:
+            action()
+        return left <= 0
 
 
 class SimThread:
@@ -180,6 +203,11 @@ class Hub:
 
     # ------------------------------------------------------------ for threads
 
+    def call(self) -> None:
+        """See `Process.call`: of the running thread, if there is one."""
+        if self.current is not None:
+            self.current.process.call()
+
     def block(self, timeout: float | None = None) -> bool:
         """Wait to be woken, for at most `timeout` s; return whether it was. For the running thread only."""
         thread = self.current
@@ -237,7 +265,9 @@ class Hub:
         if self.paused:
             ready = [t for t in ready if not t.process.paused]
         if ready and choice < 0.995:
-            self._turn(ready[int(random() * len(ready))])
+            thread = ready[int(random() * len(ready))]
+            if thread.process.failpoint is None or not thread.process.reaches("await"):
+                self._turn(thread)
         elif not self.network_step() and not (ready and self._pass()):
             self._jump()
 
@@ -286,7 +316,7 @@ class Hub:
     def kill(self, process: Process) -> None:
         """The process is gone: nothing of it may run again."""
         process.alive = False
-        process.doom = None
+        process.doom = process.failpoint = None
         process.stand_still(False)
         self._ready = [t for t in self._ready if t.process is not process]
 

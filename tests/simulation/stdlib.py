@@ -21,6 +21,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from odradek._source_guard import check_source
+from odradek_engine import CheckpointStore
 from odradek_schemas import decode
 
 from .hub import Hub, SimThread
@@ -266,11 +267,13 @@ class _Time:
         self._hub = hub
 
     def monotonic(self) -> float:
+        self._hub.call()
         return self._hub.now
 
     perf_counter = monotonic
 
     def time_ns(self) -> int:
+        self._hub.call()
         current = self._hub.current
         skew = current.process.skew_ms if current is not None else 0
         return (self._hub.now_ms + skew) * 1_000_000
@@ -291,9 +294,11 @@ class _Os:
         self._hub = hub
 
     def urandom(self, size: int) -> bytes:
+        self._hub.call()
         return self._hub.tokens.randbytes(size)
 
     def __getattr__(self, name: str) -> Any:
+        self._hub.call()
         return getattr(os, name)
 
 
@@ -327,6 +332,13 @@ def modules() -> list[ModuleType]:
 def installed(hub: Hub) -> Iterator[None]:
     """Odradek's modules see the hub where they look for the machine."""
     clock = _Time(hub)
+    reach = CheckpointStore._told
+
+    def reached(store: CheckpointStore, what: str) -> Any:
+        """Each access to kept checkpoints."""
+        hub.call()
+        return reach(store, what)
+
     instead: dict[Any, Any] = {
         threading: _Threading(hub),
         time: clock,
@@ -334,9 +346,11 @@ def installed(hub: Hub) -> Iterator[None]:
         os: _Os(hub),
         time.monotonic: clock.monotonic,
         queue.SimpleQueue: lambda: SimpleQueue(hub),
+        reach: reached,
         **_REMEMBERED,
     }
     places = [place for module in modules() for place in _places_in(module)]
+    places.append((CheckpointStore, "_told", reach))
     try:
         for owner, name, real in places:
             setattr(owner, name, _other(real, instead))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from odradek_engine import CheckpointSettings
 from odradek_engine.engine import ensure_topics
@@ -27,7 +28,8 @@ from examples import food_order
 from . import customers, programs, upgrades
 from . import journal as journals
 from .auditors import Auditors, Code
-from .faults import Fault, plan, strike
+from .faults import Fault, strike
+from .faults import plan as drawn_plan
 from .hosted_log import ClusterLog
 from .hub import Hub
 from .journal import Journal
@@ -70,10 +72,16 @@ class Outcome:
 
 
 class World:
-    """A seed's world: of a scenario, or of the one that the seed draws."""
+    """A seed's world: of a scenario, or the one it draws; with these faults (`plan`), or those it draws."""
 
     def __init__(
-        self, seed: int, scenario: Scenario | None = None, *, without: Sequence[int] = (), trace: bool = False
+        self,
+        seed: int,
+        scenario: Scenario | None = None,
+        *,
+        without: Sequence[int] = (),
+        trace: bool = False,
+        plan: Sequence[Fault] | None = None,
     ) -> None:
         self.seed = seed
         self.scenario = scenario = scenario or drawn(seed)
@@ -87,7 +95,8 @@ class World:
         self._workers = [f"worker{n + 1}" for n in range(scenario.machines)]
         self.stages = self._draw_plays(Random(f"plays-{seed}"))
         clients = ["client1", "client2", *(["client3"] if self.stages else [])]
-        everything = plan(self.rng, scenario.weather, [*self._engines, *self._workers, *clients])
+        everything = drawn_plan(self.rng, scenario.weather, [*self._engines, *self._workers, *clients])
+        everything = everything if plan is None else list(plan)
         self.plan = [fault for number, fault in enumerate(everything) if number not in without]
         self.orders = [self.rng.choice((0, 0, 0, 1, 2, 3)) for _ in range(self.rng.randint(*scenario.orders))]
         self.partitions = scenario.partitions
@@ -381,8 +390,7 @@ async def _give(play: Play, stage: Stage) -> None:
     stage.ended = True
 
 
-def simulate(
-    seed: int, scenario: Scenario | None = None, *, without: Sequence[int] = (), trace: bool = False
-) -> Outcome:
+def simulate(seed: int, scenario: Scenario | None = None, **options: Any) -> Outcome:
+    """See `World`."""
     with _quiet_gc():
-        return World(seed, scenario, without=without, trace=trace).run()
+        return World(seed, scenario, **options).run()
