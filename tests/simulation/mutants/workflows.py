@@ -94,6 +94,21 @@ def eager_activities_do_not_wait(patch: Patch) -> None:
     patch(Acceptance, "_accepted", lambda self, read, fate: True)
 
 
+@mutant("W4", seed=2, scenario=races.CONTESTED)
+def what_is_acknowledged_counts_as_read(patch: Patch) -> None:
+    """They run when their completion is acknowledged, although another one lies before it that was not read."""
+
+    def careless(self: Acceptance, fate: Any, offset: int) -> list[Any]:
+        settled: list[Any] = []
+        with self._lock:
+            read = self._partitions.get(fate.partition)
+            if read is not None and offset >= read.next:
+                self._take_completion(read, offset, fate.workflow_id.encode(), fate.id.encode(), settled)
+        return settled
+
+    patch(Acceptance, "acknowledged", careless)
+
+
 @mutant("W5", seed=1, scenario=worlds.CONTESTED_ACTIVITIES)
 def a_number_is_all_of_an_activity(patch: Patch) -> None:
     """What is said about an activity that was never scheduled counts for another one."""
