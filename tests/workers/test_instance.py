@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import gc
 import logging
+import weakref
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -430,6 +431,27 @@ def test_closing_is_quiet(caplog: pytest.LogCaptureFixture) -> None:
     gc.collect()
     assert ends == ["finally"]
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("result", ["ch_1", None])
+def test_a_workflow_that_was_closed_is_freed_without_looking_for_garbage(result: str | None) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        engine = EngineModel(Order, Product("Poke", 1299))
+        engine.advance()
+        if result is not None:
+            engine.complete(1, result)
+            engine.signal("picked_up")
+            engine.signal("delivered")
+            engine.advance()
+            assert engine.instance.ended
+        left = weakref.ref(engine.instance), weakref.ref(engine.instance._core)
+        engine.instance.close()
+        del engine
+        assert [one() for one in left] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_size_grows_with_what_is_fed_and_what_is_open() -> None:

@@ -40,6 +40,7 @@ from ._interceptors import (
     Interceptor,
     ScheduleActivityInput,
     StartChildWorkflowInput,
+    WorkflowInterceptor,
 )
 from ._loop import DEFAULT_MAX_ITERATIONS, Discarded, WorkflowLoop
 from ._reading import reading
@@ -98,6 +99,7 @@ class WorkflowInstance:
         self._calls = InstanceCalls(
             self._core, self._activities, self._locals, self._children, self._continuing
         )
+        self._outermost: WorkflowInterceptor = self._calls
         self._interceptors = interceptors
         self._conditions = Conditions(self._loop, max_iterations)
         self._variables = contextvars.Context()  # those of the worker are not the workflow's
@@ -226,7 +228,7 @@ class WorkflowInstance:
         self._loop.quiet = True
         with _context.activate(self):
             self._variables.run(self._loop.close)
-        self._core.commands.clear()
+        self._core.let_go()
 
     # ------------------------------------------------------------ what the code asks for (WorkflowContext)
 
@@ -387,6 +389,7 @@ class WorkflowInstance:
         )
         if self._continuing.on_started(started):
             self._calls.begin(self._interceptors, started.headers)
+            self._outermost = core.calls
             self._main = self._loop.create_task(self._run(started), name=core.info.workflow_type)
 
     async def _run(self, started: history.WorkflowStarted) -> None:
@@ -417,7 +420,7 @@ class WorkflowInstance:
             raise QueryRejectedError(f"workflow {self._core.info.workflow_id} has not begun to run; ask again")
         try:
             with _context.activate(self), self._loop, reading(self._core):
-                return self._messages.query(name, input, headers)
+                return self._messages.query(name, input, headers, self._outermost)
         finally:
             self._check_written(name)
 

@@ -92,6 +92,13 @@ class InstanceCore:
         self.ended = True
         self.loop.halt()
 
+    def let_go(self) -> None:
+        """The run is thrown away: drop what refers back to here, so that its memory is free at once. Garbage that is in
+        cycles is looked for seldom, and costs more."""
+        self.commands.clear()
+        self.kept_signals = tuple
+        vars(self).pop("calls", None)  # not there before the first event
+
     def halted(self) -> bool:
         """Whether no more code may run: the workflow has ended, or its code has a bug."""
         return self.ended or self.bug is not None

@@ -14,7 +14,7 @@ from odradek_schemas.common import Payload
 
 from ._definitions import DYNAMIC, HandlerDefinition, UpdateDefinition, runtime_handler
 from ._instance_core import InstanceCore
-from ._interceptors import HandleQueryInput, HandleSignalInput
+from ._interceptors import HandleQueryInput, HandleSignalInput, WorkflowInterceptor
 from ._loop import Discarded
 from ._workflow import logger
 from .errors import CodecError, DefinitionError, PayloadError, QueryRejectedError
@@ -152,8 +152,10 @@ class InstanceMessages:
 
     # ------------------------------------------------------------ queries
 
-    def query(self, name: str, input: Sequence[Payload], headers: Mapping[str, Payload]) -> Payload:
-        """The answer of a query handler; the loop is read-only and this the current workflow."""
+    def query(
+        self, name: str, input: Sequence[Payload], headers: Mapping[str, Payload], calls: WorkflowInterceptor
+    ) -> Payload:
+        """The answer of a query handler, through `calls`; the loop is read-only and this the current workflow."""
         core = self._core
         handler = self.queries.get(name) or self.queries.get(DYNAMIC)
         if handler is None:
@@ -166,7 +168,7 @@ class InstanceMessages:
             )
         except (PayloadError, DefinitionError) as error:
             raise QueryRejectedError(f"query {name!r}: its arguments do not fit: {error}") from error
-        result = core.calls.handle_query(call)
+        result = calls.handle_query(call)
         if inspect.iscoroutine(result):
             result.close()
             raise DefinitionError(f"query {name!r} returned a coroutine: a query returns at once, and only reads")

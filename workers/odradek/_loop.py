@@ -208,6 +208,7 @@ class WorkflowLoop(RefusedCalls):
         self._tasks.clear()
         self._generators.clear()
         _open.discard(self)
+        del self._hooks  # which own this loop: without the cycle both are freed at once
 
     def __enter__(self) -> None:
         """Make this the running loop of the thread; another one may be running, and is put back at the end."""
