@@ -40,6 +40,7 @@ from odradek_engine.handover import Handover
 from odradek_engine.maintenance import Verified
 from odradek_engine.restoring import CheckpointedStates
 from odradek_engine.standbys import LeaderWatch
+from odradek_log import TopicPartition
 from odradek_schemas import codec, decode
 
 from ..simulation.mutants import effects, upgrading, workflows
@@ -93,6 +94,17 @@ def checkpoints_are_waited_for(patch: Patch) -> None:
 def processes_fold_on_top_of_any_state(patch: Patch) -> None:
     """A state of another log is gone on with: the record that it ends with is not held against this one's."""
     patch(catching_up, "is_last_of", lambda job, record: True)
+
+
+@bug("An engine that gains partitions far behind", "tests/engine/test_catching_up_trimmed.py -k from_a_checkpoint")
+def processes_fold_on_behind_a_gap(patch: Patch) -> None:
+    """What was trimmed before a process had read it is missing in the state."""
+
+    def whatever_comes(self: Any, job: Any, consumer: Any) -> Any:
+        here = TopicPartition(self._topic, job.partition)
+        return catching_up.read_with(consumer, here, job.position, job.end)
+
+    patch(catching_up.CatchingUp, "_records", whatever_comes)
 
 
 @bug("What a turn of an engine costs", "tests/engine/test_agenda.py -k is_due")
