@@ -47,6 +47,12 @@ def engine(
     store_memory: Annotated[
         int, typer.Option(metavar="MIB", min=32, help="What RocksDB may use for the state of all its partitions.")
     ] = 256,
+    folding_processes: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=0, help="Fold partitions far behind in so many processes. Default: one a core, up to 4."
+        ),
+    ] = None,
     kafka_option: KafkaOptions = [],  # noqa: B006
     log_level: LogLevel = "info",
     log_format: LogFormat = "text",
@@ -58,7 +64,8 @@ def engine(
         if trim and not checkpoints:
             raise CommandError(ExitCode.USAGE, "--trim needs --checkpoints: what is deleted is only there then")
         kept = (checkpoints, checkpoint_every, trim) if checkpoints else None
-        asyncio.run(_run_engine(log, namespace, data, partitions, standbys, store_memory, kafka_option, kept))
+        how: dict[str, Any] = {} if folding_processes is None else {"folding_processes": folding_processes}
+        asyncio.run(_run_engine(log, namespace, data, partitions, standbys, store_memory, kafka_option, kept, how))
 
 
 async def _run_engine(
@@ -70,11 +77,13 @@ async def _run_engine(
     store_memory: int,
     options: list[str],
     kept: tuple[str, float, bool] | None,
+    how: dict[str, Any],
 ) -> None:
     from odradek_engine import (  # the other commands need not wait for it
         CheckpointError,
         CheckpointSettings,
         Engine,
+        Settings,
         StoreError,
     )
 
@@ -90,7 +99,7 @@ async def _run_engine(
                 running = Engine(
                     log=opened, namespace=namespace, data_dir=data, partitions=partitions, on_topic=schedules.noticed,
                     standbys=standbys, checkpoints=CheckpointSettings(kept[0], kept[1], trim=kept[2]) if kept else None,
-                    store_memory=store_memory * 1024 * 1024,
+                    store_memory=store_memory * 1024 * 1024, settings=Settings(**how),
                 )
                 await stack.enter_async_context(running)
                 await stack.enter_async_context(schedules)
