@@ -110,8 +110,10 @@ class SimLoop(asyncio.AbstractEventLoop):
         """The coroutines of a world that is over. What they do about it fails, as there is nobody to do it; as
         garbage they would say so on stderr."""
         for task in asyncio.all_tasks(self):
-            with contextlib.suppress(BaseException):
-                task.get_coro().close()
+            coroutine: Any = task.get_coro()
+            while coroutine.cr_frame is not None:  # one that waits for its tasks first is not closed by one attempt
+                with contextlib.suppress(BaseException):
+                    coroutine.close()
 
     def stop(self) -> None:
         self._stopped = True

@@ -16,7 +16,7 @@ from odradek_engine.fold.step import WORK
 from .customers import Habits
 from .faults import Weather
 from .scenarios import EVERYTHING, Scenario
-from .scripts import Mix
+from .scripts import ALL_ACTIVITIES, ALL_STEPS, Mix
 
 SPECIAL: list[Scenario] = []
 
@@ -407,6 +407,19 @@ CONTESTED_PIECES = special(
                   sizes={"zombie": (1.0, 12.0), "numb": (0.4, 1.2), "crash": (0, 30)}),
     workers=KEEP,
     worker_bytes=(560,),
+)
+
+MOMENTS = special(
+    name="processes that die and stand still at any await, and before any call",
+    partitions=2,
+    tasks=(3, 5),
+    mix=Mix(steps=ALL_STEPS, activities=ALL_ACTIVITIES, length=(3, 5)),
+    habits=Habits(meddling={"none": 4, "reset": 1}, messages=(2, 4), pauses=(0.3, 1.0), delays=(0.0,),
+                  kinds=("signal", "update")),
+    weather=only({"crash at await": 4, "crash at call": 3, "zombie at await": 3}, (20, 30), seconds=15),
+    workers={**KEEP, "eager_activities": (True, False)},
+    standbys=1,
+    syncs=(0.1, 0.6),
 )
 
 STRANGERS = special(

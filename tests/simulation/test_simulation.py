@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import random
+import sys
 from collections import Counter
 from collections.abc import Sequence
 
@@ -11,6 +14,8 @@ import pytest
 
 from . import __main__ as simulation
 from .faults import Fault
+from .hub import Hub, Process
+from .loop import SimLoop
 from .scenarios import ANYTHING
 from .world import Outcome, simulate
 
@@ -39,6 +44,32 @@ def test_a_failing_seed_is_shrunk_to_the_faults_that_it_needs() -> None:
     out, outcome = simulation.shrink(1, simulate=fails_with_two_of_them)
     assert outcome.plan == [plan[3], plan[17]]
     assert sorted({*range(30)} - {*out}) == [3, 17]
+
+
+def test_a_world_that_is_over_leaves_no_coroutine_to_the_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks when one that still waits for its tasks, as those of a crashed client may, says so at some later time."""
+    said: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: said.append(unraisable.exc_value))
+    hub = Hub(1)
+
+    class Left:
+        async def __aenter__(self) -> None: ...
+
+        async def __aexit__(self, *_: object) -> None:
+            await asyncio.to_thread(int)
+
+    async def main() -> None:
+        async with Left(), asyncio.TaskGroup() as group:
+            group.create_task(asyncio.sleep(9))
+            await asyncio.sleep(9)
+
+    SimLoop(Process(hub, "client")).create_task(main())
+    while hub.now < 5:
+        hub.step()
+    hub.close()
+    del hub
+    gc.collect()
+    assert said == []
 
 
 @pytest.mark.parametrize("seed", ONCE_FAILED)
