@@ -11,6 +11,7 @@ import itertools
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from random import Random
 
 from .__main__ import Report, seeds_of
@@ -30,13 +31,19 @@ SMALL = small(
     workers=KEEP,
     standbys=1,
 )
+KEPT = replace(SMALL, name=f"{SMALL.name}; checkpoints, and disks that are lost later", checkpoints=0.7)
+"""What every other seed is."""
+
 MACHINES = ("engine1", "worker1", "client2")
 KINDS = ("crash at await", "crash at call")
 
 
 def dies(seed: int, kind: str, machine: str, moment: int) -> Outcome:
     """How the world goes in which this process dies when so many moments of this kind have passed, if it has more."""
-    return simulate(seed, SMALL, plan=[Fault(0.0, kind, machine, float(moment))])
+    plan = [Fault(0.0, kind, machine, float(moment))]
+    if seed % 2:
+        return simulate(seed, SMALL, plan=plan)
+    return simulate(seed, KEPT, plan=[*plan, *(Fault(4.0 + n, "lose disk", f"engine{n}", 0.0) for n in (1, 2))])
 
 
 def die_at_each(seed: int, kind: str, machine: str, every: int = 1) -> Iterator[Outcome]:
@@ -67,7 +74,7 @@ def run(seeds: Iterable[int], every: int = 1, seconds: float = float("inf")) -> 
 
 def tell(outcome: Outcome) -> str:
     """Which world this was, and how to see it again."""
-    [fault] = outcome.plan
+    fault = outcome.plan[0]
     return f"seed {outcome.seed} fails (--again '{fault.kind}' {fault.target} {fault.size:.0f})"
 
 
