@@ -1,4 +1,5 @@
-"""Small worlds in which one process dies once: at each moment of its first life in turn, of which one seed meets few.
+"""Small worlds in which one process dies once, or stands still while others take over: at each moment of its first
+life in turn, of which one seed meets few.
 
 `python -m tests.simulation.moments SEEDS [--every 10] [--seconds 60]`: at each of its moments, or at about one of so
 many.
@@ -22,7 +23,7 @@ from .scripts import ALL_STEPS, Mix
 from .world import Outcome, simulate
 
 SMALL = small(
-    name="two workflows, and a process that dies once",
+    name="two workflows, and a process that dies or stands still once",
     partitions=2,
     tasks=(2, 2),
     mix=Mix(steps=ALL_STEPS, activities={"quick": 2, "brief": 1, "once": 1}, length=(4, 6)),
@@ -35,11 +36,11 @@ KEPT = replace(SMALL, name=f"{SMALL.name}; checkpoints, and disks that are lost 
 """What every other seed is."""
 
 MACHINES = ("engine1", "worker1", "client2")
-KINDS = ("crash at await", "crash at call")
+KINDS = ("crash at await", "crash at call", "zombie at await")
 
 
 def dies(seed: int, kind: str, machine: str, moment: int) -> Outcome:
-    """How the world goes in which this process dies when so many moments of this kind have passed, if it has more."""
+    """How the world goes in which this befalls that process when so many such moments have passed, if it has more."""
     plan = [Fault(0.0, kind, machine, float(moment))]
     if seed % 2:
         return simulate(seed, SMALL, plan=plan)
@@ -47,7 +48,7 @@ def dies(seed: int, kind: str, machine: str, moment: int) -> Outcome:
 
 
 def die_at_each(seed: int, kind: str, machine: str, every: int = 1) -> Iterator[Outcome]:
-    """It dies at each moment that there is, or at about one of `every`."""
+    """It befalls the process at each moment that there is, or at about one of `every`."""
     rng = Random(f"moments-{seed}-{kind}-{machine}")
     for begun in itertools.count(step=every):
         outcome = dies(seed, kind, machine, begun + rng.randrange(every))
@@ -57,18 +58,17 @@ def die_at_each(seed: int, kind: str, machine: str, every: int = 1) -> Iterator[
 
 
 def run(seeds: Iterable[int], every: int = 1, seconds: float = float("inf")) -> Report:
-    """All processes, all kinds of moments; no further seed after so many seconds of real time."""
+    """All processes, all kinds of moments; no further world after so many seconds of real time."""
     report = Report()
     began = time.monotonic()
-    for seed in seeds:
-        for kind, machine in itertools.product(KINDS, MACHINES):
-            for outcome in die_at_each(seed, kind, machine, every):
-                report.add(outcome)
-                if outcome.wrong:
-                    print(f"{tell(outcome)}: {outcome.wrong[0][:500]}", flush=True)
-        report.took = time.monotonic() - began
-        if report.took > seconds:
-            break
+    for seed, kind, machine in itertools.product(seeds, KINDS, MACHINES):
+        for outcome in die_at_each(seed, kind, machine, every):
+            report.add(outcome)
+            report.took = time.monotonic() - began
+            if outcome.wrong:
+                print(f"{tell(outcome)}: {outcome.wrong[0][:500]}", flush=True)
+            if report.took > seconds:
+                return report
     return report
 
 
