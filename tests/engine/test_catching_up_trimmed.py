@@ -72,11 +72,12 @@ class Halted:
             until(lambda: self.reached.acquire(blocking=False), engine)
 
 
-def golden(place: Place, before: list[Record], partition: int) -> dict[bytes, bytes]:
-    """What the whole log folds to, with the records that it had `before`."""
+def golden(place: Place, before: list[Record], partition: int, end: int | None = None) -> dict[bytes, bytes]:
+    """What the whole log folds to, or all below `end`, with the records that it had `before`."""
     where = TopicPartition(TOPICS.events, partition)
     state = State(MemoryStorage(), partition)
-    for record in [*before, *read_partition(place.log, where, len(before), place.log.offsets(where)[1])]:
+    end = place.log.offsets(where)[1] if end is None else end
+    for record in [*before[:end], *read_partition(place.log, where, len(before), end)]:
         fold(state, TOPICS, record.offset, record.timestamp_ms, record.key, record.value)
     return state.dump()
 
@@ -146,7 +147,47 @@ def test_what_was_folded_is_kept_where_nothing_has_the_rest(
     for p in PARTITIONS:
         kept = State(RocksStorage(place.data / NAMESPACE / str(p), read_only=True), p)
         assert 7 <= kept.partition.position < 50
-        fed = State(MemoryStorage(), p)
-        for record in before[p][: kept.partition.position]:
-            fold(fed, TOPICS, record.offset, record.timestamp_ms, record.key, record.value)
-        assert kept.dump() == fed.dump()
+        assert kept.dump() == golden(place, before[p], p, kept.partition.position)
+
+
+def test_a_standby_begins_from_a_checkpoint_then(
+    place: Place, store: CheckpointStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Breaks when only who is to lead a partition looks for what is gone, or what is led elsewhere is lost by it."""
+    start(place)
+    one = place.boot(standbys=1)
+    until(lambda: one.leading == [0, 1], one)
+    halted = Halted(monkeypatch, given=7)
+    kept = CheckpointSettings(store.address)
+    folder = place.folder / "other"
+    other = Engine(log=place.log, namespace=NAMESPACE, data_dir=folder, settings=BOTH, standbys=1, checkpoints=kept)
+
+    def turn_until(reached: Callable[[], bool]) -> None:
+        for _ in range(round(PATIENCE_S / 0.02)):
+            if reached():
+                return
+            for engine in (one, other):
+                engine.step(0.01)
+                engine.read_step(0.0)
+                engine.follow_step(0.0)
+        pytest.fail("the engines do not get there")
+
+    other.connect()
+    for _ in PARTITIONS:
+        turn_until(lambda: halted.reached.acquire(blocking=False))
+    covered = {p: one.position for p, one in make_checkpoints(place.log, NAMESPACE, store) if one is not None}
+    before = [place.read(TOPICS.events, p) for p in PARTITIONS]
+    trim(place.log, NAMESPACE, store, with_history=True)
+    assert all(first > 50 for first in firsts(place))
+    with caplog.at_level(logging.INFO):
+        halted.go.set()
+        turn_until(lambda: len(other.leading) == len(other.following) == 1)
+    assert all(f"partition {p} begins from the checkpoint at {covered[p]}" in caplog.text for p in PARTITIONS)
+    assert "ALARM" not in caplog.text
+    other.hand_over()
+    other.stop()
+    place.stop()
+    for p in PARTITIONS:
+        state = State(RocksStorage(folder / NAMESPACE / str(p), read_only=True), p)
+        assert state.partition.position >= covered[p]
+        assert state.dump() == golden(place, before[p], p, state.partition.position)
