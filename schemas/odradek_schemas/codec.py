@@ -128,8 +128,7 @@ class _Format:
         self.cls = cls
         self.raw = schema_of(cls)
         self.schema = fastavro.parse_schema(self.raw)
-        self.fingerprint = fingerprint_of(self.raw)
-        self.header = MARKER + self.fingerprint
+        self.header = MARKER + fingerprint_of(self.raw)
         self.unions = [name for name, hint in hints_of(cls).items() if _is_union_of_records(hint)]
         self.wrap = _wrapper(cls) or (lambda value: value)
         msgspec.json.Decoder(cls)  # gathers what msgspec knows of the class, which two threads must not do at once
@@ -189,7 +188,7 @@ def _formats() -> dict[type[Record], _Format]:
 
 @cache
 def _written() -> dict[bytes, tuple[_Format, Any]]:
-    """What a fingerprint stands for: a class, and the schema that wrote, or None for the class's own."""
+    """What the first ten bytes stand for: a class, and the schema that wrote, or None for the class's own."""
     formats = _formats()
     by_name = {full_name(cls): f for cls, f in formats.items()}
     found: dict[bytes, tuple[_Format, Any]] = {}
@@ -197,9 +196,9 @@ def _written() -> dict[bytes, tuple[_Format, Any]]:
         raw = json.loads(path.read_text())
         name = f"{raw['namespace']}.{raw['name']}"
         if name in by_name:
-            found[fingerprint_of(raw)] = (by_name[name], fastavro.parse_schema(without_recursion(raw)))
+            found[MARKER + fingerprint_of(raw)] = (by_name[name], fastavro.parse_schema(without_recursion(raw)))
     for f in formats.values():
-        found[f.fingerprint] = (f, None)
+        found[f.header] = (f, None)
     return found
 
 
@@ -228,16 +227,9 @@ def decode(data: bytes) -> Record:
 
     Raises DecodeError, and nothing else, for anything else.
     """
-    if data[:1] == b"{":
-        try:
-            return from_json(data)
-        except ValueError as error:
-            raise DecodeError(f"JSON record not understood: {error}") from error
-    if data[:2] != MARKER:
-        raise DecodeError(f"{len(data)} bytes that are neither Avro single-object encoding nor JSON")
-    entry = _written().get(data[2:10])
+    entry = _written().get(data[:10])
     if entry is None:
-        raise DecodeError(f"no schema has the fingerprint {data[2:10].hex()}; a newer version may have written this")
+        return _decode_other(data)
     f, older = entry
     if older is None:
         record: Record
@@ -248,6 +240,18 @@ def decode(data: bytes) -> Record:
         if end == len(data):
             return record
     return _decode_slowly(f, older, data)
+
+
+def _decode_other(data: bytes) -> Record:
+    """What no schema of ours wrote."""
+    if data[:1] == b"{":
+        try:
+            return from_json(data)
+        except ValueError as error:
+            raise DecodeError(f"JSON record not understood: {error}") from error
+    if data[:2] != MARKER:
+        raise DecodeError(f"{len(data)} bytes that are neither Avro single-object encoding nor JSON")
+    raise DecodeError(f"no schema has the fingerprint {data[2:10].hex()}; a newer version may have written this")
 
 
 def _decode_slowly(f: _Format, older: Any, data: bytes) -> Record:
@@ -266,7 +270,7 @@ def _decode_slowly(f: _Format, older: Any, data: bytes) -> Record:
 
 def class_of(data: bytes) -> type[Record] | None:
     """What kind of record `data` says that it is, without reading it; None for JSON, and for what is not known."""
-    entry = _written().get(data[2:10]) if data[:2] == MARKER else None
+    entry = _written().get(data[:10])
     return None if entry is None else entry[0].cls
 
 

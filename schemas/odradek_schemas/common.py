@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Base of everything that is written to a topic, and of its parts.
 
     Instances are immutable; `msgspec.structs.replace` makes a changed copy. Field order and types are

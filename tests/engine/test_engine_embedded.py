@@ -366,7 +366,7 @@ def multiply(state: State, count: int) -> None:
         if i % 1000 == 0:
             state.commit()
             state.flush()
-    state.put(keys.PARTITION, replace(state.partition, open_workflows=count))
+    state.put_partition(replace(state.partition, open_workflows=count))
     state.commit()
     state.flush()
 

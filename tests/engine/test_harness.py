@@ -29,7 +29,7 @@ def _missing_index(state: State) -> None:
 
 
 def _miscounted(state: State) -> None:
-    state.put(keys.PARTITION, replace(state.partition, open_workflows=7))
+    state.put_partition(replace(state.partition, open_workflows=7))
 
 
 def _orphans(state: State) -> None:

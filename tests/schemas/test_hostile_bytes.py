@@ -54,7 +54,7 @@ def decoded(data: bytes) -> Record | None:
 
 def by_fastavro(data: bytes) -> Record:
     """The record, without the quick readers. Raises DecodeError."""
-    known, older = codec._written()[data[2:10]]
+    known, older = codec._written()[data[:10]]
     return codec._decode_slowly(known, older, data)
 
 

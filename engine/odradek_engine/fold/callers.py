@@ -55,6 +55,11 @@ def is_from_a_workflow(record: Record) -> bool:
     return isinstance(record, _ANSWERS)
 
 
+def may_be_from_a_workflow(kind: type[Record]) -> bool:
+    """Whether there are such records of that class."""
+    return bool(_links_of(kind)) or issubclass(kind, _ANSWERS)
+
+
 @cache
 def _links_of(kind: type[Record]) -> tuple[str, ...]:
     return tuple(link for link in _LINKS if link in kind.__struct_fields__)

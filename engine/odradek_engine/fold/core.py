@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
+from functools import cache
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -214,30 +215,52 @@ def _let_go(step: Step, defects: Mapping[int, str]) -> None:
         raise _DefectError(step.source.offset, _reason(error)) from error
 
 
+class _Kind(NamedTuple):
+    """What is known of a class of records, whatever is in them: whether they name a workflow, have a leader's epoch,
+    and may be such as only engines send."""
+
+    decide: Callable[[Step, Any], None]
+    of_workflow: bool
+    of_leader: bool
+    from_engines: bool
+
+
+@cache
+def _kind_of(cls: type[Record]) -> _Kind | None:
+    """None: it is no record of `events`, or one that is not about a workflow or a worker."""
+    decide = _DECIDE.get(cls)
+    if decide is None:
+        return None
+    fields = cls.__struct_fields__
+    return _Kind(decide, "workflow_id" in fields, "epoch" in fields, callers.may_be_from_a_workflow(cls))
+
+
 def _dispatch(step: Step, record: Record, defects: Mapping[int, str]) -> None:
     """Decide on a record about a workflow or a worker: here, or in the partition where it belongs."""
-    if isinstance(record, (ForwardedRecord, VoidEffect)):
-        _take_message(step, record, defects)
+    kind = _kind_of(type(record))
+    if kind is None:
+        if isinstance(record, (ForwardedRecord, VoidEffect)):
+            _take_message(step, record, defects)
+        else:
+            step.dead_letter(f"{type(record).__name__} is no record of the topic {step.topics.events}")
         return
-    decide = _DECIDE.get(type(record))
-    if decide is None:
-        step.dead_letter(f"{type(record).__name__} is no record of the topic {step.topics.events}")
-        return
-    if not step.hops and callers.is_from_a_workflow(record):
+    fields: Any = record
+    if kind.from_engines and not step.hops and callers.is_from_a_workflow(record):
         step.dead_letter(f"{type(record).__name__} of another workflow: only engines send these, forwarded")
         return
-    workflow_id = getattr(record, "workflow_id", None)
-    epoch = getattr(record, "epoch", None)
-    if epoch is not None and epoch != step.partition.epoch:
+    partition = step.state.partition
+    if kind.of_leader and fields.epoch != partition.epoch:
         return
-    if workflow_id is not None and not step.hops:
-        home = step.home(workflow_id)
-        if home != step.partition.partition:
-            _forward(step, home)
+    if kind.of_workflow:
+        workflow_id: str = fields.workflow_id
+        if not step.hops:
+            home = step.home(workflow_id)
+            if home != partition.partition:
+                _forward(step, home)
+                return
+        if partition.resets and resetting.keep_behind(step, record, workflow_id):
             return
-    if workflow_id is not None and resetting.keep_behind(step, record, workflow_id):
-        return
-    decide(step, record)
+    kind.decide(step, record)
     if isinstance(record, (records.ResetWorkflow, records.ResetContinued)):
         resetting.go_on(step, record.workflow_id, lambda step: _let_go(step, defects))
 

@@ -14,7 +14,7 @@ from odradek_schemas.records import Mark, WorkerAlive
 from .rows import Effect, PieceRow, ResetRow, UpdateRow
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """Base of all state changes."""
 
 

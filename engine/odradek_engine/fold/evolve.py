@@ -22,14 +22,15 @@ from .state import State
 
 def evolve(state: State, event: events.Event) -> None:
     """Apply one event."""
-    _APPLY[type(event)](state, event)
+    APPLY[type(event)](state, event)
 
 
 # ---------------------------------------------------------------- the partition
 
 
 def _record_folded(state: State, e: events.RecordFolded) -> None:
-    change_partition(state, position=e.position, time_ms=e.time_ms, checksum=e.checksum)
+    row = replace(state.partition, position=e.position, time_ms=e.time_ms, checksum=e.checksum)
+    state.put_partition(row)
 
 
 def _leader_changed(state: State, e: events.LeaderChanged) -> None:
@@ -211,7 +212,7 @@ def _record_let_go(state: State, e: events.RecordLetGo) -> None:
     state.delete(keys.behind(e.workflow_id, e.offset))
 
 
-_APPLY: dict[type, Callable[[State, Any], None]] = {
+APPLY: dict[type, Callable[[State, Any], None]] = {
     events.RecordFolded: _record_folded,
     events.LeaderChanged: _leader_changed,
     events.ClockAdvanced: _clock_advanced,

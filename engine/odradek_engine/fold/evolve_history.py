@@ -24,8 +24,8 @@ def appended(state: State, e: events.Appended) -> None:
     """Store the event, count it, and apply what its kind means."""
     attributes = e.attributes
     kind = type(attributes)
-    if isinstance(attributes, history.WorkflowStarted):
-        _started(state, e, attributes)
+    if kind is history.WorkflowStarted:
+        _started(state, e, attributes)  # type: ignore[arg-type]
     state.put_new(keys.event(e.workflow_id, e.run_id, e.event_id), e.encoded)
     key = keys.current(e.workflow_id)
     run: RunRow = state.get(key)

@@ -21,7 +21,7 @@ NOT_PAUSED: Changes = {"paused": False, "pause_reason": "", "paused_by": "", "pa
 
 def change_partition(state: State, **changes: Any) -> None:
     """Change the partition's row."""
-    state.put(keys.PARTITION, replace(state.partition, **changes))
+    state.put_partition(replace(state.partition, **changes))
 
 
 def run_of(state: State, workflow_id: str) -> RunRow:

@@ -60,7 +60,7 @@ def _run(workflow_id: str, run_id: str) -> bytes:
 
 
 def activity(workflow_id: str, run_id: str, seq: int) -> bytes:
-    return ACTIVITY + _run(workflow_id, run_id) + number(seq)
+    return ACTIVITY + _run(workflow_id, run_id) + (seq + 1).to_bytes(8, "big")
 
 
 def timer(workflow_id: str, run_id: str, seq: int) -> bytes:
@@ -76,7 +76,7 @@ def external(workflow_id: str, run_id: str, seq: int) -> bytes:
 
 
 def event(workflow_id: str, run_id: str, event_id: int) -> bytes:
-    return EVENT + _run(workflow_id, run_id) + number(event_id)
+    return EVENT + _run(workflow_id, run_id) + (event_id + 1).to_bytes(8, "big")
 
 
 def update(workflow_id: str, run_id: str, seq: int) -> bytes:
@@ -93,17 +93,17 @@ def request(workflow_id: str, request_id: str) -> bytes:
 
 def expiry(at_ms: int, key: bytes) -> bytes:
     """An entry of the expiry index: the row `key` may go after `at_ms`."""
-    return EXPIRY + number(at_ms) + key
+    return EXPIRY + (at_ms + 1).to_bytes(8, "big") + key
 
 
 def due(at_ms: int, kind: bytes, key: bytes) -> bytes:
     """An entry of the due index: `kind` happens to the row `key` at `at_ms`."""
-    return DUE + number(at_ms) + kind + key
+    return DUE + (at_ms + 1).to_bytes(8, "big") + kind + key
 
 
 def out(since_ms: int, key: bytes) -> bytes:
     """An entry of the index of tasks that are out: the row `key` waits for an answer since `since_ms`."""
-    return OUT + number(since_ms) + key
+    return OUT + (since_ms + 1).to_bytes(8, "big") + key
 
 
 def held(session_id: str, key: bytes) -> bytes:
@@ -141,7 +141,7 @@ def needed_count(entry: bytes) -> bytes:
 
 
 def outbox(offset: int, index: int) -> bytes:
-    return OUTBOX + number(offset) + number(index)
+    return OUTBOX + (offset + 1).to_bytes(8, "big") + (index + 1).to_bytes(8, "big")
 
 
 @lru_cache(maxsize=4096)

@@ -13,7 +13,7 @@ from odradek_schemas.common import Caller, Failure, Payload, Record, RetryPolicy
 from . import keys
 
 
-class Row(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+class Row(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     """Base of all rows; written as arrays, so a new field goes last and needs a default."""
 
     def indexes(self, key: bytes) -> tuple[bytes, ...]:
@@ -413,32 +413,27 @@ class NeededRow(Row, frozen=True):
     count: int
 
 
-class Effect:
+class Effect(msgspec.Struct, eq=False, gc=False):
     """What the engine does to the world: a record in a topic, made by the fold at (offset, index).
 
     Its bytes are made when somebody wants them: who only folds, to rebuild or to catch up, finds most of them marked as
     gone before the state is written. `size`: about how many these are, before they are made.
     """
 
-    __slots__ = ("_content", "index", "key", "offset", "partition", "size", "topic")
-
-    def __init__(
-        self, topic: str, partition: int, offset: int, index: int, key: bytes, content: Record | bytes, size: int
-    ) -> None:
-        self.topic = topic
-        self.partition = partition
-        self.offset = offset
-        self.index = index
-        self.key = key
-        self.size = size
-        self._content = content
+    topic: str
+    partition: int
+    offset: int
+    index: int
+    key: bytes
+    content: Record | bytes
+    size: int
 
     @property
     def value(self) -> bytes:
         """The record's bytes."""
-        content = self._content
+        content = self.content
         if not isinstance(content, bytes):
-            content = self._content = encode(content)
+            content = self.content = encode(content)
             self.size = len(content)
         return content
 

@@ -19,6 +19,7 @@ R = TypeVar("R", bound=Row)
 
 _MISSING: Any = object()
 _PARTITION = keys.PARTITION
+_DUE, _EXPIRY, _NEEDED = keys.DUE[0], keys.EXPIRY[0], keys.NEEDED[0]
 _INDEXED = {table[0] for table, cls in TABLES.items() if cls.indexes is not Row.indexes}
 """Tables whose rows have index entries: the first bytes of their keys."""
 
@@ -88,8 +89,8 @@ class State:
         """What is known of rows, as they are now; None: there is none."""
         self._before: dict[bytes, Any] = {}
         """What changed in this step, as it was before it."""
-        self._recent: dict[bytes, None] = {}
-        """What changed since the last flush, and is not in `_changed` yet."""
+        self._recent: dict[bytes, Any] = {}
+        """What changed since the last flush, and is not in `_changed` yet. Only the keys count."""
         self._changed: defaultdict[int, dict[bytes, None]] = defaultdict(dict)
         """What changed since the last flush, by table: the first byte of its keys."""
         self._clean: OrderedDict[bytes, None] = OrderedDict()
@@ -133,8 +134,8 @@ class State:
 
     def row(self, key: bytes, kind: type[R]) -> R | None:
         """The row at `key`, for type checkers."""
-        found: R | None = self.get(key)
-        return found
+        row: R | None = self._rows.get(key, _MISSING)  # as `get`, without a call between: most lookups are these
+        return row if row is not _MISSING else self._load(key)
 
     def scan(self, prefix: bytes, start: bytes | None = None, end: bytes | None = None) -> Iterator[tuple[bytes, Any]]:
         """Rows whose keys begin with `prefix` (from `start` on, below `end`), in order, as of this call."""
@@ -168,19 +169,25 @@ class State:
     # ------------------------------------------------------------ changing
 
     def put(self, key: bytes, row: Any) -> None:
-        """Set a row; None: there is none. The index entries that follow from it are brought in step by `settle`."""
-        rows, before = self._rows, self._before
+        """Set a row other than the partition's; None: there is none. `settle` brings the index entries that follow from
+        it in step."""
         if key[0] in _INDEXED and key not in self._unsettled:
             entries = self._entries.get(key)
             if entries is None:
                 old: Row | None = self.get(key)
                 entries = () if old is None else old.indexes(key)
             self._unsettled[key] = entries
+        before = self._before
         if key not in before:
-            before[key] = rows.get(key, _MISSING)
-        rows[key] = row
-        if key == _PARTITION:
-            self.partition = row
+            before[key] = self._rows.get(key, _MISSING)
+        self._rows[key] = row
+
+    def put_partition(self, row: PartitionRow) -> None:
+        """Set the row of the partition itself."""
+        before = self._before
+        if _PARTITION not in before:
+            before[_PARTITION] = self._rows.get(_PARTITION, _MISSING)
+        self._rows[_PARTITION] = self.partition = row
 
     def put_new(self, key: bytes, row: Any) -> None:
         """Set a row that is not there yet, and has no index entries."""
@@ -211,17 +218,17 @@ class State:
         for entry in before:
             if entry not in after:
                 self.put(entry, None)
-                if entry[:1] == keys.NEEDED:
+                if entry[0] == _NEEDED:
                     self._count(entry, -1)
         for entry in after:
             if entry not in before:
                 self.put_new(entry, b"")
-                table = entry[:1]
-                if table == keys.DUE:
+                table = entry[0]
+                if table == _DUE:
                     self.earliest_due_ms = min(self.earliest_due_ms, keys.number_in(entry))
-                elif table == keys.EXPIRY:
+                elif table == _EXPIRY:
                     self.earliest_expiry_ms = min(self.earliest_expiry_ms, keys.number_in(entry))
-                elif table == keys.NEEDED:
+                elif table == _NEEDED:
                     self._count(entry, 1)
 
     def _count(self, entry: bytes, change: int) -> None:
@@ -235,7 +242,7 @@ class State:
     def commit(self) -> None:
         """Make the step's changes part of the state."""
         self.settle()
-        self._recent.update(dict.fromkeys(self._before))
+        self._recent.update(self._before)
         self._before = {}
 
     def rollback(self) -> None:

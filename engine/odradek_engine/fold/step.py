@@ -17,7 +17,7 @@ from odradek_schemas.replies import RequestReply
 from odradek_schemas.tasks import DeadLetter, HistoryBatch
 
 from . import events, keys
-from .evolve import evolve
+from .evolve import APPLY
 from .rows import ActivityRow, Effect, LinkRow, PartitionRow, RunRow, SessionRow, TimerRow
 from .state import State
 
@@ -115,26 +115,21 @@ class Step:
     def apply(self, event: events.Event) -> None:
         """Record a change of state, and make it."""
         self.events.append(event)
-        evolve(self.state, event)
+        APPLY[type(event)](self.state, event)  # as `evolve` does, without a call between
 
     def append(
         self, workflow_id: str, run_id: str, attributes: Attributes, time_ms: int | None = None, local: bool = False
     ) -> int:
         """Append a history event to a run; return its ID. Times of a run never go back (rule C1)."""
         run = self.run(workflow_id)
-        same = run is not None and run.run_id == run_id
-        last_id, last_ms = (run.last_event_id, run.last_event_ms) if run is not None and same else (0, 0)
-        event = HistoryEvent(
-            event_id=last_id + 1,
-            time_ms=max(self.now if time_ms is None else time_ms, last_ms),
-            attributes=attributes,
-        )
-        encoded = encode(event)
-        self.apply(
-            events.Appended(workflow_id, run_id, event.event_id, event.time_ms, attributes, encoded, local)
-        )
+        last_id = last_ms = 0
+        if run is not None and run.run_id == run_id:
+            last_id, last_ms = run.last_event_id, run.last_event_ms
+        event_id, at_ms = last_id + 1, max(self.now if time_ms is None else time_ms, last_ms)
+        encoded = encode(HistoryEvent(event_id=event_id, time_ms=at_ms, attributes=attributes))
+        self.apply(events.Appended(workflow_id, run_id, event_id, at_ms, attributes, encoded, local))
         self._batches.setdefault((workflow_id, run_id), []).append(encoded)
-        return event.event_id
+        return event_id
 
     def new_run_id(self, workflow_id: str) -> str:
         """A run ID that no other run has, in this log or another: made of where and when the run began."""
@@ -157,18 +152,19 @@ class Step:
 
         `at_most`: what is known to bound its size without its bytes, apart from `ROOM` for names and numbers.
         """
-        last = self.state.row(keys.tail(topic, partition), LinkRow) or _START
+        state, index = self.state, self._index
+        last = state.row(keys.tail(topic, partition), LinkRow) or _START
         position = Position(
-            partition=self.partition.partition,
+            partition=state.partition.partition,
             offset=self.offset,
-            index=self._index,
+            index=index,
             previous_offset=last.offset,
             previous_index=last.index,
         )
-        effect = Effect(topic, partition, self.offset, self._index, key, make(position), at_most)
+        effect = Effect(topic, partition, self.offset, index, key, make(position), at_most)
         if at_most + ROOM > MAX_EFFECT_BYTES and len(effect.value) > MAX_EFFECT_BYTES:
             return None
-        self._index += 1
+        self._index = index + 1
         self.apply(events.EffectStaged(effect))
         self.effects.append(effect)
         return position
@@ -275,7 +271,7 @@ class Step:
 
     def home(self, workflow_id: str) -> int:
         """The partition that a workflow ID belongs to."""
-        return partition_of(workflow_id.encode(), self.partition.partitions)
+        return partition_of(workflow_id.encode(), self.state.partition.partitions)
 
 
 def _split(encoded: list[bytes]) -> list[list[bytes]]:
