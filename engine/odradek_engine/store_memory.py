@@ -21,6 +21,9 @@ WRITE_BUFFER_BYTES = 16 * MIB
 ARENA_BLOCK_BYTES = 64 * 1024
 """Memtables grow by so much: with RocksDB's megabyte, many stores that hold little would use up the budget."""
 
+BLOOM_BITS = 10
+"""Of a file's Bloom filter, for each key: more than half of the keys that the fold looks for are not there."""
+
 
 class Buffered(Protocol):
     """A store, as the budget sees it."""
@@ -59,6 +62,7 @@ class StoreMemory:
         blocks.set_block_cache(self._cache)
         blocks.set_cache_index_and_filter_blocks(True)
         blocks.set_pin_l0_filter_and_index_blocks_in_cache(True)
+        blocks.set_bloom_filter(BLOOM_BITS, False)
         options.set_block_based_table_factory(blocks)
         options.set_write_buffer_manager(self._written)
         options.set_write_buffer_size(WRITE_BUFFER_BYTES)

@@ -26,14 +26,14 @@ from .step import Step
 from .tasks import fail_task, wake
 from .updates import accept_updates, check_decided, complete_update, reject_updates
 
-_CLOSING = (
+_CLOSING = {
     commands.CompleteWorkflow,
     commands.FailWorkflow,
     commands.CancelledWorkflow,
     commands.ContinueAsNewWorkflow,
-)
+}
 _LOCAL_KINDS = ("activity", "local_activity", "side_effect")
-_NUMBERED = (
+_NUMBERED: set[type] = {
     commands.ScheduleActivity,
     commands.StartTimer,
     commands.StartChildWorkflow,
@@ -41,7 +41,7 @@ _NUMBERED = (
     commands.CancelExternalWorkflow,
     commands.StartLocalActivity,
     commands.RecordSideEffect,
-)
+}
 
 
 def decide_task_completed(step: Step, record: WorkflowTaskCompleted) -> None:
@@ -55,7 +55,7 @@ def decide_task_completed(step: Step, record: WorkflowTaskCompleted) -> None:
     if run.paused and run.task_offset < 0:  # no task asked for this: a worker that runs ahead
         _salvage(step, run, record)
         return
-    if not all(_local_activity(step, run, r) for r in record.local_results if r.kind == "activity"):
+    if any(r.kind == "activity" and _local_activity(step, run, r) is None for r in record.local_results):
         _salvage(step, run, record)
         step.apply(events.TaskWithdrawn(run.workflow_id, run.run_id))
         _wake_anyway(step, run)
@@ -123,7 +123,7 @@ def _problem(step: Step, run: RunRow, record: WorkflowTaskCompleted) -> str:
     for result in record.local_results:
         if result.kind not in _LOCAL_KINDS or (result.kind != "activity" and result.seq < 1):
             return f"local result {result.seq} is of kind {result.kind!r}; use one of {', '.join(_LOCAL_KINDS)}"
-    closing = [c for c in record.commands if isinstance(c, _CLOSING)]
+    closing = [c for c in record.commands if type(c) in _CLOSING]
     if len(closing) > 1 or (closing and record.commands[-1] is not closing[0]):
         return "the command that closes the workflow is the last one"
     numbers: set[int] = set()
@@ -137,29 +137,44 @@ def _problem(step: Step, run: RunRow, record: WorkflowTaskCompleted) -> str:
 
 def _check_command(step: Step, run: RunRow, command: commands.Command, numbers: set[int]) -> None:
     """Raise ValueError for a command that cannot be carried out."""
-    if isinstance(command, (commands.MarkPatch, commands.DeprecatePatch)):
-        check_id("patch_id", command.patch_id)
-    elif isinstance(command, commands.ContinueAsNewWorkflow):
-        check_continue_as_new(command)
-        check_time("begin_ms", command.begin_ms, step.now)
-    elif isinstance(command, (commands.CompleteWorkflow, commands.FailWorkflow)):
-        check_delays(command, "next_retry_delay_ms")
-        check_time("next_cron_ms", command.next_cron_ms, step.now)
-    elif isinstance(command, commands.UpsertSearchAttributes):
-        check_search_attributes({**run.search_attributes, **command.search_attributes})
-    if not isinstance(command, _NUMBERED):
-        return
-    if command.seq < 1 or command.seq in numbers:
-        raise ValueError(f"seq {command.seq}: numbers count from 1, each is used once")
-    if _is_in_use(step, run, command.seq):
-        raise ValueError(f"seq {command.seq} is in use")
-    numbers.add(command.seq)
-    if isinstance(command, commands.ScheduleActivity):
-        check_activity(command)
-    elif isinstance(command, commands.StartLocalActivity):
-        check_id("activity_type", command.activity_type)
-    elif isinstance(command, commands.StartTimer):
-        check_durations(command, "duration_ms")
+    kind = type(command)
+    if kind in _NUMBERED:
+        seq = command.seq  # type: ignore[union-attr]  # those have one
+        if seq < 1 or seq in numbers:
+            raise ValueError(f"seq {seq}: numbers count from 1, each is used once")
+        if _is_in_use(step, run, seq):
+            raise ValueError(f"seq {seq} is in use")
+        numbers.add(seq)
+    check = _CHECKS.get(kind)
+    if check is not None:
+        check(step, run, command)
+
+
+def _check_completed(step: Step, run: RunRow, command: commands.CompleteWorkflow | commands.FailWorkflow) -> None:
+    check_delays(command, "next_retry_delay_ms")
+    check_time("next_cron_ms", command.next_cron_ms, step.now)
+
+
+def _check_continued(step: Step, run: RunRow, command: commands.ContinueAsNewWorkflow) -> None:
+    check_continue_as_new(command)
+    check_time("begin_ms", command.begin_ms, step.now)
+
+
+def _check_upserted(step: Step, run: RunRow, command: commands.UpsertSearchAttributes) -> None:
+    check_search_attributes({**run.search_attributes, **command.search_attributes})
+
+
+_CHECKS: dict[type, Callable[[Step, RunRow, Any], None]] = {
+    commands.MarkPatch: lambda step, run, command: check_id("patch_id", command.patch_id),
+    commands.DeprecatePatch: lambda step, run, command: check_id("patch_id", command.patch_id),
+    commands.ContinueAsNewWorkflow: _check_continued,
+    commands.CompleteWorkflow: _check_completed,
+    commands.FailWorkflow: _check_completed,
+    commands.UpsertSearchAttributes: _check_upserted,
+    commands.ScheduleActivity: lambda step, run, command: check_activity(command),
+    commands.StartLocalActivity: lambda step, run, command: check_id("activity_type", command.activity_type),
+    commands.StartTimer: lambda step, run, command: check_durations(command, "duration_ms"),
+}
 
 
 def _is_in_use(step: Step, run: RunRow, seq: int) -> bool:

@@ -150,7 +150,8 @@ def _activity_scheduled(state: State, run: RunRow, e: events.Appended, a: histor
         cancellation_type=a.cancellation_type,
         on_exhausted=a.on_exhausted,
     )
-    state.put(keys.activity(e.workflow_id, e.run_id, a.seq), row)
+    put = state.put if run.open_activities else state.put_new  # where none is open, there are no rows
+    put(keys.activity(e.workflow_id, e.run_id, a.seq), row)
     return {"open_activities": run.open_activities + 1}
 
 
@@ -181,7 +182,8 @@ def _timer_started(state: State, run: RunRow, e: events.Appended, a: history.Tim
         started_event_id=e.event_id,
         summary=a.summary,
     )
-    state.put(keys.timer(e.workflow_id, e.run_id, a.seq), row)
+    put = state.put if run.open_timers else state.put_new
+    put(keys.timer(e.workflow_id, e.run_id, a.seq), row)
     return {"open_timers": run.open_timers + 1}
 
 

@@ -30,7 +30,7 @@ def brief(text: str) -> str:
 
 def check_id(field: str, value: str) -> None:
     """Raise ValueError unless `value` can be part of a key."""
-    if not value or "\0" in value or len(value.encode()) > MAX_ID_BYTES:
+    if not value or "\0" in value or (4 * len(value) > MAX_ID_BYTES and len(value.encode()) > MAX_ID_BYTES):
         raise ValueError(f"{field} {value[:40]!r}: use 1 to {MAX_ID_BYTES} bytes of text without a zero byte")
 
 

@@ -190,8 +190,10 @@ class State:
         self._rows[_PARTITION] = self.partition = row
 
     def put_new(self, key: bytes, row: Any) -> None:
-        """Set a row that is not there yet, and has no index entries."""
+        """Set a row that is not there yet."""
         rows, before = self._rows, self._before
+        if key[0] in _INDEXED and key not in self._unsettled:
+            self._unsettled[key] = ()
         old = rows.get(key, _MISSING)
         if old is _MISSING:
             self._absent.add(key)

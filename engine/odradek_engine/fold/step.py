@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import NamedTuple
 
+import msgspec
 from odradek_schemas import Topics, encode, partition_of
 from odradek_schemas.common import Failure, Payload, Position, Record, Request
 from odradek_schemas.history import Attributes, HistoryEvent
@@ -38,7 +38,7 @@ _BYTES_A_UNIT = 5_000
 _START = LinkRow(offset=-1, index=0)
 
 
-class Source(NamedTuple):
+class Source(msgspec.Struct, frozen=True, gc=False):
     """The record being folded, as it lies in the log."""
 
     offset: int
