@@ -170,7 +170,9 @@ def _fold(state: State, topics: Topics, source: Source, timestamp_ms: int, defec
     else:
         _dispatch(step, record, defects)
     step.publish_history()
-    _remove_expired(step)
+    state.settle()
+    if state.earliest_expiry_ms < step.now:
+        _remove_expired(step)
     return _finish(step, source, record)
 
 
@@ -308,9 +310,6 @@ def _take_message(step: Step, record: ForwardedRecord | VoidEffect, defects: Map
 def _remove_expired(step: Step) -> None:
     """Forget answered requests after their deadline, sessions that are over, closed runs after their retention."""
     state = step.state
-    state.settle()
-    if state.earliest_expiry_ms >= step.now:
-        return
     room = MAX_EXPIRED_ROWS
     skip = len(keys.EXPIRY) + 8
     kept_ms = 0

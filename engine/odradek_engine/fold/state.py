@@ -243,7 +243,8 @@ class State:
 
     def commit(self) -> None:
         """Make the step's changes part of the state."""
-        self.settle()
+        if self._unsettled:
+            self.settle()
         self._recent.update(self._before)
         self._before = {}
 
