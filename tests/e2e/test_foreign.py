@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import odradek_schemas
+import pytest
 from odradek import WorkflowHandle, WorkflowNotFoundError, workflow
 from odradek_log import TopicPartition
 
@@ -37,6 +40,24 @@ async def test_n1_a_program_without_odradek_starts_workflows_by_avro_and_json(
                 assert results == ["Hello, Avro!", "Hello, JSON!"]
         misplaced = await asyncio.to_thread(_misplaced, system)
         assert misplaced, "the other partitioner chose other partitions, or this test shows nothing"
+
+
+@pytest.mark.skipif(shutil.which("kcat") is None, reason="kcat is not installed (Debian: apt install kcat)")
+async def test_n1_kcat_starts_workflows(kafka_bootstrap: str, tmp_path: Path) -> None:
+    """As README.md says it: lines of an ID and JSON, in partitions that kcat chooses."""
+    async with system_on(f"kafka://{kafka_bootstrap}", tmp_path / "state") as system:
+        async with system.worker("abroad", workflows=[greet]):
+            ids = [f"json-{number}" for number in range(6)]
+            start = {"type": "StartWorkflow", "workflow_type": "greet", "task_queue": "abroad", "input": ["kcat"]}
+            lines = [f"{name}:{json.dumps({**start, 'workflow_id': name})}\n" for name in ids]
+            program = await asyncio.create_subprocess_exec(
+                "kcat", "-P", "-b", kafka_bootstrap, "-t", system.topics.events, "-K:", stdin=asyncio.subprocess.PIPE
+            )
+            await program.communicate("".join(lines).encode())
+            assert program.returncode == 0
+            assert [await _result(system.client.get(name)) for name in ids] == ["Hello, kcat!"] * len(ids)
+        misplaced = await asyncio.to_thread(_misplaced, system)
+        assert misplaced, "kcat chose other partitions, or this test shows nothing"
 
 
 async def _result(handle: WorkflowHandle[Any, Any]) -> Any:
