@@ -20,7 +20,8 @@ from typing import Any
 from .avro import hints_of
 from .common import Failure, Record
 
-MAX_KEPT_LONGS = 10_000
+MAX_KEPT_LONGS = MAX_KEPT_TEXTS = 10_000
+_LONGEST_KEPT = 100
 
 Writer = Callable[[Any], bytes]
 Reader = Callable[[bytes, int], tuple[Any, int]]
@@ -58,6 +59,23 @@ class _Longs(dict[int, bytes]):
         return written
 
 
+_LONG = _Longs()
+
+
+class _Texts(dict[str, bytes]):
+    """The bytes of each text, with their number before them; of short ones kept for when they come again, as names and
+    IDs do, and a bounded number of them."""
+
+    def __missing__(self, value: str) -> bytes:
+        text = value.encode()
+        written = _LONG[len(text)] + text
+        if len(text) <= _LONGEST_KEPT:
+            if len(self) >= MAX_KEPT_TEXTS:
+                self.clear()
+            self[value] = written
+        return written
+
+
 def _long(data: bytes, at: int) -> tuple[int, int]:
     """A number of two bytes or more, and where it ends."""
     byte = data[at + 1]
@@ -92,7 +110,8 @@ _ONE_BYTE = tuple((byte >> 1) ^ -(byte & 1) for byte in range(128))
 
 _names: dict[str, Any] = {
     "UnusualError": UnusualError,
-    "LONG": _Longs(),
+    "LONG": _LONG,
+    "TEXT": _Texts(),
     "NO_CAUSE": {None: b"\0"},
     "BOOL": {False: b"\0", True: b"\1"},
     "pack": struct.Struct("<d").pack,
@@ -164,7 +183,7 @@ _WRITTEN: dict[Any, tuple[str, ...]] = {
     int: ("LONG[{0}]",),
     bool: ("BOOL[{0}]",),
     float: ("pack({0})",),
-    str: ("LONG[len(text := {0}.encode())]", "text"),
+    str: ("TEXT[{0}]",),
     bytes: ("LONG[len(text := {0})]", "text"),
 }
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from odradek_schemas import Record, codec, decode, encode
+from odradek_schemas import Record, codec, compiled, decode, encode
 from odradek_schemas.codec import record_classes
 from odradek_schemas.common import Payload
 from odradek_schemas.records import CompleteActivity, StartWorkflow
@@ -47,6 +47,17 @@ def test_bytes_and_texts_of_all_lengths(length: int) -> None:
     record = CompleteActivity(workflow_id="\xe4" * length, task_token=bytes(length), result=Payload(data=b"x" * length))
     assert encode(record) == by_fastavro(record)
     assert decode(encode(record)) == record
+
+
+def test_texts_that_are_kept_are_short_and_not_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "MAX_KEPT_TEXTS", 10)
+    kept = compiled._Texts()
+    for length in (5, 500):
+        for number in range(25):
+            text = f"{number:0{length}}"
+            assert kept[text] == kept[text] == compiled._written_long(length) + text.encode()
+    assert {len(text) for text in kept} == {5}
+    assert len(kept) <= 10
 
 
 @pytest.mark.parametrize(
