@@ -65,10 +65,11 @@ class Activity(Generic[P, R_co]):
     else:
 
         def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
-            values = self.signature.bind(args, kwargs)
+            signature = self.signature
+            values = signature.bind(args, kwargs)
             if _context.in_workflow():
                 return _context.current().execute_activity(
-                    self.name, values, {}, result_type=self.signature.result_type, options=self.options
+                    self.name, values, {}, result_type=signature.result_type, options=self.options
                 )
             return self._run(args, kwargs)
 

@@ -64,11 +64,17 @@ class DataConverter:
 
     def to_payload(self, value: Any) -> Payload:
         """`value` as a payload. Raises PayloadError that names what cannot be written."""
-        return self.to_payloads([value])[0]
+        if self._codec is not None or self._claims is not None:
+            return self.to_payloads([value])[0]
+        payload = _write(value)
+        _check_sizes((payload,))
+        return payload
 
     def from_payload(self, payload: Payload, type_hint: Any = Any) -> Any:
         """The value of a payload, read as `type_hint`. Raises PayloadError that names what does not fit."""
-        return self.from_payloads([payload], [type_hint])[0]
+        if self._codec is not None or self._claims is not None:
+            return self.from_payloads([payload], [type_hint])[0]
+        return _read(payload, type_hint)
 
     def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
         """Each value as a payload."""
@@ -91,7 +97,7 @@ class DataConverter:
             payloads = [self._claims.fetch_payload(p) if is_reference(p) else p for p in payloads]
         if self._codec is not None and payloads:
             payloads = _codecs.decoded(self._codec, payloads)
-        hints = [*types, *[Any] * (len(payloads) - len(types))]
+        hints = types if len(types) >= len(payloads) else [*types, *[Any] * (len(payloads) - len(types))]
         try:
             return [_read(payload, hint) for payload, hint in zip(payloads, hints, strict=False)]
         except PayloadError:  # which one?

@@ -148,22 +148,25 @@ class WorkflowLoop(RefusedCalls):
 
     def run_ready(self) -> None:
         """Run until nothing is ready. WorkflowTaskError (cause "blocked") after `max_iterations` iterations."""
+        if not self._depth:
+            with self:
+                self.run_ready()
+            return
         ready = self._ready
         left = self._max_iterations
-        with self:
-            while (ready or self._due) and not self._halted:
-                if left <= 0:
-                    raise self._endless()
-                left -= 1
-                if self._due:
-                    ready.extend(self._due)
-                    self._due.clear()
-                for _ in range(len(ready)):
-                    handle = ready.popleft()
-                    if not handle._cancelled:
-                        handle._run()
-                        if self._halted:
-                            break
+        while (ready or self._due) and not self._halted:
+            if left <= 0:
+                raise self._endless()
+            left -= 1
+            if self._due:
+                ready.extend(self._due)
+                self._due.clear()
+            for _ in range(len(ready)):
+                handle = ready.popleft()
+                if not handle._cancelled:
+                    handle._run()
+                    if self._halted:
+                        break
 
     @property
     def open_tasks(self) -> int:

@@ -12,6 +12,7 @@ import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from inspect import Parameter
 from types import FrameType
 from typing import Any
@@ -23,7 +24,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 _PACKAGE = __name__.partition(".")[0]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Signature:
     """The parameters of `what` (without `self`), their types, and the type of the result (Any where not annotated)."""
 
@@ -31,12 +32,12 @@ class Signature:
     parameters: tuple[Parameter, ...]
     result_type: Any
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """The parameters' names."""
         return [parameter.name for parameter in self.parameters]
 
-    @property
+    @cached_property
     def types(self) -> list[Any]:
         """The parameters' types."""
         return [parameter.annotation for parameter in self.parameters]
@@ -44,13 +45,15 @@ class Signature:
     def types_for(self, count: int) -> list[Any]:
         """The types of `count` arguments; Any for those that no parameter takes."""
         types = self.types
+        if count == len(types):
+            return types
         if self.parameters and self.parameters[-1].kind is Parameter.VAR_POSITIONAL:
             types = types + [types[-1]] * (count - len(types))
         return (types + [Any] * (count - len(types)))[:count]
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
         """The arguments of a call in the order of the parameters. Raises DefinitionError if they do not fit."""
-        if not kwargs and self._fits(len(args)):
+        if not kwargs and self._least <= len(args) <= self._most:
             return list(args)
         try:
             bound = inspect.Signature(self.parameters).bind(*args, **kwargs)
@@ -74,6 +77,8 @@ class Signature:
 
         Raises DefinitionError if there are too few or too many values.
         """
+        if self._least <= len(values) <= self._most:
+            return tuple(values), {}
         positional: list[Any] = []
         keywords: dict[str, Any] = {}
         rest = list(values)
@@ -91,18 +96,20 @@ class Signature:
             raise DefinitionError(f"{self}: {len(values)} arguments came, it takes {len(self.parameters)}")
         return tuple(positional), keywords
 
-    def _fits(self, count: int) -> bool:
-        """Whether `count` positional arguments alone satisfy the parameters."""
-        positional = required = 0
-        for parameter in self.parameters:
-            if parameter.kind in _POSITIONAL:
-                positional += 1
-                required += parameter.default is Parameter.empty
-            elif parameter.kind is Parameter.VAR_POSITIONAL:
-                positional = sys.maxsize
-            elif parameter.default is Parameter.empty:
-                return False
-        return required <= count <= positional
+    @cached_property
+    def _least(self) -> int:
+        """How many arguments there have to be, if all are positional."""
+        needed = [parameter for parameter in self.parameters if parameter.default is Parameter.empty]
+        if any(parameter.kind is Parameter.KEYWORD_ONLY for parameter in needed):
+            return sys.maxsize
+        return sum(parameter.kind in _POSITIONAL for parameter in needed)
+
+    @cached_property
+    def _most(self) -> int:
+        """How many positional arguments there may be."""
+        if any(parameter.kind is Parameter.VAR_POSITIONAL for parameter in self.parameters):
+            return sys.maxsize - 1
+        return sum(parameter.kind in _POSITIONAL for parameter in self.parameters)
 
     def __str__(self) -> str:
         shown = inspect.Signature([parameter.replace(annotation=Parameter.empty) for parameter in self.parameters])

@@ -168,8 +168,9 @@ class ActivityWorker:
 
     def _capacity(self) -> int:
         with self._lock:
-            self._rates.share(len(self._consumer.partitions), self._partitions)
-            self._wake_when_allowed()
+            if self._rates.limited:
+                self._rates.share(len(self._consumer.partitions), self._partitions)
+                self._wake_when_allowed()
             return self._core.free - len(self._backlog)
 
     def _held_back(self, taken: Taken) -> bool:

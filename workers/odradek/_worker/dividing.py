@@ -20,7 +20,7 @@ _FIELDS_BYTES = 100
 
 def most_bytes(value: bytes, limit: int) -> int:
     """How large this encoded record may be, where the log takes `limit` bytes: completions may be divided."""
-    if class_of(value) is not WorkflowTaskCompleted or len(value) <= limit:
+    if len(value) <= limit or class_of(value) is not WorkflowTaskCompleted:
         return limit
     return max(limit, min(MAX_COMPLETION_BYTES, MAX_COMPLETION_PIECES * _piece_bytes(_whole(value), limit)))
 

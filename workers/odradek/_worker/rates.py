@@ -62,6 +62,11 @@ class ActivityRates:
         if self._queue is not None:
             self._limits.append(self._queue)
 
+    @property
+    def limited(self) -> bool:
+        """Whether there is a limit."""
+        return bool(self._limits)
+
     def share(self, held: int, partitions: int) -> None:
         """This worker holds so many of the queue's partitions."""
         if self._queue is not None and self._per_queue is not None:
