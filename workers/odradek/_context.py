@@ -53,7 +53,7 @@ class WorkflowInfo:
     execution_timeout: float | None = None
     run_timeout: float | None = None
     task_timeout: float | None = None
-    search_attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    search_attributes: Mapping[str, Any] = field(default_factory=dict)
     history_size: int = 0
     cron_schedule: str | None = None
     initiator: str = ""

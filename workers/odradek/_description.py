@@ -106,8 +106,8 @@ class WorkflowDescription:
     close_time: datetime | None = None
     history_length: int = 0
     history_size: int = 0
-    memo: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    search_attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    memo: Mapping[str, Any] = field(default_factory=dict)
+    search_attributes: Mapping[str, Any] = field(default_factory=dict)
     pending_activities: tuple[PendingActivity, ...] = ()
     pending_timers: tuple[PendingTimer, ...] = ()
     pending_children: tuple[PendingChild, ...] = ()

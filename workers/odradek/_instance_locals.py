@@ -32,7 +32,7 @@ class LocalCall:
     result_type: Any = None
     fn: Callable[[], Any] | None = None
     input: Sequence[Payload] = ()
-    headers: Mapping[str, Payload] = field(default_factory=dict[str, Payload])
+    headers: Mapping[str, Payload] = field(default_factory=dict)
     retry_policy: common.RetryPolicy = _DEFAULT_POLICY
     start_to_close_ms: int = 0
     schedule_to_close_ms: int = 0

@@ -27,7 +27,7 @@ from .errors import DefinitionError, PayloadError
 class _Call:
     """`headers`: what goes with the call, or came with it. Change any field before you call `next`."""
 
-    headers: dict[str, Any] = field(default_factory=dict[str, Any])
+    headers: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,9 +41,9 @@ class StartWorkflowInput(_Call):
     options: dict[str, Any]
     result_type: Any = Any
     signal: str | None = None
-    signal_args: list[Any] = field(default_factory=list[Any])
+    signal_args: list[Any] = field(default_factory=list)
     update: str | None = None
-    update_args: list[Any] = field(default_factory=list[Any])
+    update_args: list[Any] = field(default_factory=list)
     update_result_type: Any = Any
     result_request: str = ""
 
@@ -127,7 +127,7 @@ class ChangeActivityInput(MessageInput):
     action: str
     activity: int | str
     reason: str = ""
-    options: dict[str, Any] = field(default_factory=dict[str, Any])
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -167,7 +167,7 @@ class ExecuteWorkflowInput(_Call):
 class HandleSignalInput(_Call):
     signal: str
     args: list[Any]
-    kwargs: dict[str, Any] = field(default_factory=dict[str, Any])
+    kwargs: dict[str, Any] = field(default_factory=dict)
     _handler: Any = None
 
 
@@ -175,7 +175,7 @@ class HandleSignalInput(_Call):
 class HandleQueryInput(_Call):
     query: str
     args: list[Any]
-    kwargs: dict[str, Any] = field(default_factory=dict[str, Any])
+    kwargs: dict[str, Any] = field(default_factory=dict)
     _handler: Any = None
 
 
@@ -184,7 +184,7 @@ class HandleUpdateInput(_Call):
     id: str
     update: str
     args: list[Any]
-    kwargs: dict[str, Any] = field(default_factory=dict[str, Any])
+    kwargs: dict[str, Any] = field(default_factory=dict)
     _handler: Any = None
 
 
@@ -231,7 +231,7 @@ class ContinueAsNewInput(_Call):
 @dataclass(slots=True, kw_only=True)
 class ExecuteActivityInput(_Call):
     args: list[Any]
-    kwargs: dict[str, Any] = field(default_factory=dict[str, Any])
+    kwargs: dict[str, Any] = field(default_factory=dict)
 
 
 # ---------------------------------------------------------------- what is subclassed

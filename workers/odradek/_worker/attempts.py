@@ -43,11 +43,11 @@ class Attempt:
     state: str = "claiming"  # held, claiming, running, local, reporting
     cancel_reason: str = ""
     begin_before: float = float("inf")
-    claimed: dict[int, float] = field(default_factory=dict[int, float])
+    claimed: dict[int, float] = field(default_factory=dict)
     claim_valid: float = CLAIM_VALID_SECONDS
     appending: int = 0
-    early: list[ActivityClaimed] = field(default_factory=list[ActivityClaimed])
-    tickets: list[Ticket] = field(default_factory=list[Ticket])
+    early: list[ActivityClaimed] = field(default_factory=list)
+    tickets: list[Ticket] = field(default_factory=list)
     eager: bool = False
     key: Key = field(init=False)
 

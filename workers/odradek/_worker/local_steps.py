@@ -36,7 +36,7 @@ class Work:
     task: WorkflowTask | ActivityTask
     tickets: list[tuple[WorkflowTask, Ticket]]
     results: list[LocalResult]
-    runs: dict[int, LocalRun] = field(default_factory=dict[int, LocalRun])
+    runs: dict[int, LocalRun] = field(default_factory=dict)
 
 
 class LocalSteps:

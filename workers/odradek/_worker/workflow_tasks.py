@@ -73,12 +73,12 @@ class CachedRun:
     tip: str
     running: RunningWorkflow
     consumed_through: int
-    answers: dict[str, Answer] = field(default_factory=dict[str, Answer])
+    answers: dict[str, Answer] = field(default_factory=dict)
     fate: Fate | None = None
     accepted: int = -1
-    scheduled: dict[int, Fate] = field(default_factory=dict[int, Fate])
-    ready: list[LocalReady] = field(default_factory=list[LocalReady])
-    unread: list[HistoryEvent] = field(default_factory=list[HistoryEvent])
+    scheduled: dict[int, Fate] = field(default_factory=dict)
+    ready: list[LocalReady] = field(default_factory=list)
+    unread: list[HistoryEvent] = field(default_factory=list)
 
     @property
     def size(self) -> int:
