@@ -76,10 +76,11 @@ class InstanceMessages:
                 "`run`: await workflow.wait_condition(workflow.all_handlers_finished)",
                 name, _counted(self.running),
             )
-        kept = Counter(f"signal {signal.signal}" for signal in self.kept())
+        kept = self.kept()
         continued = any(isinstance(command, commands.ContinueAsNewWorkflow) for command in self._core.commands)
         if kept and not continued:
-            logger.warning("workflow %s closed with signals that no handler took: %s", name, _counted(kept))
+            counts = Counter(f"signal {signal.signal}" for signal in kept)
+            logger.warning("workflow %s closed with signals that no handler took: %s", name, _counted(counts))
 
     # ------------------------------------------------------------ signals
 

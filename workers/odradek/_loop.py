@@ -200,7 +200,7 @@ class WorkflowLoop(RefusedCalls):
         with self:
             for task in list(self._tasks.values()):
                 coro = task.get_coro()
-                if coro is not None:
+                if coro is not None and not task.done():
                     asyncio._enter_task(self, task)  # so that asyncio.timeout() in a `finally` finds one
                     try:
                         _discard(coro)

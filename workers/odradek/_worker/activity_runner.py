@@ -17,7 +17,7 @@ from odradek_schemas import Failure, Payload, idempotency_key, task_token
 from odradek_schemas.tasks import ActivityTask
 
 from .._activity import CompleteAsync, Info, activate
-from .._claims import has_references
+from .._claims import Claims, has_references
 from .._converter import DataConverter
 from .._definitions import ActivityDefinition
 from .._interceptors import ActivityInterceptor, ExecuteActivityInput, Interceptor, around, read_headers
@@ -164,25 +164,27 @@ class ActivityRunner:
         with activate(_Running(self, attempt, definition)):
             outcome: Outcome
             try:
-                await self._fetch_payloads(attempt)
+                if self.converter.claims is not None:
+                    await self._fetch_payloads(attempt, self.converter.claims)
                 args, kwargs = self._arguments(attempt, definition)
-                outcome = self._completed(definition, await self._intercepted(attempt, definition, args, kwargs))
+                if self._interceptors:
+                    result = await self._intercepted(attempt, definition, args, kwargs)
+                else:
+                    result = await definition.fn(*args, **kwargs)
+                outcome = self._completed(definition, result)
             except (Exception, asyncio.CancelledError, CompleteAsync, SystemExit) as error:
                 outcome = self._ended_by(attempt, error)
         self._on_ended(attempt, outcome)
 
-    async def _fetch_payloads(self, attempt: Attempt) -> None:
+    async def _fetch_payloads(self, attempt: Attempt, claims: Claims) -> None:
         """What the input refers to; in a thread, so that the event loop does not wait for a store."""
-        claims = self.converter.claims
-        if claims is not None and has_references(attempt.task):
+        if has_references(attempt.task):
             attempt.task = await self.in_thread(partial(claims.fetch, attempt.task))
 
     async def _intercepted(
         self, attempt: Attempt, definition: ActivityDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """The call of the function, through the interceptors if there are any."""
-        if not self._interceptors:
-            return await definition.fn(*args, **kwargs)
+        """The call of the function, through the interceptors."""
         headers = read_headers(attempt.task.headers, self.converter)
         wraps = [one.intercept_activity for one in self._interceptors]
         call = around(_Function(self, definition), ActivityInterceptor, wraps)

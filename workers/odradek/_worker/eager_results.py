@@ -56,7 +56,8 @@ class EagerResults:
             return
         taken = {result.seq for result in fed}
         unwanted = [r for r in ready if r.attempt.task.seq not in taken]
-        (self._settle if run.running.ended else self._report)(unwanted)
+        if unwanted:
+            (self._settle if run.running.ended else self._report)(unwanted)
         ready = [r for r in ready if r.attempt.task.seq in taken]
         if fed or unread:
             self._append(run, task, ready, fed)

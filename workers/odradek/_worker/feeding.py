@@ -34,7 +34,7 @@ def feed_until_end(
 
 def run_side_effects(running: RunningWorkflow, results: list[LocalResult], now_ms: Callable[[], int]) -> None:
     """Call the functions that the code wants called, until there are none, and feed what they return."""
-    while not running.ended:
+    while running.locals and not running.ended:
         call = next((call for call in running.locals.values() if call.fn is not None), None)
         if call is None or call.fn is None:
             return

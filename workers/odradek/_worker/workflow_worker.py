@@ -42,7 +42,7 @@ _Action: TypeAlias = Callable[[], None]
 _MAX_QUEUED, _MAX_WAITING = 1_000, 200
 """Things to do, and workflows that wait for their history, above which no more tasks are read."""
 
-_DELIVERIES_AFTER = 0.02
+_DELIVERIES_AFTER = 0.1
 """Seconds after which deliveries are taken in that nobody waits for, if nothing else is to be done before."""
 
 
