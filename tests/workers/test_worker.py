@@ -389,8 +389,9 @@ async def test_shutdown_needs_no_thread_that_activities_have_taken(world: World)
 
     async with world.worker(workflows=[Gated], activities=[gate], shutdown_timeout=0.1):
         await world.start("Gated", "w", 3)
-        while not all(all_taken.acquire(blocking=False) for _ in range(2)):
-            await asyncio.sleep(0)
+        for _ in range(2):
+            while not all_taken.acquire(blocking=False):
+                await asyncio.sleep(0)
     waited = gave_up.is_set()
     leave.set()
     assert not waited
