@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from odradek_engine.fold import core
 
 from ..scenarios import Scenario
 from ..world import Outcome, simulate
@@ -62,10 +63,12 @@ def planted(one: Mutant) -> Iterator[None]:
 
     try:
         one.plant(patch)
+        core._kind_of.cache_clear()  # who decides on a record is looked up once
         yield
     finally:
         for action in reversed(undo):
             action()
+        core._kind_of.cache_clear()
 
 
 def run(one: Mutant, seed: int) -> Outcome:
