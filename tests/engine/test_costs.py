@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import pytest
 from odradek_engine.fold import MemoryStorage, State, fold, keys, rows
@@ -24,11 +24,16 @@ class CountingStorage(MemoryStorage):
         self.asked: Counter[bytes] = Counter()
         self.written: Counter[bytes] = Counter()
         self.deleted: Counter[bytes] = Counter()
+        self.scanned: Counter[bytes] = Counter()
         self.batches = 0
 
     def get(self, key: bytes) -> bytes | None:
         self.asked[key[:1]] += 1
         return super().get(key)
+
+    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        self.scanned[start[:1]] += 1
+        return super().scan(start, end)
 
     def write(self, changes: Iterable[tuple[bytes, bytes | None]]) -> None:
         found = list(changes)
@@ -88,6 +93,7 @@ def test_effects_that_are_gone_are_never_encoded(log: list[Entry], monkeypatch: 
     folded(log, storage, AT_ITS_END)
     assert encoded == []
     assert storage.written[keys.OUTBOX] == storage.deleted[keys.OUTBOX] == 0
+    assert storage.scanned[keys.OUTBOX] <= 1 < WORKFLOWS, "nor looked for again and again where they cannot be"
     folded(log, CountingStorage(), 1)
     assert len(encoded) > len(log), "those that are stored before they are gone are"
 

@@ -124,6 +124,18 @@ def test_e5_a_mark_ends_within_a_record(p: Partition) -> None:
     assert left == made[1:]
 
 
+def test_e5_marks_that_run_ahead_or_leave_something_behind_hide_no_effect(p: Partition) -> None:
+    """Breaks when effects are looked for only behind where a mark has been, whatever it left or could not know."""
+    p.start()
+    p.append(mark(TOPICS.history, 10_000))  # nobody honest writes that: what comes has not left
+    p.advance(act(1))
+    p.append(mark(TOPICS.history, len(p.log)))
+    assert {topic for topic, _ in outbox(p)} == {"workflow-tasks.orders", "activity-tasks.orders"}
+    p.append(mark(TOPICS.workflow_tasks("orders"), len(p.log)))
+    p.append(mark(TOPICS.activity_tasks("orders"), len(p.log)))
+    assert outbox(p) == []
+
+
 @pytest.mark.parametrize(
     "fields",
     [

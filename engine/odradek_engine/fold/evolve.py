@@ -71,13 +71,19 @@ def _effects_left(state: State, e: events.EffectsLeft) -> None:
     if not marks:
         return
     offset, index = max(marks.values())
-    gone = []
-    for key, row in state.scan(keys.OUTBOX, end=keys.outbox(offset, index + 1)):
+    end = keys.outbox(offset, index + 1)
+    if end <= state.first_effect:
+        return
+    gone, left = [], b""
+    for key, row in state.scan(keys.OUTBOX, state.first_effect, end):
         mark = marks.get((row.topic, row.partition))
         if mark is not None and (row.offset, row.index) <= mark:
             gone.append(key)
+        else:
+            left = left or key
     for key in gone:
         state.delete(key)
+    state.first_effect = left or min(end, keys.outbox(state.partition.position, 0))
 
 
 def _effect_replaced(state: State, e: events.EffectReplaced) -> None:

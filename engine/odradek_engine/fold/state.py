@@ -24,7 +24,7 @@ _INDEXED = {table[0] for table, cls in TABLES.items() if cls.indexes is not Row.
 """Tables whose rows have index entries: the first bytes of their keys."""
 
 _CACHED = {table[0] for table in TABLES} - {keys.OUTBOX[0], keys.WAITING[0], keys.BEHIND[0]}
-"""Tables whose rows are kept decoded beside the storage; the others are written once and read once."""
+"""Tables whose rows are kept decoded beside the storage; the others are written once and read once, or only scanned."""
 
 MAX_CACHED_ROW_BYTES = 8_000
 """Larger rows, those with large inputs or results, are read from the storage each time."""
@@ -110,6 +110,11 @@ class State:
         """No entry of the due index is below this, as far as is known; who scans the index raises it."""
         self.earliest_expiry_ms = 0
         """The same for the expiry index."""
+        self.first_effect = keys.OUTBOX
+        """No effect that may not have left lies below this key, as far as is known; who removes effects raises it. The
+        storage is not searched from the beginning: it walks over all that was deleted there."""
+        self._stored_effects_end = keys.outbox(self.partition.position, 0)
+        """The storage holds no effects from this key on."""
 
     # ------------------------------------------------------------ reading
 
@@ -151,7 +156,8 @@ class State:
         changes.update((k, rows[k]) for k in self._before if first <= k < last)
         pending = sorted(changes)
         at = 0
-        for key, value in self.storage.scan(first, last):
+        nothing = first[:1] == keys.OUTBOX and first >= self._stored_effects_end
+        for key, value in () if nothing else self.storage.scan(first, last):
             while at < len(pending) and pending[at] < key:
                 if changes[pending[at]] is not None:
                     yield pending[at], changes[pending[at]]
@@ -261,6 +267,7 @@ class State:
         self._unsettled = {}
         self.partition = self.row(keys.PARTITION, PartitionRow) or self._empty
         self.earliest_due_ms = self.earliest_expiry_ms = 0
+        self.first_effect = keys.OUTBOX
 
     def _sort_changes(self) -> None:
         """Put what changed into its tables. What came and went since the last flush leaves nothing."""
@@ -287,6 +294,7 @@ class State:
         changed = [(key, rows[key]) for table in self._changed.values() for key in table]
         written = [(key, None if row is None else _to_bytes(row)) for key, row in changed]
         self.storage.write(written)
+        self._stored_effects_end = keys.outbox(self.partition.position, 0)
         self._changed.clear()
         for key, value in written:
             if value is None:
