@@ -13,7 +13,7 @@ import odradek_log
 from odradek_log import LogError, Producer, TopicPartition
 from odradek_schemas import DecodeError, Topics, decode, encode, ephemeral, history
 from odradek_schemas.common import Record, Request
-from odradek_schemas.records import EffectFailed, LeaderElected, StartWorkflow
+from odradek_schemas.records import EffectFailed, LeaderElected
 from odradek_schemas.tasks import QueryTask
 
 from . import handover
@@ -200,7 +200,7 @@ class Processor:
         if leading and not took_over:
             for effect in folded.effects:
                 self._emit(effect)
-        self._await_result(folded, record.timestamp_ms)
+        self._await_results(folded, record.timestamp_ms)
         if leading:
             self._notify(folded)
             self.counters.clock_alarms += self._clock_watch.look(record, folded.record)
@@ -242,17 +242,16 @@ class Processor:
             elif type(event) is events.EffectReplaced:
                 self.emitter.made_void((event.topic, event.partition), (event.offset, event.index))
 
-    def _await_result(self, folded: Folded, timestamp_ms: int) -> None:
-        """Keep what a start asks for besides; before we lead, for as long as other reads are kept."""
-        if type(folded.record) is not StartWorkflow:
-            return
-        read = read_of_start(folded.record, folded.events)
-        if read is None:
-            return
-        if self.leadership.leading:
-            self._ask(read)
-        elif self._clock.now_ms() - timestamp_ms < EARLY_S * 1000:
-            self._early.keep(encode(read))
+    def _await_results(self, folded: Folded, timestamp_ms: int) -> None:
+        """Keep what starts ask for besides; before we lead, for as long as other reads are kept."""
+        for start, run_id in folded.awaited:
+            read = read_of_start(start, run_id)
+            if read is None:
+                continue
+            if self.leadership.leading:
+                self._ask(read)
+            elif self._clock.now_ms() - timestamp_ms < EARLY_S * 1000:
+                self._early.keep(encode(read))
 
     def outlook(self, now_ms: int, away: Collection[str] = ()) -> Outlook:
         """What is left to do at `now_ms`, and when there is something to do next. Tasks for the queues `away` wait for

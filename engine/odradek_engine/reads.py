@@ -7,7 +7,7 @@ waiting here is only in memory: a client that gets no answer asks again.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeAlias
 
 import msgspec
@@ -21,7 +21,6 @@ from odradek_schemas.ephemeral import (
     ListRuns,
     QueryWorkflow,
 )
-from odradek_schemas.history import WorkflowStarted
 from odradek_schemas.records import StartWorkflow
 from odradek_schemas.replies import HeartbeatNoted, HistoryPage, QueryResult, WorkflowDescription, WorkflowResult
 from odradek_schemas.tasks import QueryTask
@@ -30,7 +29,6 @@ from . import answers
 from .clock import Clock
 from .fold import State, keys
 from .fold.deployments import build_of
-from .fold.events import Appended, Event
 from .fold.limits import payload_bytes
 from .fold.rows import RunRow
 from .sessions import Sessions
@@ -333,16 +331,13 @@ class Reads:
         self._reply(request, answer)
 
 
-def read_of_start(start: StartWorkflow, made: Iterable[Event]) -> AwaitResult | None:
+def read_of_start(start: StartWorkflow, run_id: str) -> AwaitResult | None:
     """The result that a start asks for, of the run that it began. A start that is repeated begins none and asks for
     nothing: who sent it asks, about the run that the answer names."""
-    if not start.result_request or start.request is None:
+    if start.request is None:
         return None
-    for event in made:
-        if type(event) is Appended and type(event.attributes) is WorkflowStarted:
-            request = msgspec.structs.replace(start.request, request_id=start.result_request, deadline_ms=0)
-            return AwaitResult(workflow_id=start.workflow_id, run_id=event.run_id, barrier=0, request=request)
-    return None
+    request = msgspec.structs.replace(start.request, request_id=start.result_request, deadline_ms=0)
+    return AwaitResult(workflow_id=start.workflow_id, run_id=run_id, barrier=0, request=request)
 
 
 def _weight(read: Read) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 from odradek_engine.fold import MemoryStorage, State
+from odradek_engine.fold.core import TRUST_MS
 from odradek_engine.reads import WAIT_MS, Reads
 from odradek_engine.sessions import Sessions
 from odradek_schemas import encode, ephemeral, records, replies, tasks
-from odradek_schemas.common import Request
+from odradek_schemas.common import Position, Request
 from odradek_schemas.ephemeral import AwaitResult
 
 from .harness import DONE, T0, request, sleep
@@ -124,6 +125,31 @@ def test_a_start_may_ask_for_the_result_of_the_run_that_it_begins() -> None:
     solo.put(start_and_wait())
     solo.settle()
     assert solo.processor.reads.waiting == 0
+
+
+def test_a_start_that_waited_for_the_clock_asks_as_any_other() -> None:
+    """Breaks when the result is not awaited that a start asks for in a partition where nothing happened for a minute:
+    its client had it when it asked again, ten seconds later."""
+    solo = Solo()
+    solo.lead()
+    solo.clock.seconds += TRUST_MS / 1000 + 1
+    solo.put(start_and_wait())
+    solo.fold()
+    assert solo.state.partition.waiting == 1
+    solo.settle()
+    advance(solo, DONE)
+    assert [(r.request_id, r.status) for r in results(solo)] == [("result", "completed")]
+
+
+def test_a_start_that_came_by_another_partition_asks_as_any_other() -> None:
+    """Breaks when the result is not awaited that a start asks for which another partitioner put elsewhere (N1)."""
+    solo = Solo()
+    solo.lead()
+    position = Position(partition=0, offset=1, index=0)
+    solo.put(records.ForwardedRecord(position=position, key=b"w", value=encode(start_and_wait())))
+    solo.settle()
+    advance(solo, DONE)
+    assert [(r.request_id, r.status) for r in results(solo)] == [("result", "completed")]
 
 
 @pytest.mark.parametrize("age_s", [0, 60])

@@ -55,7 +55,7 @@ def _kinds(log: GoldenLog) -> set[type]:
     found: set[type] = set()
     state = State(MemoryStorage(), log.partition)
     for offset, entry in enumerate(log.entries):
-        record, made, _ = fold(state, TOPICS, offset, *entry)
+        record, made, *_ = fold(state, TOPICS, offset, *entry)
         found |= {type(record), *map(type, made), *map(type, getattr(record, "commands", ()))}
         found |= {type(event.attributes) for event in made if isinstance(event, Appended)}
     return found

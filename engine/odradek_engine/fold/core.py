@@ -93,11 +93,13 @@ _AT_ONCE: dict[type, Callable[[Step, Any], None]] = {
 
 
 class Folded(NamedTuple):
-    """What folding one record gave: the events that changed the state, and the effects."""
+    """What folding one record gave: the events that changed the state, and the effects. `awaited`: the starts that ask
+    for the result of the run that they began, and its run ID; the record itself may be another, if they had waited."""
 
     record: Record | None
     events: list[events.Event]
     effects: list[Effect]
+    awaited: list[tuple[records.StartWorkflow, str]]
 
 
 def fold(state: State, topics: Topics, offset: int, timestamp_ms: int, key: bytes, value: bytes) -> Folded:
@@ -179,7 +181,7 @@ def _fold(state: State, topics: Topics, source: Source, timestamp_ms: int, defec
 def _finish(step: Step, source: Source, record: Record | None) -> Folded:
     step.apply(events.RecordFolded(source.offset + 1, step.now, zlib.crc32(source.value)))
     step.state.commit()
-    return Folded(record, step.events, step.effects)
+    return Folded(record, step.events, step.effects, step.awaited)
 
 
 def _decide_at_once(

@@ -178,6 +178,8 @@ def _start(step: Step, record: StartWorkflow) -> Outcome:
             message = f"workflow {record.workflow_id!r} has closed as {run.status}, and id_reuse_policy forbids another"
             return Outcome("reuse_rejected", run.run_id, message, accepted=False)
     run_id = step.new_run_id(record.workflow_id)
+    if record.result_request:
+        step.awaited.append((record, run_id))
     step.append(
         record.workflow_id,
         run_id,
