@@ -42,6 +42,7 @@ from odradek_engine.restoring import CheckpointedStates
 from odradek_engine.standbys import LeaderWatch
 from odradek_log import TopicPartition
 from odradek_schemas import codec, decode
+from odradek_schemas.records import StartWorkflow
 
 from ..simulation.mutants import effects, upgrading, workflows
 from ..simulation.mutants import requests as of_requests
@@ -69,6 +70,17 @@ bug(
     "Two workers never both advance a workflow",
     "tests/workers/test_worker_workflow_tasks.py -k w8_task_above",
 )(workflows.every_answered_task_is_superseded)
+
+@bug("Who asks for a result has it when the run closes", "tests/engine/test_reads.py -k as_any_other")
+def only_starts_that_came_by_themselves_are_answered(patch: Patch) -> None:
+    """Those that waited for the clock, or came by another partition, have their results only when asked for again."""
+
+    def wait(self: Any, folded: Any, timestamp_ms: int, wait: Any = processor.Processor._await_results) -> None:
+        if type(folded.record) is StartWorkflow:
+            wait(self, folded, timestamp_ms)
+
+    patch(processor.Processor, "_await_results", wait)
+
 
 # ---------------------------------------------------------------- the state, and what it costs
 
