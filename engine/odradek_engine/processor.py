@@ -27,7 +27,7 @@ from .emission import Emitter, Output, Place
 from .fold import Effect, Folded, State, UnsupportedVersionError, events, fold, keys
 from .leadership import Leadership, Role
 from .members import Members
-from .reads import EARLY_S, EarlyReads, Read, Reads, read_of_start
+from .reads import EARLY_S, EarlyReads, Read, Reads
 from .sessions import Sessions
 from .settings import Counters, Outlook, Settings
 from .silence import Silence
@@ -244,10 +244,7 @@ class Processor:
 
     def _await_results(self, folded: Folded, timestamp_ms: int) -> None:
         """Keep what starts ask for besides; before we lead, for as long as other reads are kept."""
-        for start, run_id in folded.awaited:
-            read = read_of_start(start, run_id)
-            if read is None:
-                continue
+        for read in folded.awaited:
             if self.leadership.leading:
                 self._ask(read)
             elif self._clock.now_ms() - timestamp_ms < EARLY_S * 1000:

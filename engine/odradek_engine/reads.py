@@ -10,7 +10,6 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import TypeAlias
 
-import msgspec
 from odradek_schemas.common import Failure, Record, Request
 from odradek_schemas.ephemeral import (
     AwaitResult,
@@ -21,7 +20,6 @@ from odradek_schemas.ephemeral import (
     ListRuns,
     QueryWorkflow,
 )
-from odradek_schemas.records import StartWorkflow
 from odradek_schemas.replies import HeartbeatNoted, HistoryPage, QueryResult, WorkflowDescription, WorkflowResult
 from odradek_schemas.tasks import QueryTask
 
@@ -329,15 +327,6 @@ class Reads:
             client_id=request.client_id, request_id=request.request_id, status=status, failure=failure
         )
         self._reply(request, answer)
-
-
-def read_of_start(start: StartWorkflow, run_id: str) -> AwaitResult | None:
-    """The result that a start asks for, of the run that it began. A start that is repeated begins none and asks for
-    nothing: who sent it asks, about the run that the answer names."""
-    if start.request is None:
-        return None
-    request = msgspec.structs.replace(start.request, request_id=start.result_request, deadline_ms=0)
-    return AwaitResult(workflow_id=start.workflow_id, run_id=run_id, barrier=0, request=request)
 
 
 def _weight(read: Read) -> int:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from odradek_schemas import DecodeError, Topics, decode, records
 from odradek_schemas.common import Failure, Record
+from odradek_schemas.ephemeral import AwaitResult
 from odradek_schemas.records import ForwardedRecord
 from odradek_schemas.tasks import VoidEffect
 
@@ -93,13 +94,13 @@ _AT_ONCE: dict[type, Callable[[Step, Any], None]] = {
 
 
 class Folded(NamedTuple):
-    """What folding one record gave: the events that changed the state, and the effects. `awaited`: the starts that ask
-    for the result of the run that they began, and its run ID; the record itself may be another, if they had waited."""
+    """What folding one record gave: the events that changed the state, and the effects. `awaited`: what
+    starts ask for besides, the results of the runs that they began; the record may be another, if they had waited."""
 
     record: Record | None
     events: list[events.Event]
     effects: list[Effect]
-    awaited: list[tuple[records.StartWorkflow, str]]
+    awaited: list[AwaitResult]
 
 
 def fold(state: State, topics: Topics, offset: int, timestamp_ms: int, key: bytes, value: bytes) -> Folded:

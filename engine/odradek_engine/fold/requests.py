@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+import msgspec
 from odradek_schemas import parse_task_token
+from odradek_schemas.ephemeral import AwaitResult
 from odradek_schemas.history import SignalReceived, WorkflowCancelRequested, WorkflowStarted, WorkflowTerminated
 from odradek_schemas.records import (
     CancelWorkflow,
@@ -178,8 +180,9 @@ def _start(step: Step, record: StartWorkflow) -> Outcome:
             message = f"workflow {record.workflow_id!r} has closed as {run.status}, and id_reuse_policy forbids another"
             return Outcome("reuse_rejected", run.run_id, message, accepted=False)
     run_id = step.new_run_id(record.workflow_id)
-    if record.result_request:
-        step.awaited.append((record, run_id))
+    if record.result_request and record.request is not None:
+        request = msgspec.structs.replace(record.request, request_id=record.result_request, deadline_ms=0)
+        step.awaited.append(AwaitResult(workflow_id=record.workflow_id, run_id=run_id, barrier=0, request=request))
     step.append(
         record.workflow_id,
         run_id,

@@ -249,8 +249,7 @@ class State:
 
     def commit(self) -> None:
         """Make the step's changes part of the state."""
-        if self._unsettled:
-            self.settle()
+        self.settle()
         self._recent.update(self._before)
         self._before = {}
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 import msgspec
 from odradek_schemas import Topics, encode, partition_of
 from odradek_schemas.common import Failure, Payload, Position, Record, Request
+from odradek_schemas.ephemeral import AwaitResult
 from odradek_schemas.history import Attributes, HistoryEvent
-from odradek_schemas.records import StartWorkflow
 from odradek_schemas.replies import RequestReply
 from odradek_schemas.tasks import DeadLetter, HistoryBatch
 
@@ -52,7 +52,7 @@ class Step:
 
     `offset` is where the record lies that makes this step; `source` may be one that it carries, or that waited for it.
     `work` is left of what this step may do of long work; `releasing`: a record is folded that waited for a reset.
-    `awaited`: the starts that ask for the result of the run that they began here, and its run ID.
+    `awaited`: what starts ask for besides, the results of the runs that they began here.
     """
 
     def __init__(self, state: State, topics: Topics, source: Source, now: int) -> None:
@@ -66,7 +66,7 @@ class Step:
         self.releasing = False
         self.events: list[events.Event] = []
         self.effects: list[Effect] = []
-        self.awaited: list[tuple[StartWorkflow, str]] = []
+        self.awaited: list[AwaitResult] = []
         self._index = 0
         self._batches: dict[tuple[str, str], list[bytes]] = {}
 

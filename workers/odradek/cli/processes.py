@@ -64,8 +64,11 @@ def engine(
         if trim and not checkpoints:
             raise CommandError(ExitCode.USAGE, "--trim needs --checkpoints: what is deleted is only there then")
         kept = (checkpoints, checkpoint_every, trim) if checkpoints else None
-        how: dict[str, Any] = {} if folding_processes is None else {"folding_processes": folding_processes}
-        asyncio.run(_run_engine(log, namespace, data, partitions, standbys, store_memory, kafka_option, kept, how))
+        asyncio.run(
+            _run_engine(
+                log, namespace, data, partitions, standbys, store_memory, folding_processes, kafka_option, kept
+            )
+        )
 
 
 async def _run_engine(
@@ -75,9 +78,9 @@ async def _run_engine(
     partitions: int,
     standbys: int,
     store_memory: int,
+    folding_processes: int | None,
     options: list[str],
     kept: tuple[str, float, bool] | None,
-    how: dict[str, Any],
 ) -> None:
     from odradek_engine import (  # the other commands need not wait for it
         CheckpointError,
@@ -99,7 +102,7 @@ async def _run_engine(
                 running = Engine(
                     log=opened, namespace=namespace, data_dir=data, partitions=partitions, on_topic=schedules.noticed,
                     standbys=standbys, checkpoints=CheckpointSettings(kept[0], kept[1], trim=kept[2]) if kept else None,
-                    store_memory=store_memory * 1024 * 1024, settings=Settings(**how),
+                    store_memory=store_memory * 1024 * 1024, settings=Settings(folding_processes=folding_processes),
                 )
                 await stack.enter_async_context(running)
                 await stack.enter_async_context(schedules)
