@@ -141,7 +141,7 @@ class Customers:
                 return await ask()
             except _ASK_AGAIN as error:
                 logging.getLogger("client").warning("%s: %s", type(error).__name__, error)
-                if "cannot read replies" in str(error) or "log cannot be reached" in str(error):
+                if "cannot read replies" in str(error) or "log cannot be used" in str(error):
                     raise  # a supervisor begins anew
                 await asyncio.sleep(0.5)
 

@@ -259,7 +259,7 @@ async def test_a_log_that_breaks_ends_the_calls_that_wait(
 
         monkeypatch.setattr(consumer, "poll", broken)
         consumer.wake()
-        with pytest.raises(UnavailableError, match="the log cannot be reached: the disk is gone"):
+        with pytest.raises(UnavailableError, match="the log cannot be used: the disk is gone"):
             await call
         with pytest.raises(UnavailableError, match="the disk is gone"):
             await client.get("o").signal("paid")
@@ -282,7 +282,7 @@ async def test_a_client_waits_for_the_first_engine(client_log: EmbeddedLog) -> N
 
 
 async def test_a_folder_that_is_open_elsewhere_is_an_error(client_log: EmbeddedLog) -> None:
-    with pytest.raises(UnavailableError, match="the log cannot be reached"):
+    with pytest.raises(UnavailableError, match="the log cannot be used"):
         async with Client(f"file:{client_log.folder}"):
             pass
 

@@ -453,7 +453,7 @@ def _wall_clock_ms() -> int:
 
 def unavailable(error: LogError) -> UnavailableError:
     """The error of the log as one of this package."""
-    return UnavailableError(f"the log cannot be reached: {error}")
+    return UnavailableError(f"the log cannot be used: {error}")
 
 
 def append_failed(error: LogError) -> OdradekError:

@@ -6,19 +6,23 @@ from confluent_kafka import KafkaError, KafkaException
 
 from ..protocol import LogCorruptError, LogError, LogUnavailableError, ProducerFailedError, RecordTooLargeError
 
-_UNAVAILABLE = {
+# No broker answers: librdkafka's own errors, of connections.
+_NO_ANSWER = {
     KafkaError._TRANSPORT,
     KafkaError._ALL_BROKERS_DOWN,
     KafkaError._TIMED_OUT,
     KafkaError._RESOLVE,
     KafkaError._WAIT_COORD,
+    KafkaError.NETWORK_EXCEPTION,
+}
+# Brokers answer that they cannot do it now.
+_NOT_NOW = {
     KafkaError.REQUEST_TIMED_OUT,
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.NOT_COORDINATOR,
-    KafkaError.NETWORK_EXCEPTION,
     KafkaError.NOT_ENOUGH_REPLICAS,
     KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
     # What changes with the next leader, controller or metadata; librdkafka calls none of them retriable.
@@ -68,6 +72,11 @@ def is_refusal(error: KafkaError) -> bool:
     return error.code() in _FORBIDDEN
 
 
+def passes(error: KafkaError) -> bool:
+    """Whether the same may work later: brokers come back, and leaders are elected."""
+    return not error.fatal() and (error.code() in _NO_ANSWER | _NOT_NOW or error.retriable())
+
+
 def translate(error: KafkaError, what: str, servers: str) -> LogError:
     """The log's error for `error`, met while doing `what` on the cluster at `servers`."""
     code, said = error.code(), error.str()
@@ -97,8 +106,10 @@ def translate(error: KafkaError, what: str, servers: str) -> LogError:
             f"{what}: the cluster at {servers} does not allow this session timeout ({said}); set session.timeout.ms, "
             "6000 by default, to its brokers' group.min.session.timeout.ms or more"
         )
-    if code in _UNAVAILABLE or error.retriable():
+    if code in _NO_ANSWER:
         return unavailable(what, servers, said)
+    if passes(error):
+        return not_now(what, servers, said)
     return LogError(f"{what} failed: {said}")
 
 
@@ -112,6 +123,13 @@ def unavailable(what: str, servers: str, said: str) -> LogUnavailableError:
     return LogUnavailableError(
         f"{what}: no Kafka broker at {servers} answers ({said}); start one there, or check the address and the "
         "security settings"
+    )
+
+
+def not_now(what: str, servers: str, said: str) -> LogUnavailableError:
+    return LogUnavailableError(
+        f"{what}: the Kafka cluster at {servers} answers, but cannot do this now ({said}); see whether all of its "
+        "brokers are up and in sync, and try again"
     )
 
 

@@ -21,8 +21,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from ..protocol import LogError, TopicPartition, TopicSpec
 from .config import COMMON, CONSUMER, PRODUCER, from_environment, parse_address, replication
 from .consumer import KafkaConsumer
-from .errors import is_refusal, kafka_error, translate, unavailable, wrong_setting
-from .offsets import OffsetListing, OnOffsets
+from .errors import is_refusal, kafka_error, not_now, translate, unavailable, wrong_setting
+from .offsets import LEADER_CHANGE_S, OffsetListing, OnOffsets
 from .producer import KafkaProducer
 from .said import rdkafka_logger
 
@@ -41,7 +41,8 @@ class KafkaLog:
         win over environment variables such as ODRADEK_KAFKA_SECURITY_PROTOCOL.
     replication_factor, min_insync_replicas: of topics that are created. Default: 1/1 on one broker, 2/1 on two,
         3/2 on more.
-    request_timeout: seconds after which a call that needs a broker gives up with LogUnavailableError.
+    request_timeout: seconds after which a call that needs a broker gives up with LogUnavailableError. Where brokers
+        answer, and a partition has no leader, its offsets are asked for until there is one, for up to half a minute.
     session_timeout: seconds after which a member of a group that is gone loses its partitions; by default the least
         that Kafka's brokers allow by default. Closing one while no broker answers takes as long.
     max_poll_interval: seconds without `poll` after which a member counts as gone.
@@ -133,9 +134,7 @@ class KafkaLog:
             if ready:
                 return
             if time.monotonic() > deadline:
-                raise unavailable(
-                    f"create topics {sorted(names)}", self._servers, "no leaders for their partitions yet"
-                )
+                raise not_now(f"create topics {sorted(names)}", self._servers, "no leaders for their partitions yet")
             pause.wait(0.02)
 
     def partitions(self, topic: str) -> int:
@@ -171,7 +170,7 @@ class KafkaLog:
 
         self._list_offsets([partition], _EARLIEST, partial(on_result, "first"))
         self._list_offsets([partition], _LATEST, partial(on_result, "end"))
-        if not answered.wait(self._request_timeout + _LATE_ANSWER_S):
+        if not answered.wait(max(self._request_timeout, LEADER_CHANGE_S) + _LATE_ANSWER_S):
             raise unavailable(f"offsets of {partition.topic}/{partition.partition}", self._servers, "no answer")
         for _, error in answers.values():
             if error is not None:
