@@ -276,7 +276,7 @@ class Processor:
         now = self._clock.monotonic()
         self._appender.serve_failures()
         if self._flush_at is None:
-            self._flush_at = now + FLUSH_AFTER_S if self.state.unflushed else None
+            self._flush_at = now + FLUSH_AFTER_S if self.state.unflushed_at_most else None
         elif now >= self._flush_at:
             self._flush()
         if self.leadership.leading:

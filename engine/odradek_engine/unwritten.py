@@ -33,7 +33,8 @@ class Unwritten:
         """Whether the state is to be written now."""
         if self._bytes >= self._most_bytes:
             return True
-        return self._records % LOOK_EVERY == 0 and self._state.unflushed >= self._most_rows
+        state, most = self._state, self._most_rows
+        return self._records % LOOK_EVERY == 0 and state.unflushed_at_most >= most and state.unflushed >= most
 
     def write(self) -> None:
         """Write the state to its storage. Raises StoreError; then all stays in memory."""

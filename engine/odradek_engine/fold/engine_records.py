@@ -26,7 +26,7 @@ from odradek_schemas.replies import SessionEnded
 from . import activities, callers, children, continuing, events, keys
 from . import tasks as workflow_tasks
 from .limits import check_id
-from .rows import ActivityRow, Effect, OutboxRow, SessionRow
+from .rows import ActivityRow, SessionRow
 from .step import Step
 from .tasks import EARLY_MS, fail_task, wake
 
@@ -79,7 +79,7 @@ def decide_emitted(step: Step, record: EffectsEmitted) -> None:
 def decide_effect_failed(step: Step, record: EffectFailed) -> None:
     """An effect can never be delivered: its link in the chain stays, its task fails, people are told (rule E6)."""
     possible = record.offset >= 0 and record.index >= 0
-    row: Effect | OutboxRow | None = step.state.get(keys.outbox(record.offset, record.index)) if possible else None
+    row = step.state.effect(keys.outbox(record.offset, record.index)) if possible else None
     if row is None or (row.topic, row.partition) != (record.topic, record.partition):
         return
     body = decode(row.value)

@@ -62,33 +62,21 @@ def _record_released(state: State, e: events.RecordReleased) -> None:
 
 def _effect_staged(state: State, e: events.EffectStaged) -> None:
     effect = e.effect
-    state.put_new(keys.outbox(effect.offset, effect.index), effect)
+    state.stage(effect)
     state.put(keys.tail(effect.topic, effect.partition), LinkRow(offset=effect.offset, index=effect.index))
 
 
 def _effects_left(state: State, e: events.EffectsLeft) -> None:
     marks = {(m.topic, m.partition): (m.offset, m.index) for m in e.marks}
-    if not marks:
-        return
-    offset, index = max(marks.values())
-    end = keys.outbox(offset, index + 1)
-    if end <= state.first_effect:
-        return
-    gone, left = [], b""
-    for key, row in state.scan(keys.OUTBOX, state.first_effect, end):
-        mark = marks.get((row.topic, row.partition))
-        if mark is not None and (row.offset, row.index) <= mark:
-            gone.append(key)
-        else:
-            left = left or key
-    for key in gone:
-        state.delete(key)
-    state.first_effect = left or min(end, keys.outbox(state.partition.position, 0))
+    if marks:
+        state.effects_left(marks)
 
 
 def _effect_replaced(state: State, e: events.EffectReplaced) -> None:
     key = keys.outbox(e.offset, e.index)
-    state.put(key, replace(outbox_row(state.get(key)), value=e.value))
+    row = state.effect(key)
+    if row is not None:
+        state.replace_effect(key, replace(outbox_row(row), value=e.value))
 
 
 def _message_taken(state: State, e: events.MessageTaken) -> None:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from . import keys
-from .rows import INDEXES, TABLES, Effect, NeededRow, PartitionRow, Row, outbox_row
+from .outbox import Outbox
+from .rows import INDEXES, TABLES, Effect, NeededRow, OutboxRow, PartitionRow, Row, outbox_row
 
 R = TypeVar("R", bound=Row)
 
 _MISSING: Any = object()
 _PARTITION = keys.PARTITION
-_DUE, _EXPIRY, _NEEDED = keys.DUE[0], keys.EXPIRY[0], keys.NEEDED[0]
+_DUE, _EXPIRY, _NEEDED, _OUTBOX = keys.DUE[0], keys.EXPIRY[0], keys.NEEDED[0], keys.OUTBOX[0]
 _INDEXED = {table[0] for table, cls in TABLES.items() if cls.indexes is not Row.indexes}
 """Tables whose rows have index entries: the first bytes of their keys."""
 
@@ -110,9 +112,10 @@ class State:
         """No entry of the due index is below this, as far as is known; who scans the index raises it."""
         self.earliest_expiry_ms = 0
         """The same for the expiry index."""
-        self.first_effect = keys.OUTBOX
-        """No effect that may not have left lies below this key, as far as is known; who removes effects raises it. The
-        storage is not searched from the beginning: it walks over all that was deleted there."""
+        self._outbox = Outbox()
+        self._first_effect = keys.OUTBOX
+        """The storage holds no effects below this key, as far as is known. It is not searched from the beginning: it
+        walks over all that was deleted there."""
         self._stored_effects_end = keys.outbox(self.partition.position, 0)
         """The storage holds no effects from this key on."""
 
@@ -154,6 +157,8 @@ class State:
             if first[0] <= table <= last[0]:
                 changes.update((k, rows[k]) for k in changed if first <= k < last)
         changes.update((k, rows[k]) for k in self._before if first <= k < last)
+        if first[0] <= _OUTBOX <= last[0]:
+            changes.update((k, effect) for k, effect in self._outbox.effects.items() if first <= k < last)
         pending = sorted(changes)
         at = 0
         nothing = first[:1] == keys.OUTBOX and first >= self._stored_effects_end
@@ -210,6 +215,50 @@ class State:
     def delete(self, key: bytes) -> None:
         self.put(key, None)
 
+    # ------------------------------------------------------------ effects that may not have left
+
+    def effect(self, key: bytes) -> Effect | OutboxRow | None:
+        """The effect at `key`, if there is one."""
+        found: Effect | OutboxRow | None = self._outbox.effects.get(key) or self.get(key)
+        return found
+
+    def stage(self, effect: Effect) -> None:
+        """Add an effect, the newest of all."""
+        self._outbox.effects[keys.outbox(effect.offset, effect.index)] = effect
+
+    def replace_effect(self, key: bytes, row: OutboxRow) -> None:
+        """Put another effect in the place of one."""
+        if key in self._outbox.effects:
+            self._outbox.replace(key, row)
+        else:
+            self.put(key, row)
+
+    def effects_left(self, marks: dict[tuple[str, int], tuple[int, int]]) -> None:
+        """Remove those that left: of each topic and partition, up to the place (offset, index)."""
+
+        def is_gone(row: Effect | OutboxRow) -> bool:
+            mark = marks.get((row.topic, row.partition))
+            return mark is not None and (row.offset, row.index) <= mark
+
+        offset, index = max(marks.values())
+        end = keys.outbox(offset, index + 1)
+        for key in [key for key, row in self._outbox.until(end) if is_gone(row)]:
+            self._outbox.remove(key)
+        stored_end = min(end, self._stored_effects_end)
+        if stored_end <= self._first_effect:
+            return
+        gone, left = [], b""
+        for key, row in self.scan(keys.OUTBOX, self._first_effect, stored_end):
+            if is_gone(row):
+                gone.append(key)
+            else:
+                left = left or key
+        for key in gone:
+            self.delete(key)
+        self._first_effect = left or stored_end
+
+    # ------------------------------------------------------------ the end of a step
+
     def settle(self) -> None:
         """Bring the index entries of the rows that changed in step with them."""
         if not self._unsettled:
@@ -252,6 +301,7 @@ class State:
         self.settle()
         self._recent.update(self._before)
         self._before = {}
+        self._outbox.commit()
 
     def rollback(self) -> None:
         """Forget the step's changes, and what was concluded from them."""
@@ -265,8 +315,9 @@ class State:
         self._before = {}
         self._unsettled = {}
         self.partition = self.row(keys.PARTITION, PartitionRow) or self._empty
+        self._outbox.rollback(keys.outbox(self.partition.position, 0))
         self.earliest_due_ms = self.earliest_expiry_ms = 0
-        self.first_effect = keys.OUTBOX
+        self._first_effect = keys.OUTBOX
 
     def _sort_changes(self) -> None:
         """Put what changed into its tables. What came and went since the last flush leaves nothing."""
@@ -284,26 +335,37 @@ class State:
     def unflushed(self) -> int:
         """How many rows changed since the last flush."""
         self._sort_changes()
-        return sum(map(len, self._changed.values()))
+        return self.unflushed_at_most
+
+    @property
+    def unflushed_at_most(self) -> int:
+        """The same, with those that came and went, and some twice; cheap to ask for."""
+        return len(self._recent) + sum(map(len, self._changed.values())) + len(self._outbox.effects)
 
     def flush(self) -> None:
         """Write all changes to the storage, at once; if it does not take them, they stay here."""
         self._sort_changes()
         rows, absent = self._rows, self._absent
-        changed = [(key, rows[key]) for table in self._changed.values() for key in table]
-        written = [(key, None if row is None else _to_bytes(row)) for key, row in changed]
-        self.storage.write(written)
+        written: dict[int, list[tuple[bytes, bytes | None]]] = {
+            table: [(key, None if (row := rows[key]) is None else _to_bytes(row)) for key in changed]
+            for table, changed in self._changed.items()
+        }
+        effects = [(key, _to_bytes(effect)) for key, effect in self._outbox.effects.items()]
+        self.storage.write(chain(*written.values(), effects))
         self._stored_effects_end = keys.outbox(self.partition.position, 0)
         self._changed.clear()
-        for key, value in written:
-            if value is None:
-                rows.pop(key, None)
-                continue
-            absent.discard(key)
-            if key[0] in _CACHED and len(value) <= MAX_CACHED_ROW_BYTES:
-                self._remember(key)
-            else:
-                rows.pop(key, None)
+        self._outbox.effects.clear()
+        for table, entries in written.items():
+            kept = table in _CACHED
+            for key, value in entries:
+                if value is None:
+                    rows.pop(key, None)
+                    continue
+                absent.discard(key)
+                if kept and len(value) <= MAX_CACHED_ROW_BYTES:
+                    self._remember(key)
+                else:
+                    rows.pop(key, None)
         self._entries.clear()
         if len(absent) > self._cache_rows:
             for key in absent:
