@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 
 from odradek_log import Committed, Consumer, Log, TopicPartition
@@ -18,7 +19,7 @@ from .members import Members
 from .opening import Opening
 from .processor import Processor, StaleStateError
 from .settings import Counters, Settings
-from .store import StoreError
+from .store import StoreDamagedError, StoreError
 from .stores import Opened, Stores
 
 logger = logging.getLogger(__name__)
@@ -172,12 +173,13 @@ class Assignment:
         self.led.discard(partition)
         return self.processors.pop(partition, None)
 
-    def rebuild(self, partition: int, error: StaleStateError) -> None:
-        """Discard a state that is not of this log, and fold again before leading (L3). It is opened as others are: a
-        checkpoint may be fetched."""
+    def rebuild(self, partition: int, error: StaleStateError | StoreDamagedError) -> None:
+        """Discard a state that is not of this log, or cannot be read, and fold again before leading (L3). It is opened
+        as others are: a checkpoint may be fetched."""
         logger.error("ALARM: %s. The state is discarded and rebuilt", error)
         old = self.processors[partition]
-        old.release()
+        with suppress(StoreDamagedError):
+            old.release()
         if old.counters.rebuilds >= MAX_REBUILDS:
             raise StoreError(f"{error}. It was rebuilt {MAX_REBUILDS} times: do the checkpoints belong to another log?")
         followed = partition in self.following.partitions

@@ -37,7 +37,7 @@ from .namespace import DEFAULT_PARTITIONS, ensure_topics, topic_specs
 from .processor import Processor, StaleStateError
 from .restoring import CheckpointedStates
 from .settings import Counters, Outlook, Settings
-from .store import EngineStorage, RocksStorage, StoreError
+from .store import EngineStorage, RocksStorage, StoreDamagedError, StoreError
 from .store_memory import DEFAULT_STORE_MEMORY
 from .stores import Stores
 
@@ -348,7 +348,7 @@ class Engine:
                 except UnsupportedVersionError as error:
                     processor.decline(error)
                     self._look_at = 0.0
-                except StaleStateError as error:
+                except (StaleStateError, StoreDamagedError) as error:
                     self._assignment.rebuild(record.partition, error)
                 else:
                     processor.maybe_flush()
@@ -373,8 +373,12 @@ class Engine:
             processor = self._processors.get(partition)
             if processor is None:
                 continue
-            processor.tick()
-            self._agenda.put(partition, now + processor.wait_s())
+            try:
+                processor.tick()
+                self._agenda.put(partition, now + processor.wait_s())
+            except StoreDamagedError as error:
+                self._assignment.rebuild(partition, error)
+                continue
             overloaded = overloaded or processor.overloaded
             self._producer_failed = self._producer_failed or processor.producer_failed
             if processor.leadership.leading != (partition in self._assignment.led):

@@ -31,6 +31,7 @@ from .reads import EARLY_S, EarlyReads, Read, Reads
 from .sessions import Sessions
 from .settings import Counters, Outlook, Settings
 from .silence import Silence
+from .store import StoreDamagedError
 from .strays import Strays
 from .unwritten import Unwritten
 
@@ -94,6 +95,7 @@ class Processor:
         self._unwritten = Unwritten(state, settings.flush_rows, settings.flush_bytes)
         self._handover_at = 0.0
         self._stuck_at = -1
+        self._damage: StoreDamagedError | None = None
         self._begin_term()
         if state.partition.version > settings.fold_version:
             self.decline(UnsupportedVersionError(state.partition.version, settings.fold_version))
@@ -272,7 +274,9 @@ class Processor:
     # ------------------------------------------------------------ time
 
     def tick(self) -> None:
-        """Do what has happened, and what time asks for."""
+        """Do what has happened, and what time asks for. Raises StoreDamagedError."""
+        if self._damage is not None:
+            raise self._damage
         now = self._clock.monotonic()
         self._appender.serve_failures()
         if self._flush_at is None:
@@ -360,6 +364,12 @@ class Processor:
 
         `past`: it was there before we had the partition; a heartbeat among those tells nothing of now.
         """
+        try:
+            self._hear(value, past)
+        except StoreDamagedError as error:
+            self._damage = error  # it is for the folding thread to have the state rebuilt
+
+    def _hear(self, value: bytes, past: bool) -> None:
         try:
             record = decode(value)
         except DecodeError as error:

@@ -104,6 +104,10 @@ class CheckpointedStates:
             raise CheckpointError(f"{checkpoint} holds no state: {error}") from error
         try:
             found = State(storage, checkpoint.partition).partition.position
+            for _ in storage.scan(b"", b"\xff"):
+                pass  # each block is held against its checksum: it may have been damaged when it was copied
+        except StoreError as error:
+            raise CheckpointError(f"{checkpoint} is damaged: {error}") from error
         finally:
             storage.close()
         if found != checkpoint.position:

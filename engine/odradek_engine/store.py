@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Protocol
 
 from odradek_log import FolderHeldError, FolderLock
-from rocksdict import AccessType, Checkpoint, Options, Rdict, WriteBatch, WriteOptions
+from rocksdict import AccessType, Checkpoint, Options, Rdict, RdictIter, WriteBatch, WriteOptions
 
-from .fold import Storage
+from .fold import Storage, StorageError
 from .store_memory import StoreMemory
 
 ROOM_BYTES = 1024 * 1024
@@ -24,8 +24,16 @@ ENTRY_BYTES = 40
 """What an entry takes in memory besides key and value, about."""
 
 
-class StoreError(Exception):
+DAMAGED = "DAMAGED"
+"""A file of this name says that the store beside it cannot be read."""
+
+
+class StoreError(StorageError):
     """The store cannot be read or written; the message says which folder, and what to do."""
+
+
+class StoreDamagedError(StoreError):
+    """The files of the store are not what was written: a power cut may have torn them. The log rebuilds them."""
 
 
 class StoreHeldError(StoreError):
@@ -88,6 +96,7 @@ class RocksStorage:
 
     def __init__(self, folder: Path, read_only: bool = False, memory: StoreMemory | None = None) -> None:
         self.folder = folder
+        self._read_only = read_only
         self._memory = memory or StoreMemory()
         if not read_only:
             try:
@@ -97,6 +106,8 @@ class RocksStorage:
                     f"cannot make the folder {folder} for the state: {error}. Give the engine a data directory "
                     "that it may write to"
                 ) from error
+            if (folder / DAMAGED).exists():
+                raise StoreDamagedError(f"the store in {folder} is damaged, as was seen when it was read")
         options = Options(raw_mode=True)
         options.create_if_missing(not read_only)
         self._memory.limit(options)
@@ -106,17 +117,16 @@ class RocksStorage:
         try:
             self._db = Rdict(str(folder), options, access_type=access)
         except Exception as error:  # rocksdict raises bare exceptions
-            kind = StoreHeldError if "While lock file" in str(error) else StoreError
-            raise kind(
-                f"cannot open the store in {folder}: {error}. Another engine may have it open; if it is damaged, "
-                "delete the folder: it is rebuilt from the log"
-            ) from error
+            raise _not_opened(folder, error, read_only) from error
         self._write_options = WriteOptions()
         self._write_options.disable_wal = True  # type: ignore[method-assign, assignment]  # a property in truth
         self._memory.add(self)
 
     def get(self, key: bytes) -> bytes | None:
-        value: bytes | None = self._db.get(key)
+        try:
+            value: bytes | None = self._db.get(key)
+        except Exception as error:
+            raise self._unreadable(error) from error
         return value
 
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -128,10 +138,40 @@ class RocksStorage:
                 return
             yield key, iterator.value()
             iterator.next()
+        problem = self._problem(iterator)
+        del iterator  # an error may be kept for long, and with it what keeps the store from being closed
+        if problem is not None:
+            raise problem
 
     def count(self) -> int:
         """How many entries there are."""
-        return sum(1 for _ in self._db.keys())  # noqa: SIM118  # it is no dict: only this reads no values
+        iterator, found = self._db.iter(), 0
+        iterator.seek_to_first()
+        while iterator.valid():
+            found += 1
+            iterator.next()
+        problem = self._problem(iterator)
+        del iterator
+        if problem is not None:
+            raise problem
+        return found
+
+    def _problem(self, iterator: RdictIter) -> StoreError | None:
+        """An iterator that finds what it cannot read ends there, as if nothing more came."""
+        try:
+            iterator.status()
+        except Exception as error:
+            return self._unreadable(error)
+        return None
+
+    def _unreadable(self, error: Exception) -> StoreError:
+        """The error as one of ours. What is damaged is not opened again: whoever tries will have it rebuilt."""
+        if not _is_damage(error):
+            return StoreError(f"cannot read the store in {self.folder}: {error}. Check the disk")
+        with contextlib.suppress(OSError):
+            if not self._read_only:
+                (self.folder / DAMAGED).touch()
+        return StoreDamagedError(f"the store in {self.folder} is damaged: {error}")
 
     def write(self, changes: Iterable[tuple[bytes, bytes | None]]) -> None:
         batch = WriteBatch(raw_mode=True)
@@ -160,6 +200,8 @@ class RocksStorage:
         return int(self._db.property_value("rocksdb.cur-size-all-mem-tables") or 0)
 
     def _no_room(self, error: Exception) -> StoreError:
+        if _is_damage(error):
+            return self._unreadable(error)
         return StoreError(f"cannot write to the store in {self.folder}: {error}. Is the disk full?")
 
     def checkpoint(self, folder: Path) -> None:
@@ -187,3 +229,18 @@ class RocksStorage:
         with contextlib.suppress(Exception):  # it closes all the same, and what it could not write is not wanted
             self._db.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether an error of RocksDB, which tells its kinds in words only, is about what its files hold."""
+    return str(error).startswith("Corruption: ")
+
+
+def _not_opened(folder: Path, error: Exception, read_only: bool) -> StoreError:
+    held = "While lock file" in str(error)
+    if not held and not read_only and (_is_damage(error) or "No such file or directory" in str(error)):
+        return StoreDamagedError(f"the store in {folder} is damaged: {error}")
+    return (StoreHeldError if held else StoreError)(
+        f"cannot open the store in {folder}: {error}. Another engine may have it open; if it is damaged, delete the "
+        "folder: it is rebuilt from the log"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -14,7 +15,15 @@ from odradek_log import FolderLock, TopicPartition
 
 from .checkpointing import Checkpointing
 from .fold import State
-from .store import EngineStorage, RocksStorage, StoreError, StoreHeldError, check_room, lock_folder
+from .store import (
+    EngineStorage,
+    RocksStorage,
+    StoreDamagedError,
+    StoreError,
+    StoreHeldError,
+    check_room,
+    lock_folder,
+)
 from .store_memory import StoreMemory
 
 logger = logging.getLogger(__name__)
@@ -76,9 +85,16 @@ class Stores:
         return self._storages[partition]
 
     def open(self, partition: int) -> Opened:
-        """The stored state; an empty one, or a checkpoint's, where the stored state cannot be of this log (L3)."""
-        state = self._stored_state(partition)
-        first, end = self._offsets(TopicPartition(self._topic, partition))
+        """The stored state; an empty one, or a checkpoint's, where the stored state cannot be of this log (L3), or
+        cannot be read."""
+        where = TopicPartition(self._topic, partition)
+        try:
+            state = self._stored_state(partition)
+        except StoreDamagedError as error:
+            logger.error("ALARM: %s. The state of partition %d is discarded and rebuilt", error, partition)
+            first, end = self._offsets(where)
+            return Opened(self._brought_up(partition, None, first, end, "is damaged"), end, rebuilds=1)
+        first, end = self._offsets(where)
         position = state.partition.position
         if position <= end:
             return Opened(self._brought_up(partition, state, first, end), end, rebuilds=0)
@@ -97,20 +113,22 @@ class Stores:
         state = self._brought_up(partition, None, first, end) if first > 0 else self._emptied(partition)
         return Opened(state, end, rebuilds=1)
 
-    def _brought_up(self, partition: int, state: State | None, first: int, end: int) -> State:
+    def _brought_up(
+        self, partition: int, state: State | None, first: int, end: int, problem: str = "is not of this log"
+    ) -> State:
         """The state, or that of a checkpoint which is so much newer, or without which the log cannot be folded. None:
-        the stored one is of no use, and goes as soon as it is known what to begin from."""
+        the stored one is of no use, for a `problem`, and goes as soon as it is known what to begin from."""
         position = 0 if state is None else state.partition.position
         refused: tuple[str, ...] = ()
         if self._checkpointing is not None:
             folder, refused = self._checkpointing.newer(partition, position, first, end)
             if folder is not None:
                 with self._lock:
-                    self._storages.pop(partition).destroy()
+                    self._discard(partition)
                     folder.rename(self.folder(partition))
                 return self._stored_state(partition)
         if first > position:
-            found = "is not of this log" if state is None else f"ends at {position}"
+            found = problem if state is None else f"ends at {position}"
             raise StoreError(
                 f"partition {partition} of {self._topic} begins at offset {first}, the state in "
                 f"{self.folder(partition)} {found}: records in between are gone, "
@@ -128,9 +146,16 @@ class Stores:
 
     def _emptied(self, partition: int) -> State:
         """A state of nothing, in place of the stored one."""
-        with self._lock:
-            self._storages.pop(partition).destroy()
+        self._discard(partition)
         return self._stored_state(partition)
+
+    def _discard(self, partition: int) -> None:
+        with self._lock:
+            storage = self._storages.pop(partition, None)
+            if storage is not None:
+                storage.destroy()
+            else:  # it could not be opened
+                shutil.rmtree(self.folder(partition), ignore_errors=True)
 
     def _stored_state(self, partition: int) -> State:
         storage = self._storages[partition] = self._open_when_free(self.folder(partition))

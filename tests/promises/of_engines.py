@@ -348,6 +348,24 @@ def nobody_looks_for_room(patch: Patch) -> None:
         patch(owner, "check_room", lambda folder: None)
 
 
+_DAMAGE = "A stored state that a power cut or a bad disk has damaged"
+
+
+@bug(_DAMAGE, "tests/engine/test_damaged_stores.py -k 'not_the_end or flipped'")
+def what_cannot_be_read_is_the_end(patch: Patch) -> None:
+    """A scan ends where a block is damaged, as if there was nothing more."""
+    patch(store.RocksStorage, "_problem", lambda self, iterator: None)
+
+
+@bug(_DAMAGE, "tests/engine/test_damaged_stores.py -k discarded")
+def what_cannot_be_opened_stops_the_engine(patch: Patch) -> None:
+    """One damaged file of one partition keeps all of them from being led."""
+    patch(stores, "StoreDamagedError", store.StoreHeldError)
+
+
+bug(_DAMAGE, "tests/engine/test_damaged_stores.py -k blamed")(effects.records_answer_for_the_disk)
+
+
 # ---------------------------------------------------------------- effects and leaders
 
 bug("A record in the wrong partition is not lost", "tests/e2e/test_foreign.py")(

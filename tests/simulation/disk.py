@@ -1,4 +1,5 @@
-"""The disks of simulated engines: what was not synced is lost in a crash; they may be full, slow, failing, old or gone.
+"""The disks of simulated engines: what was not synced is lost in a crash, and what was being synced may be torn; they
+may be full, slow, failing, old or gone.
 
 Copies of a state that go through checkpoints are real files.
 """
@@ -6,12 +7,13 @@ Copies of a state that go through checkpoints are real files.
 from __future__ import annotations
 
 import shutil
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
 
 import msgspec
-from odradek_engine.store import StoreError
+from odradek_engine.store import StoreDamagedError, StoreError
 from sortedcontainers import SortedDict
 
 from .hub import Process
@@ -34,16 +36,20 @@ class Disk:
         """The next write does."""
         self.slow = 0.0
         """How long a write takes at most, in s."""
+        self.torn: dict[str, int] = {}
+        """The stores whose files are damaged, and what says which entries cannot be read; 0: that was seen already."""
         self.durable: dict[str, dict[bytes, bytes]] = {}
         self.older: dict[str, dict[bytes, bytes]] = {}
 
     def restore_older(self) -> None:
         """Somebody puts back an old copy."""
         self.durable = dict(self.older)
+        self.torn.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def lose(self) -> None:
         self.durable.clear()
+        self.torn.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def opener(self, process: Process) -> _Opener:
@@ -63,9 +69,19 @@ class _Opener:
         if copy.exists():
             self._process.touch("restore")
             self._disk.durable[folder.name] = _entries(copy)
+            self._disk.torn.pop(folder.name, None)
             shutil.rmtree(folder)
             self._process.hub.happened["state from a checkpoint"] += 1
+        if self._disk.torn.get(folder.name) == 0:  # this is seen at once; then it is deleted
+            del self._disk.torn[folder.name]
+            self._disk.durable.pop(folder.name, None)
+            raise _damaged(self._process, folder.name)
         return DiskStorage(self._disk, self._process, folder.name, self._disk.durable.get(folder.name))
+
+
+def _damaged(process: Process, name: str) -> StoreDamagedError:
+    process.hub.happened["state found torn"] += 1
+    return StoreDamagedError(f"the store {name} is damaged")
 
 
 def _entries(copy: Path) -> dict[bytes, bytes]:
@@ -112,11 +128,24 @@ class DiskStorage(SortedStorage):
 
     def get(self, key: bytes) -> bytes | None:
         self._process.call()
+        self._read([key])
         return super().get(key)
 
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         self._process.call()
+        if self._name in self._disk.torn:
+            self._read(self.entries.irange(start, end, (True, False)))
         return super().scan(start, end)
+
+    def _read(self, keys: Iterable[bytes]) -> None:
+        """The process, not an auditor, may come upon what is torn."""
+        torn, current = self._disk.torn, self._process.hub.current
+        if self._name not in torn or current is None or current.process is not self._process:
+            return
+        salt = b"%d" % torn[self._name]
+        if any(key in self.entries and zlib.crc32(key, zlib.crc32(salt)) % 4 == 0 for key in keys):
+            torn[self._name] = 0
+            raise _damaged(self._process, self._name)
 
     def write(self, changes: Iterable[tuple[bytes, bytes | None]]) -> None:
         batch = list(changes)
@@ -167,6 +196,7 @@ class DiskStorage(SortedStorage):
     def destroy(self) -> None:
         self._closed = True
         self._disk.durable.pop(self._name, None)
+        self._disk.torn.pop(self._name, None)
 
 
 class _Copied(DiskStorage):

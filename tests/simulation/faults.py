@@ -247,6 +247,16 @@ def _old_disk(world: World, machine: Machine, size: float) -> None:
     machine.disk.restore_older()
 
 
+def _torn_disk(world: World, machine: Machine, size: float) -> None:
+    """The power is gone while something is synced: a part of a state is not what was written, which shows at once, or
+    when it is read."""
+    assert isinstance(machine, EngineMachine)
+    machine.crash()
+    states = sorted(machine.disk.durable)
+    if states:
+        machine.disk.torn[world.hub.rng.choice(states)] = world.hub.rng.randrange(8)
+
+
 def _other_disk(world: World, machine: Machine, size: float) -> None:
     """The machine is gone, and the disk that it gets holds what was never in this log."""
     assert isinstance(machine, EngineMachine)
@@ -325,6 +335,7 @@ _KINDS: dict[str, tuple[float, Callable[[World, Machine, float], None], str]] = 
     "full disk": (1, _full_disk, "engine"),
     "slow disk": (0, _slow_disk, "engine"),
     "failing disk": (0, _failing_disk, "engine"),
+    "torn disk": (0, _torn_disk, "engine"),
     "forget producers": (0, _forget_producers, "engine worker client"),
     "damaged checkpoint": (0, _damage, "engine"),
     "crash at await": (0, _crash_at("await"), "engine worker client"),
@@ -339,7 +350,7 @@ MOMENTS = {"crash at await": 300, "crash at call": 2_000, "zombie at await": 300
 
 ALL_KINDS = {
     **{kind: known[0] for kind, known in _KINDS.items()}, "transaction": 2.0, "slow disk": 1.5, "failing disk": 1.0,
-    "forget producers": 2.0, "crash at await": 4.0, "crash at call": 3.0, "zombie at await": 3.0,
+    "torn disk": 1.0, "forget producers": 2.0, "crash at await": 4.0, "crash at call": 3.0, "zombie at await": 3.0,
 }  # fmt: skip
 """How often each kind strikes, with those that the seeds of former days do not know."""
 

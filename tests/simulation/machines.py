@@ -156,7 +156,7 @@ class EngineMachine(Machine):
         engine.start()
         failure = engine.wait_failed()
         if failure is not None:
-            disk = any(text in str(failure) for text in ("no space left", "input/output error"))
+            disk = any(text in str(failure) for text in ("no space left", "input/output error", "is damaged"))
             expected = (disk and isinstance(failure, StoreError)) or isinstance(failure, UnsupportedVersionError)
             if not expected and not self._is_too_old(failure):
                 self.hub.errors.append(f"{self.process.name} failed: {type(failure).__name__}: {failure}")

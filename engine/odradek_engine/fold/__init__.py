@@ -10,6 +10,7 @@ from .engine_records import VERSION, UnsupportedVersionError
 from .evolve import evolve
 from .rows import Effect
 from .state import MemoryStorage, State, Storage, load
+from .storage_error import StorageError
 
 __all__ = [
     "VERSION",
@@ -18,6 +19,7 @@ __all__ = [
     "MemoryStorage",
     "State",
     "Storage",
+    "StorageError",
     "UnsupportedVersionError",
     "events",
     "evolve",

@@ -36,6 +36,7 @@ from .engine_records import UnsupportedVersionError
 from .rows import INDEXES, Effect, LinkRow, RunRow
 from .state import State
 from .step import Source, Step
+from .storage_error import StorageError
 
 TRUST_MS = 60_000
 """Timestamps up to this much above the leader's last known clock are believed; others wait (rule C1)."""
@@ -106,15 +107,16 @@ class Folded(NamedTuple):
 def fold(state: State, topics: Topics, offset: int, timestamp_ms: int, key: bytes, value: bytes) -> Folded:
     """Fold the record at `offset` into `state`, and commit the change.
 
-    Raises UnsupportedVersionError, with the state as it was, where newer code must go on. Nothing else is raised
-    for any `value`; a defect of the fold itself makes the record a dead letter that says so.
+    Raises UnsupportedVersionError where newer code must go on, and StorageError where the storage fails, with the
+    state as it was. Nothing else is raised for any `value`; a defect of the fold itself makes the record a dead letter
+    that says so.
     """
     source = Source(offset, key, value)
     defects: dict[int, str] = {}
     while True:
         try:
             return _fold(state, topics, source, timestamp_ms, defects)
-        except UnsupportedVersionError:
+        except (UnsupportedVersionError, StorageError):
             state.rollback()
             raise
         except _DefectError as defect:  # of a record that waited: again, without that one
@@ -216,6 +218,8 @@ def _let_go(step: Step, defects: Mapping[int, str]) -> None:
         step.state.settle()  # what its rows lead to is its own, too
     except DecodeError as error:
         step.dead_letter(str(error))
+    except StorageError:
+        raise
     except Exception as error:
         raise _DefectError(step.source.offset, _reason(error)) from error
 

@@ -7,7 +7,7 @@ from typing import Any
 from odradek_engine import CheckpointStore, processor
 from odradek_engine.comparison import Comparison
 from odradek_engine.emission import Emitter
-from odradek_engine.fold import State, core, keys, step
+from odradek_engine.fold import State, UnsupportedVersionError, core, keys, step
 from odradek_engine.fold.state import _to_bytes
 from odradek_engine.leadership import Leadership
 from odradek_engine.processor import Processor
@@ -154,6 +154,12 @@ def the_position_is_written_before_the_rest(patch: Patch) -> None:
 
     patch(State, "flush", torn)
     patch(processor, "FLUSH_AFTER_S", 0.1)  # the more often, the more crashes come in between
+
+
+@mutant("L3", seed=3, scenario=worlds.TORN_DISKS)
+def records_answer_for_the_disk(patch: Patch) -> None:
+    """What cannot be decided on, because the state cannot be read, is a dead letter here, and nowhere else."""
+    patch(core, "StorageError", UnsupportedVersionError)
 
 
 @mutant("L3", seed=1, scenario=worlds.DAMAGED_CHECKPOINTS)

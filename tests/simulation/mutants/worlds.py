@@ -81,6 +81,18 @@ OTHER_DISKS = small(
     syncs=(1.0,),
 )
 
+TORN_DISKS = small(
+    name="engines whose disks are torn when they crash",
+    partitions=2,
+    machines=1,
+    tasks=(4, 5),
+    mix=UPGRADING["mix"],
+    habits=UPGRADING["habits"],
+    weather=only({"torn disk": 1}, (24, 30), seconds=24),
+    workers=TASKS,
+    syncs=(0.5,),
+)
+
 DAMAGED_CHECKPOINTS = small(
     name="engines without disks, whose newest checkpoints are damaged",
     partitions=1,
