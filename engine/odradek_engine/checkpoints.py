@@ -124,9 +124,12 @@ class CheckpointStore:
 
     # ------------------------------------------------------------ writing
 
-    def save(self, folder: Path, namespace: str, partition: int, position: int, version: int) -> Checkpoint:
-        """Store the RocksDB checkpoint in `folder`."""
-        files = [self._save_file(path, namespace, partition) for path in sorted(folder.iterdir()) if path.is_file()]
+    def save(
+        self, folder: Path, namespace: str, partition: int, position: int, version: int, afresh: bool = False
+    ) -> Checkpoint:
+        """Store the RocksDB checkpoint in `folder`. `afresh`: also those of its files that seem to be there already."""
+        paths = [path for path in sorted(folder.iterdir()) if path.is_file()]
+        files = [self._save_file(path, namespace, partition, afresh) for path in paths]
         made_at_ms = round(datetime.now(UTC).timestamp() * 1000)
         checkpoint = Checkpoint(FORMAT, namespace, partition, position, version, made_at_ms, files)
         path = f"{_manifests(namespace)}/{partition}/{position:020d}.json"
@@ -134,7 +137,7 @@ class CheckpointStore:
             self._obstore.put(self._store, path, msgspec.json.encode(checkpoint))
         return checkpoint
 
-    def _save_file(self, path: Path, namespace: str, partition: int) -> CheckpointFile:
+    def _save_file(self, path: Path, namespace: str, partition: int, afresh: bool) -> CheckpointFile:
         size = path.stat().st_size
         if size <= SMALL_BYTES:
             content = path.read_bytes()
@@ -143,7 +146,7 @@ class CheckpointStore:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         target = f"{_files(namespace, partition)}/{digest}"
         with self._told(f"write {target}"):
-            if not self._has(target, size):
+            if afresh or not self._has(target, size):
                 self._obstore.put(self._store, target, path)
         return CheckpointFile(path.name, size, digest)
 

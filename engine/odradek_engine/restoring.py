@@ -39,10 +39,16 @@ class CheckpointedStates:
         self._namespace = namespace
         self._open_storage = open_storage
         self._knows = knows
+        self._damaged: set[int] = set()
+        """Partitions some of whose files are not what they were: the next checkpoint stores all of its files anew,
+        which mends older ones that share them."""
 
     def save(self, folder: Path, partition: int, position: int, version: int) -> Checkpoint:
         """Store the copy of a state in `folder`. Raises CheckpointError."""
-        return self._store.save(folder, self._namespace, partition, position, version)
+        afresh = partition in self._damaged
+        saved = self._store.save(folder, self._namespace, partition, position, version, afresh)
+        self._damaged.discard(partition)
+        return saved
 
     def prune(self, partition: int, keep: int) -> int:
         """Remove all but the newest `keep` of a partition; return how many are left. Raises CheckpointError."""
@@ -65,6 +71,7 @@ class CheckpointedStates:
                 self.check(checkpoint, folder)
             except CheckpointError as error:
                 logger.error("ALARM: %s; an older one is looked for", error)
+                self._damaged.add(partition)
                 refused.append(str(error))
                 continue
             logger.info("partition %d begins from the checkpoint at %d", partition, checkpoint.position)
@@ -81,6 +88,7 @@ class CheckpointedStates:
                     checkpoint = self._store.read(entry)
                     self.check(checkpoint, Path(scratch) / "state")
                 except CheckpointError as error:
+                    self._damaged.add(partition)
                     problems.append(str(error))
                 else:
                     return checkpoint
@@ -118,11 +126,10 @@ class CheckpointedStates:
     ) -> Checkpoint | None:
         """Make a checkpoint up to `end` without an engine: the newest one, and what came then, folded by `fold_up_to`.
 
-        `first`: the first offset that the log still has. None if nothing came since the newest one. Raises
-        CheckpointError, StoreError, and what `fold_up_to` does.
+        `first`: the first offset that the log still has. None if nothing came since the newest one, and that is good.
+        Raises CheckpointError, StoreError, and what `fold_up_to` does.
         """
-        entries = self._store.entries(self._namespace, partition)
-        if not end or (entries and entries[0].position == end):
+        if not end or self._has_good(partition, end):
             return None
         with tempfile.TemporaryDirectory(prefix="odradek-checkpoint-") as name:
             scratch = Path(name)
@@ -131,9 +138,22 @@ class CheckpointedStates:
                 state = State(storage, partition)
                 fold_up_to(state, end)
                 position, version = state.partition.position, state.partition.version
-                if entries and entries[0].position == position:  # nothing came but the end of somebody's transaction
-                    return None
+                if position < end and self._has_good(partition, position):
+                    return None  # nothing came but the end of somebody's transaction
                 storage.checkpoint(scratch / "copy")
             finally:
                 storage.close()
             return self.save(scratch / "copy", partition, position, version)
+
+    def _has_good(self, partition: int, position: int) -> bool:
+        """Whether the newest checkpoint of a partition is at `position`, and is what it was."""
+        for entry in self._store.entries(self._namespace, partition)[:1]:
+            with tempfile.TemporaryDirectory(prefix="odradek-checkpoint-") as scratch:
+                try:
+                    if entry.position == position:
+                        self.check(self._store.read(entry), Path(scratch) / "state")
+                        return True
+                except CheckpointError as error:
+                    logger.error("ALARM: %s; another one is made", error)
+                    self._damaged.add(partition)
+        return False

@@ -36,6 +36,13 @@ def test_checkpoints_are_made_listed_and_verified(used: Path, tmp_path: Path) ->
     assert verified.code == 1
     assert [problem["partition"] for problem in verified.json["problems"]] == [3]
 
+    path.write_bytes(path.read_bytes()[:100])
+    listed = odradek_here("checkpoint", "list", *store)
+    assert listed.code == 0
+    assert "is damaged" in listed.out
+    assert "1 checkpoints made" in odradek_here("checkpoint", "create", str(used), *store).out
+    assert odradek_here("checkpoint", "verify", *store, "--json").json == {"good": 16, "problems": []}
+
 
 def test_what_cannot_be_is_told(used: Path) -> None:
     done = odradek_here("checkpoint", "create", str(used), "--store", "nowhere://x")

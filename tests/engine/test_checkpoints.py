@@ -209,6 +209,49 @@ def test_checkpoints_are_made_without_an_engine(place: Place, address: str) -> N
     boot_elsewhere(place, address)
 
 
+@pytest.mark.parametrize("what", ["manifest", "file"])
+def test_a_damaged_checkpoint_is_made_again_although_nothing_came_since(place: Place, address: str, what: str) -> None:
+    """Breaks when the newest one counts by its position: then there is no good one, and none is ever made."""
+    place.start(30)
+    place.boot()
+    place.settle()
+    place.stop()
+    store = CheckpointStore(address)
+    states = CheckpointedStates(store, NAMESPACE)
+    list(make_checkpoints(place.log, NAMESPACE, store))
+    entry = store.entries(NAMESPACE, 0)[0]
+    own = next(f.sha256 for f in store.read(entry).files if f.content is None)
+    _damage(store, entry.path if what == "manifest" else f"{NAMESPACE}/files/0/{own}", _flip)
+    made = dict(make_checkpoints(place.log, NAMESPACE, store))
+    assert [made[p] is not None for p in (0, 1)] == [True, False]
+    states.check(store.read(store.entries(NAMESPACE, 0)[0]), place.folder / "back")
+    boot_elsewhere(place, address)
+
+
+def test_files_that_were_found_damaged_are_stored_anew(place: Place, address: str) -> None:
+    """Breaks when an engine goes on making checkpoints that share a damaged file, which seems to be there: all of them
+    are damaged, and nobody notices before they are needed."""
+    run_with_checkpoints(place, address, 40)
+    store = CheckpointStore(address)
+    entry = store.entries(NAMESPACE, 0)[0]
+    shared = [f.sha256 for f in store.read(entry).files if f.content is None]
+    for name in shared:
+        _damage(store, f"{NAMESPACE}/files/0/{name}", _flip)
+    states = CheckpointedStates(store, NAMESPACE)
+    assert states.restore(0, 1, entry.position, place.folder / "scratch").folder is None
+    copy = place.folder / "copy"
+    place.boot()
+    place.settle()
+    assert place.engine is not None
+    place.state(0).flush()
+    place.engine._stores[0].checkpoint(copy)
+    position = place.state(0).partition.position
+    saved = states.save(copy, 0, position, 1)
+    assert {f.sha256 for f in saved.files} & set(shared), "an unchanged file is the same one"
+    for one in store.entries(NAMESPACE, 0)[:1]:
+        states.check(store.read(one), place.folder / "back" / str(one.position))
+
+
 def test_an_address_that_is_none_is_told() -> None:
     with pytest.raises(CheckpointError, match=r"Give a folder, or s3://bucket/prefix"):
         CheckpointStore("nowhere://x")

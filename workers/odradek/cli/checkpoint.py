@@ -66,16 +66,26 @@ def create(
 @app.command("list")
 def list_(store: Store, namespace: Namespace = "default", as_json: AsJson = False) -> None:
     """The checkpoints that there are, the newest of each partition first."""
+    from odradek_engine import CheckpointError
+
+    found: list[Checkpoint] = []
+    problems: list[dict[str, Any]] = []
     with told(as_json), _store_at(store) as checkpoints:
-        found = [checkpoints.read(entry) for entry in checkpoints.entries(namespace)]
+        for entry in checkpoints.entries(namespace):
+            try:
+                found.append(checkpoints.read(entry))
+            except CheckpointError as error:
+                problems.append({"partition": entry.partition, "position": entry.position, "problem": str(error)})
     if as_json:
-        print_json([_shown(one) for one in found])
+        print_json([*map(_shown, found), *problems])
         return
     table = Table("partition", "position", "made at", "fold version", "files", "bytes")
     for one in found:
         cells = (one.partition, f"{one.position:,}", _time(one), one.version, len(one.files), f"{one.size:,}")
         table.add_row(*map(str, cells))
     stdout.print(table if found else f"There are no checkpoints of namespace {namespace} at {store}.")
+    for problem in problems:
+        stdout.print(f"[red]{problem['problem']}[/]", soft_wrap=True)
 
 
 @app.command()
