@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+from odradek.cli import log as log_commands
 from odradek_engine import folding, maintenance
 from odradek_engine.fold import keys
 from odradek_engine.store import RocksStorage
 from odradek_log import TopicPartition, open_log
 from odradek_schemas import Topics, partition_of
+from rich.console import Console
 
 from .running import dev_server, odradek_here, stop
 
@@ -184,3 +187,15 @@ def test_dump_and_verify_look_into_a_folder_that_is_in_use(tmp_path: Path) -> No
         assert odradek_here("workflow", "execute", "echo", "--id", "still", address=address).code == 0
         assert stop(process) == 0
     assert odradek_here("log", "verify", str(data)).code == 0
+
+
+def test_the_progress_of_a_million_events_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks when the line is wrapped in a terminal of 80 columns, or does not tell events a second."""
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, width=80, color_system=None)
+    monkeypatch.setattr(log_commands, "stderr", console)
+    monkeypatch.setattr(log_commands.sys.stderr, "isatty", lambda: True, raising=False)
+    with log_commands.progress_bar("Rebuilding", 1_003_292, as_json=False) as advance:
+        advance(folding.Folded(records=1_003_291, events=2_003_292))
+    lines = [line for line in shown.getvalue().splitlines() if "events/s" in line]
+    assert any("1,003,291 of 1,003,292 records" in line and "left" in line for line in lines)

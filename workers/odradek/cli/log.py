@@ -15,6 +15,7 @@ from odradek_log import Log, LogLockedError, Record, TopicPartition, open_log
 from odradek_log.embedded.snapshot import snapshot
 from odradek_schemas import DecodeError, Topics, decode, to_json
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
 from .connect import existing_folder, running_process_told
@@ -162,21 +163,25 @@ class _Share(ProgressColumn):
 
 
 class _Rates(ProgressColumn):
-    """Records of the log and events of workflows, a second, since it began."""
+    """Events of workflows a second, since it began."""
 
     def render(self, task: Task) -> Text:
         seconds = task.elapsed or 0
         if not seconds or not task.completed:
             return Text("")
-        records, events = task.completed / seconds, task.fields["events"] / seconds
-        return Text(f"{records:,.0f} records/s, {events:,.0f} events/s", "dim")
+        return Text(f"{task.fields['events'] / seconds:,.0f} events/s", "dim")
 
 
 @contextmanager
 def progress_bar(text: str, total: int, as_json: bool) -> Iterator[Callable[[Folded], None]]:
     """A bar on stderr, where a person looks at it: records of how many, how fast, and how long it will go on."""
-    columns = (TextColumn(text), BarColumn(), _Share(), _Rates(), TimeRemainingColumn(), TextColumn("left"))
-    with Progress(*columns, console=stderr, transient=True, disable=as_json or not sys.stderr.isatty()) as progress:
+    whole = [Column(no_wrap=True) for _ in range(5)]  # the bar has what room is left in the line
+    columns = (
+        TextColumn(text, table_column=whole[0]), BarColumn(None), _Share(whole[1]), _Rates(whole[2]),
+        TimeRemainingColumn(table_column=whole[3]), TextColumn("left", table_column=whole[4]),
+    )  # fmt: skip
+    disable = as_json or not sys.stderr.isatty()
+    with Progress(*columns, console=stderr, transient=True, expand=True, disable=disable) as progress:
         task = progress.add_task(text, total=total, events=0)
 
         def advance(folded: Folded) -> None:
