@@ -1,6 +1,8 @@
-"""Simulated clusters from seeds: `make simulate SEEDS=200`, or 7000-7999, or 42; `--without 3,5` leaves faults out.
+"""Simulated clusters from seeds: `make simulate SEEDS=200`, or 7000-7999, or 42,; `--without 3,order-2` leaves faults
+and work out.
 
-A seed that fails is run again with fewer and fewer faults, for as long as it fails; then it is told how to repeat it.
+A seed that fails is run again with less and less work and fewer and fewer faults, for as long as it fails; then it is
+told what happened, and how to repeat it.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import get_args
 
 from odradek_schemas import commands, records
 
+from .shrinking import explain
 from .world import Outcome, simulate
 
 
@@ -78,43 +81,6 @@ def run(
     return report
 
 
-def shrink(
-    seed: int, tries: int = 60, simulate: Callable[..., Outcome] = simulate, seconds: float = float("inf")
-) -> tuple[list[int], Outcome]:
-    """Leave out faults while the seed still fails, for so many seconds of real time; return which are left out, and
-    how it fails then."""
-    worst = simulate(seed)
-    out: list[int] = []
-    everything = list(range(len(worst.plan)))
-    size = max(1, len(everything) // 2)
-    until = time.monotonic() + seconds
-    while size and tries and time.monotonic() < until:
-        shrunk = False
-        left = [n for n in everything if n not in out]
-        for at in range(0, len(left), size):
-            if not tries or time.monotonic() > until:
-                break
-            tries -= 1
-            outcome = simulate(seed, without=[*out, *left[at : at + size]])
-            if outcome.wrong:
-                out, worst, shrunk = [*out, *left[at : at + size]], outcome, True
-        if not shrunk or size > 1:
-            size //= 2
-    return sorted(out), worst
-
-
-def explain(seed: int, seconds: float = float("inf")) -> str:
-    """The smallest failing form of a seed that was found, and how to run it again."""
-    out, outcome = shrink(seed, seconds=seconds)
-    without = f" WITHOUT={','.join(map(str, out))}" if out else ""
-    faults = "\n".join(f"    {fault}" for fault in outcome.plan) or "    none are needed"
-    wrong = "\n".join(f"    {text}" for text in outcome.wrong[:10])
-    return (
-        f"seed {seed} fails:\n{wrong}\n  with these faults:\n{faults}\n"
-        f"  again: make simulate SEEDS={seed}{without} TRACE=trace.txt"
-    )
-
-
 def seeds_of(text: str) -> Iterable[int]:
     """So many fresh ones (200), these (7000-7999), or just some (42,43, or one above 9999)."""
     if "-" in text:
@@ -130,18 +96,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("seeds", nargs="?", default="100", help="how many fresh ones, or which: 7000-7999, 42,43,")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="of real time, at most")
-    parser.add_argument("--without", default="", help="numbers of faults to leave out, for one seed")
+    parser.add_argument("--without", default="", help="of one seed: numbers of faults, and work, to leave out")
     parser.add_argument("--trace", default="", help="a file for the trace of one seed")
     arguments = parser.parse_args()
-    seeds = list(seeds_of(arguments.seeds))
     if arguments.without or arguments.trace:
-        without = [int(n) for n in arguments.without.split(",") if n]
-        outcome = simulate(seeds[0], without=without, trace=True)
+        without = [int(n) if n.isdecimal() else n for n in arguments.without.split(",") if n]
+        outcome = simulate(int(arguments.seeds.strip(",")), without=without, trace=True)
         if arguments.trace:
             with open(arguments.trace, "w") as file:
                 file.write("\n".join(outcome.trace))
         print("\n".join([f"seed {outcome.seed}: {outcome.digest}", *map(str, outcome.plan), *outcome.wrong[:20]]))
         sys.exit(bool(outcome.wrong))
+    seeds = seeds_of(arguments.seeds)
     report = run(seeds, arguments.seconds, lambda o: print(f"seed {o.seed} failed: {o.wrong[0]}") if o.wrong else None)
     print(report)
     for outcome in report.failed[:5]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial, wraps
 from typing import Any
 
 from odradek_log import Committed, LogError, OnDelivery, Record, TopicPartition, TopicSpec
 from odradek_log.simulated import SimulatedConsumer, SimulatedLog, SimulatedProcess, SimulatedProducer
+from odradek_schemas import records
 
 from .hub import Hub, Process, SimThread
 from .scripted import NOWHERE
+from .stdlib import decoded
 
 
 def asked(*names: str) -> Callable[[type], type]:
@@ -32,6 +34,35 @@ def asked(*names: str) -> Callable[[type], type]:
         return kind
 
     return declare
+
+
+class Shown:
+    """A record in the trace: what it is, of which workflow, and a checksum. It is decoded only if the trace is read."""
+
+    def __init__(self, value: bytes) -> None:
+        self._value = value
+
+    def __str__(self) -> str:
+        return f"{' '.join(_names(self._value))} {zlib.crc32(self._value):08x}"
+
+
+def _names(value: bytes) -> Iterator[str]:
+    try:
+        body: Any = decoded(value)
+    except ValueError:
+        yield "?"
+        return
+    yield type(body).__name__
+    for field in ("workflow_id", "session", "member", "request_id"):
+        if found := getattr(body, field, ""):
+            yield str(found)
+            break
+    if hasattr(body, "seq"):
+        yield f"seq {body.seq}"
+    if isinstance(body, records.ForwardedRecord):
+        yield from _names(body.value)
+    for command in getattr(body, "commands", ()):
+        yield type(command).__name__
 
 
 class ClusterLog(SimulatedLog):
@@ -60,7 +91,7 @@ class ClusterLog(SimulatedLog):
         self.landed[where].append(self.hub.now)
         if where.topic.endswith(".events"):
             self.last_event = self.hub.now
-        self.hub.note(where.topic, where.partition, offset, len(value), zlib.crc32(value))
+        self.hub.note(where.topic, where.partition, offset, Shown(value))
         for consumer in self.polling:
             if where in consumer._positions and where not in consumer._paused:
                 consumer._stir()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import os
 import random
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -13,11 +15,16 @@ from collections.abc import Sequence
 import pytest
 
 from . import __main__ as simulation
+from . import shrinking
 from .faults import Fault
 from .hub import Hub, Process
 from .loop import SimLoop
+from .mutants import bugs
+from .mutants.planting import MUTANTS, planted
 from .scenarios import ANYTHING
 from .world import Outcome, simulate
+
+assert bugs
 
 FRESH_SECONDS = float(os.environ.get("ODRADEK_SIMULATE_SECONDS", "180"))
 """How long fresh seeds are run, of real time."""
@@ -41,9 +48,27 @@ def test_a_failing_seed_is_shrunk_to_the_faults_that_it_needs() -> None:
         wrong = ["lost"] if plan[3] in left and plan[17] in left else []
         return Outcome(seed, wrong, "", 0.0, 0, left, Counter())
 
-    out, outcome = simulation.shrink(1, simulate=fails_with_two_of_them)
+    out, outcome = shrinking.shrink(1, simulate=fails_with_two_of_them)
     assert outcome.plan == [plan[3], plan[17]]
     assert sorted({*range(30)} - {*out}) == [3, 17]
+
+
+def test_a_seed_that_fails_is_told_so_that_one_can_see_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a bug planted: its smallest form, what happened in it, and a command that fails in the same way."""
+    with planted(next(one for one in MUTANTS if one.rule == "E2")):
+        failing = next(o for seed in itertools.count(7000) if (o := simulate(seed)).wrong and len(o.work) > 2)
+        text = shrinking.explain(failing.seed)
+        command = re.search(r"make simulate SEEDS=(\d+)(?: WITHOUT=(\S+))? TRACE=\S+", text)
+        assert command is not None
+        again = ["simulation", command[1], "--without", command[2] or "", "--trace", "/dev/null"]
+        monkeypatch.setattr(sys, "argv", again)
+        with pytest.raises(SystemExit) as ended:
+            simulation.main()
+    assert ended.value.code == 1
+    work = re.search("with this work: (.*)", text)
+    assert work is not None
+    assert len(work[1].split(", ")) < len(failing.work)
+    assert re.search(r"odradek.test.events \d+ \d+ (StartWorkflow|WorkflowTaskCompleted) ", text)
 
 
 def test_a_world_that_is_over_leaves_no_coroutine_to_the_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,5 +108,5 @@ def test_fresh_seeds(capsys: pytest.CaptureFixture[str]) -> None:
     report = simulation.run(range(base, base + 10_000), FRESH_SECONDS)
     with capsys.disabled():
         print(f"\n{report}")
-    assert not report.failed, simulation.explain(report.failed[0].seed, seconds=40)
+    assert not report.failed, shrinking.explain(report.failed[0].seed, seconds=40)
     assert report.happened["crash"] > 0

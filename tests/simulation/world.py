@@ -69,17 +69,23 @@ class Outcome:
     workflows: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     trace: list[str] = field(default_factory=list)
+    work: list[str] = field(default_factory=list)
+    """The orders, workflows and plays that there were."""
+    refused: float = 0.0
+    repeated: float = 0.0
+    """How often appends were refused, and landed twice (0 to 1)."""
 
 
 class World:
-    """A seed's world: of a scenario, or the one it draws; with these faults (`plan`), or those it draws."""
+    """A seed's world: of a scenario, or the one it draws; with these faults (`plan`), or those it draws. `without`:
+    numbers of faults, and names of work, that are left out, while all else stays as it is."""
 
     def __init__(
         self,
         seed: int,
         scenario: Scenario | None = None,
         *,
-        without: Sequence[int] = (),
+        without: Sequence[int | str] = (),
         trace: bool = False,
         plan: Sequence[Fault] | None = None,
     ) -> None:
@@ -98,7 +104,8 @@ class World:
         everything = drawn_plan(self.rng, scenario.weather, [*self._engines, *self._workers, *clients])
         everything = everything if plan is None else list(plan)
         self.plan = [fault for number, fault in enumerate(everything) if number not in without]
-        self.orders = [self.rng.choice((0, 0, 0, 1, 2, 3)) for _ in range(self.rng.randint(*scenario.orders))]
+        kinds = [self.rng.choice((0, 0, 0, 1, 2, 3)) for _ in range(self.rng.randint(*scenario.orders))]
+        self.orders = {f"order-{number}": kind for number, kind in enumerate(kinds) if f"order-{number}" not in without}
         self.partitions = scenario.partitions
         self.strangers = 0
         self.damaged: set[Path] = set()
@@ -109,7 +116,11 @@ class World:
         self.upgrades = upgrades.drawn(Random(f"upgrades-{seed}"), scenario.upgrades, self._engines)
         calm = not (self.plan or self.log.faults.refuse or self.log.faults.repeat)
         self.journal.calm = calm and scenario.machines == 1
-        self.tasks = customers.tasks(self.rng, self.rng.randint(*scenario.tasks), scenario.mix, scenario.habits)
+        tasks = customers.tasks(self.rng, self.rng.randint(*scenario.tasks), scenario.mix, scenario.habits)
+        self.tasks = [task for task in tasks if task.workflow_id not in without]
+        self._draws_bytes = not self.stages
+        self.stages = [(play, stage) for play, stage in self.stages if play.name not in without]
+        self._rates = (self.log.faults.refuse, self.log.faults.repeat)
 
     def _draw_plays(self, rng: Random) -> list[tuple[Play, Stage]]:
         """Which plays are given, each at most once: it has a task queue of its name."""
@@ -163,14 +174,15 @@ class World:
             for name in self._engines
         ]
         traced = [Traced()] if Random(f"traced-{self.seed}").random() < self.scenario.interceptors else []
-        most = 0 if self.stages else Random(f"bytes-{self.seed}").choice(self.scenario.worker_bytes)
+        drawn_bytes = Random(f"bytes-{self.seed}").choice(self.scenario.worker_bytes)
+        most = drawn_bytes if self._draws_bytes else 0
         self.workers = [
             AsyncMachine(self.hub, self.log, name, self._worker_main(), traced, most) for name in self._workers
         ]
         self.clients = [
             AsyncMachine(self.hub, self.log, name, main, traced)
             for name, main in (("client1", self._order), ("client2", self._script), ("client3", self._play))
-            if name != "client3" or self.stages
+            if name != "client3" or not self._draws_bytes
         ]
         self.machines: dict[str, Machine] = {m.name: m for m in (*self.engines, *self.workers, *self.clients)}
         for at in sorted({at for play, _ in self.stages for at in play.deployments}):
@@ -236,9 +248,9 @@ class World:
     async def _order(self, machine: AsyncMachine) -> bool:
         """What the first client does: all orders that have not ended, side by side."""
         async with machine.client() as client, asyncio.TaskGroup() as group:
-            for number, kind in enumerate(self.orders):
-                if f"order-{number}" not in self.journal.results:
-                    group.create_task(programs.order(client, self.journal, number, kind))
+            for name, kind in self.orders.items():
+                if name not in self.journal.results:
+                    group.create_task(programs.order(client, self.journal, int(name.rpartition("-")[2]), kind))
         return True
 
     @property
@@ -302,7 +314,7 @@ class World:
         return [text for one in switched for text in upgrades.too_early(self.upgrades, self._engines, one)]
 
     def _what_is_open(self) -> str:
-        missing = [f"order-{n}" for n in range(len(self.orders)) if f"order-{n}" not in self.journal.results]
+        missing = [name for name in self.orders if name not in self.journal.results]
         missing += [task.workflow_id for task in self.tasks if not task.outcome]
         missing += [stage.name for _, stage in self.stages if not stage.ended]
         for golden in self.auditors.golden:
@@ -330,6 +342,9 @@ class World:
             workflows=len({run.workflow_id for run in self.auditors.runs}),
             kinds=sum((golden.kinds for golden in self.auditors.golden), Counter()),
             trace=self.hub.trace() if self._trace else [],
+            work=[*self.orders, *(task.workflow_id for task in self.tasks), *(play.name for play, _ in self.stages)],
+            refused=self._rates[0],
+            repeated=self._rates[1],
         )
 
 
