@@ -29,6 +29,7 @@ from .options import (
 )
 from .output import cause_lines, print_json, stderr, stdout
 from .views import print_description, print_history
+from .waiting import outcome_of
 
 app = typer.Typer(
     no_args_is_help=True, epilog=EXIT_CODES, help="Start workflows, send them messages, look at them, end them."
@@ -159,7 +160,7 @@ def execute(
 
     async def run(service: WorkflowService) -> Outcome:
         started = await service.start(request)
-        return await service.result(WorkflowKey(started.workflow_id, started.run_id), timeout or None)
+        return await outcome_of(service, WorkflowKey(started.workflow_id, started.run_id), timeout, as_json)
 
     _print_outcome(do(address, namespace, as_json, run), timeout, as_json)
 
@@ -175,7 +176,7 @@ def result(
 ) -> None:
     """Wait for a workflow's end, and print its result."""
     key = WorkflowKey(workflow_id, run_id or None)
-    outcome = do(address, namespace, as_json, lambda service: service.result(key, timeout or None))
+    outcome = do(address, namespace, as_json, lambda service: outcome_of(service, key, timeout, as_json))
     _print_outcome(outcome, timeout, as_json)
 
 
