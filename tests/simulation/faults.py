@@ -359,7 +359,8 @@ ALL_KINDS = {
 class Weather:
     """Which faults are drawn. kinds: how often each. roles: who meets a kind (engine,
     or engine1), if not whoever may. sizes: of a kind, from and to, if not the usual. counts: how many faults there are.
-    seconds: in which they strike. refuse, repeat: how often appends are refused, and land twice (0 to 1)."""
+    seconds: in which they strike. refuse, repeat, mistake: how often appends are refused, land twice, and are said to
+    have been given up although they landed (0 to 1)."""
 
     kinds: Mapping[str, float] = field(default_factory=lambda: {kind: known[0] for kind, known in _KINDS.items()})
     roles: Mapping[str, str] = field(default_factory=dict)
@@ -368,6 +369,7 @@ class Weather:
     seconds: float = 30.0
     refuse: tuple[float, ...] = (0.0, 0.01, 0.04)
     repeat: tuple[float, ...] = (0.0, 0.0, 0.02)
+    mistake: tuple[float, ...] = (0.0,)
 
 
 def plan(rng: Random, weather: Weather, machines: list[str]) -> list[Fault]:

@@ -79,7 +79,7 @@ EVERYTHING = Scenario(
         kinds=("signal", "signal", "slow", "update", "accepted", "failing", "refused"),
         with_start=("signal", "update"),
     ),
-    weather=Weather(kinds=ALL_KINDS),
+    weather=Weather(kinds=ALL_KINDS, mistake=(0.0, 0.0, 0.02)),
     work=(WORK, 30, 3),
     interceptors=0.5,
     worker_bytes=(0, 0, 0, 1_000),

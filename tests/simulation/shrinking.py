@@ -55,7 +55,8 @@ def explain(seed: int, seconds: float = float("inf")) -> str:
     trace = simulate(seed, without=out, trace=True).trace
     return (
         f"seed {seed} fails:\n{wrong}\n  with this work: {', '.join(outcome.work) or 'none'}\n  with these faults, "
-        f"appends refused {outcome.refused:.0%} and doubled {outcome.repeated:.0%}:\n{faults}\n"
+        f"and appends refused, doubled, timed out after they landed: {', '.join(f'{r:.0%}' for r in outcome.rates)}:\n"
+        f"{faults}\n"
         f"  the last of what happened:\n" + "\n".join(f"    {line}" for line in told(trace, outcome.wrong)) + "\n"
         f"  again, with the whole trace in a file: make simulate SEEDS={seed}{without} TRACE=trace.txt"
     )

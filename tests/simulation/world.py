@@ -71,9 +71,8 @@ class Outcome:
     trace: list[str] = field(default_factory=list)
     work: list[str] = field(default_factory=list)
     """The orders, workflows and plays that there were."""
-    refused: float = 0.0
-    repeated: float = 0.0
-    """How often appends were refused, and landed twice (0 to 1)."""
+    rates: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """How often appends were refused, landed twice, and timed out although they had landed (0 to 1)."""
 
 
 class World:
@@ -113,14 +112,15 @@ class World:
         self.reissues = gone or self.rng.random() < scenario.reissues
         self.log.faults.refuse = self.rng.choice(scenario.weather.refuse)
         self.log.faults.repeat = self.rng.choice(scenario.weather.repeat)
+        self.log.faults.mistake = Random(f"mistakes-{seed}").choice(scenario.weather.mistake)
         self.upgrades = upgrades.drawn(Random(f"upgrades-{seed}"), scenario.upgrades, self._engines)
-        calm = not (self.plan or self.log.faults.refuse or self.log.faults.repeat)
+        calm = not (self.plan or self.log.faults.refuse or self.log.faults.repeat or self.log.faults.mistake)
         self.journal.calm = calm and scenario.machines == 1
         tasks = customers.tasks(self.rng, self.rng.randint(*scenario.tasks), scenario.mix, scenario.habits)
         self.tasks = [task for task in tasks if task.workflow_id not in without]
         self._draws_bytes = not self.stages
         self.stages = [(play, stage) for play, stage in self.stages if play.name not in without]
-        self._rates = (self.log.faults.refuse, self.log.faults.repeat)
+        self._rates = (self.log.faults.refuse, self.log.faults.repeat, self.log.faults.mistake)
 
     def _draw_plays(self, rng: Random) -> list[tuple[Play, Stage]]:
         """Which plays are given, each at most once: it has a task queue of its name."""
@@ -204,7 +204,7 @@ class World:
             self.hub.happened[f"engine becomes version {change.version}"] += 1
 
     def _end_faults(self) -> None:
-        self.log.faults.refuse = self.log.faults.repeat = 0.0
+        self.log.faults.refuse = self.log.faults.repeat = self.log.faults.mistake = 0.0
 
     def _worker_main(self) -> Callable[[AsyncMachine], Awaitable[bool]]:
         """Workers with options of their own."""
@@ -337,14 +337,13 @@ class World:
             self.hub.now,
             self.hub.turns,
             self.plan,
-            self.hub.happened,
+            self.hub.happened + self.log.faults.happened,
             records=sum(len(records) for records in self.log.records.values()),
             workflows=len({run.workflow_id for run in self.auditors.runs}),
             kinds=sum((golden.kinds for golden in self.auditors.golden), Counter()),
             trace=self.hub.trace() if self._trace else [],
             work=[*self.orders, *(task.workflow_id for task in self.tasks), *(play.name for play, _ in self.stages)],
-            refused=self._rates[0],
-            repeated=self._rates[1],
+            rates=self._rates,
         )
 
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from .log import SimulatedLog, SimulatedProcess
 
 
+def _too_long() -> LogError:
+    return LogUnavailableError("the log took too long; later it may work")
+
+
 _MANY = 64
 """Of so many appends, those that are settled are forgotten."""
 
@@ -77,9 +81,8 @@ class SimulatedProducer:
             return refusals.unknown_partition(where)
         if len(key) + len(value) > self._log.max_record_bytes:
             return refusals.too_large(where, len(key) + len(value), self._log.max_record_bytes)
-        if self._log.chance(self._log.faults.refuse):
-            return LogUnavailableError("the log took too long; later it may work")
-        return None
+        faults = self._log.faults
+        return _too_long() if faults.strikes("append refused", faults.refuse, self._log.rng) else None
 
     def _channel(self, channels: dict[TopicPartition, Channel], where: TopicPartition) -> Channel:
         channel = channels.get(where)
@@ -94,9 +97,13 @@ class SimulatedProducer:
         if len(landed) > _MANY:
             landed[:] = [one for one in landed if not one[0].settled]
         landed.append((send, key, value))
-        if self._log.chance(self._log.faults.repeat):
+        faults = self._log.faults
+        if faults.strikes("append landed twice", faults.repeat, self._log.rng):
             self._log.append(where, key, value)
-        self._acknowledge(where, send, offset, None)
+        if faults.strikes("append landed and timed out", faults.mistake, self._log.rng):
+            self._acknowledge(where, send, -1, _too_long())
+        else:
+            self._acknowledge(where, send, offset, None)
 
     def _acknowledge(self, where: TopicPartition, send: _Send, offset: int, error: LogError | None) -> None:
         if not send.settled:
@@ -126,6 +133,7 @@ class SimulatedProducer:
     def crash(self) -> None:
         """The process is gone: a part of what is out lands later, and nobody hears of it."""
         self._closed = True
+        self._log.faults.happened["append of a dead process"] += sum(not send.settled for send in self._out)
         for send in self._out:
             send.settled = True
         self._cut()
@@ -141,10 +149,13 @@ class SimulatedProducer:
                 return
             for key, value in unheard:
                 self._log.append(where, key, value)
+                self._log.faults.happened["append landed twice"] += 1
 
     def fail(self) -> None:
         """A fatal error: all that is out, and all later sends, are given up; a part of what is out lands later."""
         self._fatal = ProducerFailedError("the producer failed for good: ask the log for a new one")
+        landed = sum(not send.settled for sent in self._landed.values() for send, _, _ in sent)
+        self._log.faults.happened["acknowledgement lost"] += landed
         self._cut()
         for send in self._out:
             send.settle(-1, self._fatal)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import TypeVar
 
@@ -22,12 +22,22 @@ _NONE = 0.2
 
 @dataclass
 class Faults:
-    """repeat: how often an append lands twice, as that of a producer without idempotence may (0 to 1).
-    refuse: how often a send is given up alone, while later ones go on (0 to 1).
+    """How often (0 to 1) an append lands twice, as that of a producer without idempotence may (repeat); is given up
+    alone, while later ones go on (refuse); lands, and is said to have been given up: the outcome is unknown (mistake).
+    happened: how often what did.
     """
 
     repeat: float = 0.0
     refuse: float = 0.0
+    mistake: float = 0.0
+    happened: Counter[str] = field(default_factory=Counter)
+
+    def strikes(self, what: str, rate: float, rng: Random) -> bool:
+        """Whether it happens now, at this rate."""
+        if rate <= 0 or rng.random() >= rate:
+            return False
+        self.happened[what] += 1
+        return True
 
 
 class SimulatedProcess:
@@ -245,9 +255,6 @@ class SimulatedLog(SimulatedProcess):
         return group
 
     # ------------------------------------------------------------ chance
-
-    def chance(self, probability: float) -> bool:
-        return probability > 0 and self.rng.random() < probability
 
     def shuffle(self, items: list[_T]) -> None:
         if not self._auto:
