@@ -10,16 +10,18 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+import msgspec
 from odradek import DataConverter, OdradekError
 from odradek._export import ExportedHistory
 from odradek.testing import replay
-from odradek_engine.fold import State
+from odradek_engine.fold import State, keys
 from odradek_engine.fold.invariants import problems
+from odradek_engine.fold.rows import PartitionRow
 from odradek_log import TopicPartition
 from odradek_schemas import Topics, history, idempotency_key, records, tasks
 from odradek_schemas.common import Position
 
-from .disk import DiskStorage
+from .disk import DiskStorage, SortedStorage
 from .golden import AuditedLog, Golden, Run
 from .journal import Journal
 from .machines import EngineMachine
@@ -60,7 +62,7 @@ class Auditors:
         self.golden = [Golden(log, topics, p, self.wrong) for p in range(partitions)]
         self._dumps: dict[tuple[int, int], int] = {}
 
-    # ------------------------------------------------------------ at every moment
+    # ------------------------------------------------------------ at every write, and again and again
 
     def look(self, engines: list[EngineMachine]) -> None:
         """Between two steps: every state is what the log says, and sound."""
@@ -70,6 +72,16 @@ class Auditors:
             self.wrong += [f"partition {golden.partition}: {problem}" for problem in problems(golden.state)]
             old = [m.name for m in engines if _is_too_old(m, golden.partition)]
             self.wrong += [f"{name} has folded records of a newer fold version" for name in old]
+
+    def written(self, name: str, partition: int, storage: SortedStorage) -> None:
+        """Right after each write of a state: all of it is what the log says at its position."""
+        row = storage.entries.get(keys.PARTITION)
+        position = msgspec.msgpack.decode(row, type=PartitionRow).position if row is not None else 0
+        golden = self.golden[partition]
+        if position > golden.state.partition.position:
+            golden.follow(position)
+        if golden.totals.get(position, storage.total) != storage.total:
+            self.wrong.append(f"what {name} wrote for partition {partition} at {position} is not what the log says")
 
     def compare(self, partition: int, states: list[tuple[str, State]]) -> None:
         """States are what the log says. Those at lower positions must come first, or all together."""

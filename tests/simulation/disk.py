@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -31,6 +31,8 @@ class Disk:
         self.syncs = syncs
         """How often a write is synced unasked (0 to 1)."""
         self.folder = folder
+        self.written: Callable[[str, SortedStorage], None] = lambda name, storage: None
+        """Called with each state right after it was written to."""
         self.full = False
         self.fails = False
         """The next write does."""
@@ -92,10 +94,12 @@ def _entries(copy: Path) -> dict[bytes, bytes]:
 
 
 class SortedStorage:
-    """A `Storage` in memory whose scans cost what they give."""
+    """A `Storage` in memory whose scans cost what they give. `total`: a sum over all entries, by which two are told to
+    be the same at the cost of what changes."""
 
     def __init__(self, entries: dict[bytes, bytes] | None = None) -> None:
         self.entries: SortedDict[bytes, bytes] = SortedDict(entries or {})
+        self.total = sum(map(hash, self.entries.items()))
 
     def get(self, key: bytes) -> bytes | None:
         found: bytes | None = self.entries.get(key)
@@ -106,10 +110,14 @@ class SortedStorage:
 
     def write(self, changes: Iterable[tuple[bytes, bytes | None]]) -> None:
         for key, value in changes:
+            before = self.entries.get(key)
+            if before is not None:
+                self.total -= hash((key, before))
             if value is None:
                 self.entries.pop(key, None)
             else:
                 self.entries[key] = value
+                self.total += hash((key, value))
 
 
 class DiskStorage(SortedStorage):
@@ -154,6 +162,7 @@ class DiskStorage(SortedStorage):
         self._check()
         super().write(batch)
         self.writing = False
+        self._disk.written(self._name, self)
         self._unsynced += 1
         if self._disk.rng.random() < self._disk.syncs:
             self._sync()

@@ -79,7 +79,10 @@ class Golden:
 
     def __init__(self, log: AuditedLog, topics: Topics, partition: int, wrong: list[str]) -> None:
         self.partition = partition
-        self.state = State(SortedStorage(), partition)
+        self.storage = SortedStorage()
+        self.state = State(self.storage, partition)
+        self.totals: dict[int, int] = {}
+        """What the rows of the state add up to, by position."""
         self.runs: dict[RunKey, Run] = {}
         self.effects: dict[TopicPartition, list[tuple[Position, bytes]]] = defaultdict(list)
         self.thorough = False
@@ -105,6 +108,8 @@ class Golden:
             record = self._log[position]
             before, reason, due = self._before(record), self._void(record), self._due(record)
             folded = fold(self.state, self._topics, record.offset, record.timestamp_ms, record.key, record.value)
+            self.state.flush()
+            self.totals[self.state.partition.position] = self.storage.total
             self._count(folded.record)
             self._pieces.add(folded.record)
             self._check_record(folded, *before)

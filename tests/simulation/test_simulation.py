@@ -11,6 +11,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -21,6 +22,7 @@ from .hub import Hub, Process
 from .loop import SimLoop
 from .mutants import bugs
 from .mutants.planting import MUTANTS, planted
+from .races import TORN
 from .scenarios import ANYTHING
 from .world import Outcome, simulate
 
@@ -69,6 +71,14 @@ def test_a_seed_that_fails_is_told_so_that_one_can_see_why(monkeypatch: pytest.M
     assert work is not None
     assert len(work[1].split(", ")) < len(failing.work)
     assert re.search(r"odradek.test.events \d+ \d+ (StartWorkflow|WorkflowTaskCompleted) ", text)
+
+
+def test_each_write_of_a_state_is_audited() -> None:
+    """Breaks when a state that is wrong for a moment only, between two looks at all states, passes."""
+    calm = replace(TORN, weather=replace(TORN.weather, counts=(0,)))
+    assert simulate(1, calm).wrong == []
+    with planted(next(one for one in MUTANTS if one.name == "the_position_is_written_before_the_rest")):
+        assert "wrote for partition" in simulate(1, calm).wrong[0]
 
 
 def test_a_world_that_is_over_leaves_no_coroutine_to_the_garbage(monkeypatch: pytest.MonkeyPatch) -> None:

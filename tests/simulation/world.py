@@ -28,6 +28,7 @@ from examples import food_order
 from . import customers, programs, upgrades
 from . import journal as journals
 from .auditors import Auditors, Code
+from .disk import SortedStorage
 from .faults import Fault, strike
 from .faults import plan as drawn_plan
 from .hosted_log import ClusterLog
@@ -173,6 +174,8 @@ class World:
             )
             for name in self._engines
         ]
+        for machine in self.engines:
+            machine.disk.written = partial(self._written, machine.name)
         traced = [Traced()] if Random(f"traced-{self.seed}").random() < self.scenario.interceptors else []
         drawn_bytes = Random(f"bytes-{self.seed}").choice(self.scenario.worker_bytes)
         most = drawn_bytes if self._draws_bytes else 0
@@ -192,6 +195,9 @@ class World:
             self.hub.at(fault.at, lambda f=fault: strike(self, f))  # type: ignore[misc]
         self.hub.at(self.scenario.weather.seconds, self._end_faults)
         self._plan_upgrades()
+
+    def _written(self, name: str, partition: str, storage: SortedStorage) -> None:
+        self.auditors.written(name, int(partition), storage)
 
     def _plan_upgrades(self) -> None:
         if not self.upgrades:
