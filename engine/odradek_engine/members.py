@@ -22,6 +22,9 @@ MISSED = 3.5
 OVERDUE = 2.0
 """After so many of its own announcements that it did not hear, an engine has missed those of others, too."""
 
+MAX_MEMBERS, MAX_MEMBER_BYTES = 1_000, 100_000
+"""So many other engines are known, each of which says so much: by its name, and the partitions that it holds."""
+
 LISTEN_S = 2.0
 """How long to hear who else is there before choosing what to follow."""
 
@@ -90,6 +93,10 @@ class Members:
             if self._overdue:
                 self._listening_since = self._clock.monotonic()
             self._own_heard_at = self._clock.monotonic()
+            return
+        if len(record.member) + 8 * len(record.holds) > MAX_MEMBER_BYTES:
+            return
+        if record.member not in self._others and len(self._others) >= MAX_MEMBERS and len(self._alive()) >= MAX_MEMBERS:
             return
         if record.member not in self._others and not record.leaving:
             self._announce_at = self._beat_at = self._clock.monotonic()  # it has not heard of us yet

@@ -196,6 +196,8 @@ class Processor:
             )
         folded = fold(self.state, self._topics, record.offset, record.timestamp_ms, record.key, record.value)
         self.counters.folded += 1
+        if len(record.value) > keys.LARGE:
+            keys.forget()
         self._unwritten.add(record.value, folded.effects)
         took_over = isinstance(folded.record, LeaderElected) and self._observe(folded.record)
         leading = self.leadership.leading
@@ -368,6 +370,8 @@ class Processor:
             self._hear(value, past)
         except StoreDamagedError as error:
             self._damage = error  # it is for the folding thread to have the state rebuilt
+        if len(value) > keys.LARGE:
+            keys.forget()
 
     def _hear(self, value: bytes, past: bool) -> None:
         try:

@@ -237,6 +237,8 @@ class Reads:
             )
         else:
             self._history(read)
+        if _weight(read) > keys.LARGE:
+            keys.forget()
 
     def _await(self, read: AwaitResult, expires: int) -> None:
         request = read.request
@@ -330,8 +332,18 @@ class Reads:
 
 
 def _weight(read: Read) -> int:
-    """About how many bytes a read takes while it waits."""
-    if not isinstance(read, QueryWorkflow):
-        return _OVERHEAD_BYTES
-    headers = sum(len(name) + payload_bytes(payload) for name, payload in read.headers.items())
-    return _OVERHEAD_BYTES + len(read.query) + headers + sum(map(payload_bytes, read.input))
+    """About how many bytes a read takes while it waits: what it names is whatever somebody wrote."""
+    request = read.request
+    size = _OVERHEAD_BYTES + len(request.request_id) + len(request.client_id)
+    if isinstance(read, ListRuns):
+        return size + len(read.workflow_type) + len(read.status) + len(read.after)
+    if isinstance(read, DescribeBuilds):
+        return size + len(read.task_queue)
+    size += len(read.workflow_id)
+    if isinstance(read, HeartbeatActivity):
+        return size + len(read.task_token) + sum(map(payload_bytes, read.details))
+    size += len(read.run_id)
+    if isinstance(read, QueryWorkflow):
+        size += sum(len(name) + payload_bytes(payload) for name, payload in read.headers.items())
+        size += len(read.query) + sum(map(payload_bytes, read.input))
+    return size

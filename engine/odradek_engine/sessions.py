@@ -44,7 +44,12 @@ MAX_DETAILS_BYTES = 64 * 1024 * 1024
 
 
 MAX_EARLY, MAX_EARLY_BYTES, EARLY_S = 1_000, 10_000, 10.0
-"""So many heartbeats wait for their activities, each of so many bytes of details at most, for so many seconds."""
+"""So many heartbeats wait for their activities, each of so many bytes at most, for so many seconds."""
+
+MAX_WORKERS_BYTES = 32 * 1024 * 1024
+"""Of what is known of workers. Above it, those that are not known yet are not heard: they run nothing here."""
+
+_OVERHEAD_BYTES = 500
 
 
 @dataclass(slots=True)
@@ -58,6 +63,12 @@ class _Worker:
     verdict_at: float = 0.0
     build_id: str = ""
     left: bool = False
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        names = sum(map(len, self.workflow_queues)) + sum(map(len, self.activity_queues)) + len(self.build_id)
+        return _OVERHEAD_BYTES + names + 40 * (len(self.partitions) + len(self.workflow_queues + self.activity_queues))
 
 
 @dataclass(slots=True)
@@ -75,6 +86,7 @@ class Sessions:
         self._clock = clock
         self._lost_after_s = lost_after_s
         self._workers: dict[str, _Worker] = {}
+        self._workers_bytes = 0
         self._running: dict[tuple[str, str, int], _Running] = {}
         self._details_bytes = 0
         self._early: OrderedDict[tuple[str, str, int], tuple[int, ActivityHeartbeat]] = OrderedDict()
@@ -91,7 +103,7 @@ class Sessions:
             if known is not None:
                 known.left, known.room = True, 0
             return
-        self._workers[heartbeat.session] = _Worker(
+        worker = _Worker(
             self._clock.monotonic(),
             heartbeat.lost_after_ms / 1000,
             tuple(heartbeat.workflow_queues),
@@ -100,6 +112,22 @@ class Sessions:
             frozenset(heartbeat.activity_partitions),
             build_id=heartbeat.build_id,
         )
+        before = self._workers.get(heartbeat.session)
+        room = MAX_WORKERS_BYTES - self._workers_bytes + (before.size if before is not None else 0)
+        if len(heartbeat.session) + worker.size <= room:
+            self._forget(heartbeat.session)
+            self._remember(heartbeat.session, worker)
+        elif before is not None:
+            before.heard_at = worker.heard_at
+
+    def _remember(self, session: str, worker: _Worker) -> None:
+        self._workers[session] = worker
+        self._workers_bytes += len(session) + worker.size
+
+    def _forget(self, session: str) -> None:
+        before = self._workers.pop(session, None)
+        if before is not None:
+            self._workers_bytes -= len(session) + before.size
 
     def heard_activity(self, heartbeat: ActivityHeartbeat) -> None:
         """An activity is alive. Those of other attempts than the current one do not count. One that is not known may be
@@ -115,7 +143,8 @@ class Sessions:
             self._keep(identity, heartbeat.attempt, heartbeat.details, now_ms)
 
     def _wait_for_activity(self, identity: tuple[str, str, int], heartbeat: ActivityHeartbeat, now_ms: int) -> None:
-        if details_bytes(heartbeat.details) > MAX_EARLY_BYTES:
+        names = (*identity[:2], heartbeat.scheduled_by, heartbeat.session)
+        if details_bytes(heartbeat.details) + sum(map(len, names)) > MAX_EARLY_BYTES:
             return
         self._early[identity] = (now_ms, heartbeat)
         self._early.move_to_end(identity)
@@ -242,7 +271,9 @@ class Sessions:
             self._asked_at += stalled
         sessions = list(self._sessions())
         for row in sessions:
-            worker = self._workers.setdefault(row.session, _Worker(now, self._lost_after_s))
+            if row.session not in self._workers:
+                self._remember(row.session, _Worker(now, self._lost_after_s))
+            worker = self._workers[row.session]
             if stalled > STALL_S:
                 latest = now - worker.lost_after_s + STALL_S
                 worker.heard_at = min(now, max(worker.heard_at + stalled, latest))
@@ -253,7 +284,7 @@ class Sessions:
         known = {row.session for row in sessions}
         for session, worker in list(self._workers.items()):
             if session not in known and now - worker.heard_at > FORGET_S:
-                del self._workers[session]
+                self._forget(session)
         self._forget_activities()
 
     def _verdict(self, session: str) -> WorkerLost:

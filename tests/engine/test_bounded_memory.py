@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from odradek_engine import members as members_module
 from odradek_engine import reads as reads_module
 from odradek_engine import sessions as sessions_module
 from odradek_engine.fold import MemoryStorage, State, keys
 from odradek_engine.fold.rows import UpdateRow
 from odradek_engine.fold.state import MAX_CACHED_ROW_BYTES
+from odradek_engine.members import Members
 from odradek_engine.reads import WAIT_MS, Reads
 from odradek_engine.sessions import Sessions, details_bytes
 from odradek_log.memory import MAX_RECORD_BYTES
@@ -137,3 +139,74 @@ def test_large_rows_are_not_kept_beside_the_store() -> None:
     assert state.get(small) is state.get(small)
     assert state.get(large) is not state.get(large)
     assert state.get(large) == state.get(large)
+
+
+def test_reads_are_counted_with_all_that_they_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks when a hundred thousand reads of workflows whose names are long, or heartbeats with details, wait as if
+    they were small."""
+    monkeypatch.setattr(reads_module, "MAX_WAITING_BYTES", 100_000)
+    long = "x" * 20_000
+    for read in (
+        ephemeral.AwaitResult(workflow_id=long, request=request("r"), barrier=7),
+        ephemeral.AwaitResult(workflow_id="w", request=Request(long, "c", 0), barrier=7),
+        ephemeral.AwaitResult(workflow_id="w", request=Request("r", long, 0), barrier=7),
+        ephemeral.DescribeWorkflow(workflow_id="w", run_id=long, request=request("r"), barrier=7),
+        ephemeral.FetchHistory(workflow_id=long, request=request("r"), barrier=7),
+        ephemeral.ListRuns(workflow_type=long, request=request("r"), barrier=7),
+        ephemeral.DescribeBuilds(task_queue=long, request=request("r"), barrier=7),
+        ephemeral.HeartbeatActivity(
+            workflow_id="w", task_token=b"", details=[payload(long)], request=request("r"), barrier=7
+        ),
+    ):
+        clock, state = ManualClock(), State(MemoryStorage(), 0)
+        reads = Reads(state, Sessions(state, clock, 10.0), clock, lambda *_: None, lambda *_: None, lambda *_: None)
+        for _ in range(8):
+            reads.ask(read)
+        assert reads.waiting == 5, type(read).__name__
+
+
+def test_workers_that_nobody_knows_are_bounded_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks when heartbeats of ever new sessions fill an engine; or when those of its own workers count no more."""
+    monkeypatch.setattr(sessions_module, "MAX_WORKERS_BYTES", 20_000)
+    solo = Solo(lost_after=5.0)
+    running(solo, 1)
+    for number in range(100):
+        solo.processor.handle_ephemeral(
+            encode(ephemeral.WorkerHeartbeat(session=f"{number}" * 100, workflow_queues=["q" * 500]))
+        )
+    assert len(solo.processor.sessions._workers) < 30
+    for _ in range(8):
+        beat(solo)
+        solo.pass_time(1)
+    assert solo.take(records.WorkerLost) == [], "it lives"
+    solo.pass_time(61)
+    solo.processor.sessions._forget("W1")
+    assert solo.processor.sessions._workers_bytes == 0, "what is forgotten makes room"
+
+
+def test_engines_that_nobody_knows_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(members_module, "MAX_MEMBERS", 10)
+    clock = ManualClock()
+    members = Members("us", 1, clock, 10.0)
+    for number in range(100):
+        members.heard(ephemeral.EngineAlive(member=f"m{number}"))
+    members.heard(ephemeral.EngineAlive(member="x" * 200_000))
+    assert len(members._others) == 10
+    clock.seconds += 60
+    members.heard(ephemeral.EngineAlive(member="new"))
+    assert list(members._others) == ["new"], "those that are gone make room"
+
+
+def test_names_that_no_workflow_has_are_not_kept() -> None:
+    """Breaks when thousands of names of a megabyte each are remembered, because somebody asked for them once."""
+    solo = Solo()
+    solo.lead()
+    long = "x" * 100_000
+    for barrier in (0, -1):
+        asked = ephemeral.DescribeWorkflow(workflow_id=long, request=request("r"), barrier=barrier)
+        solo.processor.handle_ephemeral(encode(asked))
+    solo.settle()
+    assert [one.cache_info().currsize for one in (keys.text, keys.current, keys._run)] == [0, 0, 0]
+    solo.put(records.SignalWorkflow(workflow_id=long, signal="s"))
+    solo.settle()
+    assert [one.cache_info().currsize for one in (keys.text, keys.current, keys._run)] == [0, 0, 0]

@@ -160,3 +160,13 @@ def waiting(offset: int) -> bytes:
 def after(prefix: bytes) -> bytes:
     """The first key above all that start with `prefix`."""
     return prefix[:-1] + bytes([prefix[-1] + 1]) if prefix[-1] < 255 else after(prefix[:-1])
+
+
+LARGE = 16_384
+"""A record of so many bytes may have names of as many, which no row has; but they were looked for."""
+
+
+def forget() -> None:
+    """Forget what was remembered of keys: it is counted by entries, and few entries may be large."""
+    for remembered in (text, current, _run, tail):
+        remembered.cache_clear()
