@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
@@ -33,7 +33,8 @@ Place: TypeAlias = tuple[int, int]
 @dataclass(slots=True)
 class _Session:
     """What is known of one output partition. `hopeless`: it refuses even void effects; all others are reported.
-    `reported`: those of them that the fold has not made void yet."""
+    `reported`: those of them that the fold has not made void yet. `trying`: it was hopeless; one effect goes alone, the
+    rest once that is acknowledged. `void`: all up to there are."""
 
     number: int = 0
     sent: Place | None = None
@@ -43,6 +44,8 @@ class _Session:
     marked: Place | None = None
     failed: tuple[Place, LogError] | None = None
     hopeless: LogError | None = None
+    trying: bool = False
+    void: Place | None = None
     reported: set[Place] = field(default_factory=set)
     outstanding: int = 0
 
@@ -135,12 +138,14 @@ class Emitter:
         self._emits_all = False
 
     def _catch_up_output(self, output: Output, session: _Session) -> bool:
-        """Send what one output lacks; say whether that was all."""
-        for effect in self._outbox(session.sent):
-            if (effect.topic, effect.partition) == output:
-                if self.full:
-                    return False
-                self._send(output, session, effect)
+        """Send what one output lacks, for as long as there is room; say whether there is."""
+        for effect in self._effects(output, session.sent):
+            if self.full:
+                return False
+            self._send(output, session, effect)
+            if session.trying:  # what comes meanwhile waits, and holds up nothing else
+                del self._behind[output]
+                return True
         session.behind = False
         del self._behind[output]
         return True
@@ -202,6 +207,9 @@ class Emitter:
                 self.in_flight_bytes -= size
                 if error is None:
                     session.acknowledged = place
+                    if session.trying:
+                        session.trying = False
+                        self._behind[output] = None
                 else:
                     self._fail(output, session, place, error)
             if session.failed is not None and session.outstanding == 0:
@@ -233,15 +241,25 @@ class Emitter:
 
     def _give_up(self, output: Output, session: _Session, place: Place, error: LogError) -> None:
         """Report the effect that was refused. If it was void already, nothing gets through: report all others."""
-        for effect in self._outbox(session.acknowledged):
-            here = (effect.offset, effect.index)
-            if (effect.topic, effect.partition) != output or here < place:
-                continue
-            if here == place and class_of(effect.value) is VoidEffect:
-                session.hopeless = error
-            self._report_once(effect, session, error)
-            if session.hopeless is None or len(session.reported) >= self._max_in_flight:
-                return
+        refused = next((e for e in self._effects(output, session.acknowledged) if (e.offset, e.index) >= place), None)
+        if refused is None:
+            return
+        if (refused.offset, refused.index) != place or class_of(refused.value) is not VoidEffect:
+            self._report_once(refused, session, error)
+            return
+        session.hopeless = error
+        session.void = max(place, session.void or place)
+        for effect in self._effects(output, session.void):
+            if class_of(effect.value) is not VoidEffect:
+                self._report_once(effect, session, error)
+                if len(session.reported) >= self._max_in_flight:
+                    return
+            elif not session.reported:
+                session.void = (effect.offset, effect.index)
+
+    def _effects(self, output: Output, after: Place | None) -> Iterator[Effect]:
+        """What has not left of one output."""
+        return (effect for effect in self._outbox(after) if (effect.topic, effect.partition) == output)
 
     def _report_once(self, effect: Effect, session: _Session, error: LogError) -> None:
         """No more reports are out than effects may be: when one of them is made void, the output is tried again, and
@@ -270,6 +288,7 @@ class Emitter:
         session = self._sessions.get(output)
         if session is None or session.outstanding:
             return
+        session.trying = session.trying or session.hopeless is not None
         session.failed = session.hopeless = None
         session.sent = session.acknowledged
         session.behind = True

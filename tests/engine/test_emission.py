@@ -422,6 +422,50 @@ def test_e6_reports_of_an_output_that_refuses_everything_are_few_at_a_time_and_f
     assert causes == ["undeliverable"] * 21
 
 
+def refuse_all(solo: Solo) -> int:
+    """Let the log refuse all tasks, until nothing is out any more. How many sends that were."""
+    sends = 0
+    while solo.producer.held:
+        reports, refused = solo.take(records.EffectFailed), take(solo)
+        sends += len(refused)
+        for send in refused:
+            send.refuse(LogError("no such topic"))
+        solo.deliver()
+        for report in reports:
+            solo.land(report)
+        solo.fold()
+    return sends
+
+
+def test_e6_a_task_more_that_nothing_takes_costs_the_same_however_many_there_were() -> None:
+    """Breaks when each sends all the void ones before it again: what tries it each minute takes ever more time."""
+    solo = Solo()
+    solo.lead()
+    solo.topic_error = LogError("not allowed")
+    start(solo, *(f"w{i}" for i in range(30)))
+    refuse_all(solo)
+    start(solo, "late")
+    for report in solo.take(records.EffectFailed):
+        solo.land(report)
+    solo.fold()
+    start(solo, "later")
+    assert len(held(solo)) == 1
+    assert not solo.processor.overloaded
+    assert refuse_all(solo) <= 2
+    causes = [solo.state.get(keys.current(workflow_id)).task_failure_cause for workflow_id in ("late", "later")]
+    assert causes == ["undeliverable"] * 2
+
+    start(solo, "last")
+    solo.settle()  # somebody has made the topic
+    bodies = solo.outputs("workflow-tasks")
+    assert received(bodies) == places(bodies)
+    assert [type(b) for b in bodies] == [tasks.VoidEffect] * 33
+    start(solo, "in time")
+    solo.settle()
+    assert solo.outputs("workflow-tasks")[-1].workflow_id == "in time"
+    assert marks(solo)[WORK] == places(solo.outputs("workflow-tasks"))[-1]
+
+
 def test_errors_that_last_do_not_lose_the_order() -> None:
     """Breaks when repeated errors leave a gap or an effect behind."""
     solo = Solo()
