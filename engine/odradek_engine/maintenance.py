@@ -21,7 +21,7 @@ from odradek_schemas import Topics
 from .checkpoints import Checkpoint, CheckpointError, CheckpointStore
 from .fold import State, keys
 from .fold.invariants import problems
-from .fold.rows import TABLES
+from .fold.tables import TABLES
 from .folding import OnProgress, Refolded, Task
 from .refolding import fold_into, refold
 from .restoring import CheckpointedStates

@@ -21,7 +21,7 @@ import pytest
 from odradek_engine import fold as fold_package
 from odradek_engine.fold import MemoryStorage, State, fold, keys
 from odradek_engine.fold.core import _DECIDE
-from odradek_engine.fold.rows import INDEXES, TABLES
+from odradek_engine.fold.tables import INDEXES, TABLES
 
 from .harness import TOPICS
 from .streams import random_log

@@ -11,6 +11,7 @@ from odradek import DataConverter, RetryPolicy, workflow
 from odradek._definitions import definition_of
 from odradek._instance_locals import LocalCall
 from odradek._worker.cache import BoundedCache
+from odradek._worker.cached_run import CachedRun
 from odradek._worker.local_activities import LocalEnd, LocalRun
 from odradek._worker.local_steps import HEARTBEAT_SECONDS
 from odradek._worker.offsets import Ticket
@@ -18,7 +19,7 @@ from odradek._worker.queries import Queries
 from odradek._worker.registry import RegisteredWorkflows
 from odradek._worker.session import WorkerSession
 from odradek._worker.steps import Steps
-from odradek._worker.workflow_tasks import CachedRun, WorkflowTasks
+from odradek._worker.workflow_tasks import WorkflowTasks
 from odradek.errors import ActivityError, ApplicationError, WorkflowClosedError
 from odradek_engine.answers import find_run, history_page
 from odradek_engine.due import DueRecords

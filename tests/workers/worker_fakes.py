@@ -8,11 +8,12 @@ from typing import Any
 
 from odradek import DataConverter
 from odradek._worker.cache import BoundedCache
+from odradek._worker.cached_run import CachedRun
 from odradek._worker.offsets import Ticket
 from odradek._worker.queries import Queries
 from odradek._worker.session import WorkerSession
 from odradek._worker.steps import Steps
-from odradek._worker.workflow_tasks import CachedRun, WorkflowTasks
+from odradek._worker.workflow_tasks import WorkflowTasks
 from odradek_log.protocol import LogError, OnDelivery
 from odradek_schemas import Failure, Payload, Position, Request, Topics, decode, encode
 from odradek_schemas.commands import Command, CompleteWorkflow, ScheduleActivity

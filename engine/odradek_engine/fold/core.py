@@ -33,7 +33,7 @@ from . import (
 )
 from . import tasks as workflow_tasks
 from .engine_records import UnsupportedVersionError
-from .rows import INDEXES, Effect, LinkRow, RunRow
+from .rows import Effect, LinkRow, RunRow
 from .state import State
 from .step import Source, Step
 from .storage_error import StorageError
@@ -358,4 +358,4 @@ def _remove_run(step: Step, key: bytes, room: int) -> int:
     return removed + 1
 
 
-__all__ = ["INDEXES", "Folded", "fold"]
+__all__ = ["Folded", "fold"]

@@ -13,8 +13,9 @@ from typing import Any
 from odradek_schemas import decode, history
 
 from . import keys
-from .rows import INDEXES, TABLES, ActivityRow, Row, RunRow
+from .rows import ActivityRow, Row, RunRow
 from .state import State
+from .tables import INDEXES, TABLES
 
 
 def problems(state: State) -> list[str]:

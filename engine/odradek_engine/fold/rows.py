@@ -480,29 +480,3 @@ class WaitingRow(Row, frozen=True):
     timestamp_ms: int
     key: bytes
     value: bytes
-
-
-TABLES: dict[bytes, type[Row]] = {
-    keys.PARTITION: PartitionRow,
-    keys.SESSION: SessionRow,
-    keys.CURRENT: RunRow,
-    keys.EARLIER: RunRow,
-    keys.ACTIVITY: ActivityRow,
-    keys.TIMER: TimerRow,
-    keys.CHILD: ChildRow,
-    keys.EXTERNAL: ExternalRow,
-    keys.RESET: ResetRow,
-    keys.BEHIND: BehindRow,
-    keys.UPDATE: UpdateRow,
-    keys.PIECE: PieceRow,
-    keys.REQUEST: RequestRow,
-    keys.OUTBOX: OutboxRow,
-    keys.TAIL: LinkRow,
-    keys.SOURCE: LinkRow,
-    keys.WAITING: WaitingRow,
-    keys.CURRENT_BUILD: CurrentBuildRow,
-    keys.NEEDED_COUNT: NeededRow,
-}
-"""Tables of rows by the first byte of their keys. Events hold bytes; indexes hold nothing."""
-
-INDEXES = (keys.HELD, keys.EXPIRY, keys.DUE, keys.OUT, keys.NEEDED)

@@ -15,7 +15,8 @@ import msgspec
 
 from . import keys
 from .outbox import Outbox
-from .rows import INDEXES, TABLES, Effect, NeededRow, OutboxRow, PartitionRow, Row, outbox_row
+from .rows import Effect, NeededRow, OutboxRow, PartitionRow, Row, outbox_row
+from .tables import TABLES
 
 R = TypeVar("R", bound=Row)
 
@@ -399,4 +400,4 @@ def load(dump: dict[bytes, bytes], partition: int = 0) -> State:
     return State(storage, partition)
 
 
-__all__ = ["INDEXES", "MemoryStorage", "State", "Storage", "load"]
+__all__ = ["MemoryStorage", "State", "Storage", "load"]

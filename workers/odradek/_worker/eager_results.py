@@ -12,12 +12,13 @@ from odradek_schemas.history import ActivityCompleted, HistoryEvent
 from odradek_schemas.records import LocalResult
 from odradek_schemas.tasks import ActivityTask
 
+from .cached_run import Answer, CachedRun
 from .eager import Eager, LocalReady
 from .feeding import feed_until_end, is_at_work, run_side_effects
 from .ports import RunningWorkflow
 
 if TYPE_CHECKING:
-    from .workflow_tasks import Answer, CachedRun, WorkflowTasks
+    from .workflow_tasks import WorkflowTasks
 
 logger = logging.getLogger("odradek.worker")
 

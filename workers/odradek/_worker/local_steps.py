@@ -15,6 +15,7 @@ from odradek_schemas import DecodeError, Failure, history
 from odradek_schemas.records import LocalResult
 from odradek_schemas.tasks import ActivityTask, WorkflowTask
 
+from .cached_run import CachedRun
 from .feeding import feed_until_end, is_at_work, run_side_effects
 from .history import decode_events, unread_inputs
 from .local_activities import LocalActivities, LocalEnd, LocalRun
@@ -22,7 +23,7 @@ from .offsets import Ticket
 from .steps import blocked_failure
 
 if TYPE_CHECKING:
-    from .workflow_tasks import CachedRun, WorkflowTasks
+    from .workflow_tasks import WorkflowTasks
 
 HEARTBEAT_SECONDS = 5.0
 """After which a task that waits for local activities is answered with what there is; at most half its timeout."""

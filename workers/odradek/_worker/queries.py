@@ -12,11 +12,11 @@ from odradek_schemas.tasks import QueryTask
 
 from ..errors import QueryRejectedError, WorkflowTaskError
 from .cache import BoundedCache
+from .cached_run import CachedRun
 from .history import History, HistoryFetch
 from .limits import compact
 from .ports import Appender, HistorySource, RunningWorkflow, Workflows
 from .steps import Step, Steps, blocked_failure
-from .workflow_tasks import CachedRun
 
 logger = logging.getLogger("odradek.worker")
 

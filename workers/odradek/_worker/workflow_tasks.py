@@ -10,7 +10,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
 
@@ -31,7 +30,8 @@ from odradek_schemas.tasks import ActivityTask, PendingUpdate, WorkflowTask
 from ..errors import WorkflowTaskError
 from .acceptance import Fate
 from .cache import BoundedCache
-from .eager import Eager, LocalReady
+from .cached_run import Answer, CachedRun
+from .eager import Eager
 from .failure_log import FailureLog
 from .feeding import feed_until_end, is_at_work, run_side_effects
 from .history import History, HistoryFetch, decode_events, unread_inputs
@@ -50,42 +50,6 @@ Tickets: TypeAlias = Sequence[tuple[WorkflowTask, Ticket]]
 
 RETRY_SECONDS = 1.0
 """Before something that failed for the log's reasons is tried again."""
-
-
-@dataclass(slots=True)
-class Answer:
-    """A completion of ours on some base; its offset is known once it is durable."""
-
-    offset: int | None = None
-
-
-@dataclass(slots=True)
-class CachedRun:
-    """A run in memory. `tip`: the ID of its last completion (at first the run ID). `answers`: our completions by
-    their base, since the last one that we know was accepted.
-
-    On the eager path: `fate` is that of the tip; `accepted` the offset of a completion that we know was accepted;
-    `scheduled` where activities that run here were scheduled, by number; `ready` results that wait to be fed, and
-    `unread` inputs of tasks that were superseded, which go before them (rule W10).
-    """
-
-    run_id: str
-    tip: str
-    running: RunningWorkflow
-    consumed_through: int
-    answers: dict[str, Answer] = field(default_factory=dict)
-    fate: Fate | None = None
-    accepted: int = -1
-    scheduled: dict[int, Fate] = field(default_factory=dict)
-    ready: list[LocalReady] = field(default_factory=list)
-    unread: list[HistoryEvent] = field(default_factory=list)
-
-    @property
-    def size(self) -> int:
-        return self.running.size
-
-    def close(self) -> None:
-        self.running.close()
 
 
 class WorkflowTasks:

@@ -20,6 +20,7 @@ from ..errors import PayloadError
 from .acceptance import Acceptance
 from .attempts import Attempt
 from .cache import BoundedCache
+from .cached_run import CachedRun
 from .consumer import TaskConsumer
 from .eager import Eager, EagerRunner, LocalReady
 from .eager_results import EagerResults
@@ -34,7 +35,7 @@ from .readback import ReadBack
 from .session import WorkerSession
 from .steps import StepAbandoned, Steps
 from .timers import TimerThread
-from .workflow_tasks import CachedRun, WorkflowTasks
+from .workflow_tasks import WorkflowTasks
 
 logger = logging.getLogger("odradek.worker")
 
