@@ -33,8 +33,9 @@ class Unwritten:
         """Whether the state is to be written now."""
         if self._bytes >= self._most_bytes:
             return True
-        state, most = self._state, self._most_rows
-        return self._records % LOOK_EVERY == 0 and state.unflushed_at_most >= most and state.unflushed >= most
+        if self._records % LOOK_EVERY or self._state.unflushed_at_most < self._most_rows:
+            return False
+        return self._state.unflushed > self._most_rows // 2  # else many came and went: there is room again
 
     def write(self) -> None:
         """Write the state to its storage. Raises StoreError; then all stays in memory."""

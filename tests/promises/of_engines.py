@@ -182,8 +182,7 @@ def what_is_not_there_is_looked_up_again(patch: Patch) -> None:
     def forgetful(self: Any, key: bytes) -> Any:
         row = load(self, key)
         if row is None:
-            del self._rows[key]
-            self._absent.discard(key)
+            del self._slots[key]
         return row
 
     patch(State, "_load", forgetful)

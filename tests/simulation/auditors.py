@@ -221,7 +221,7 @@ def _state_of(machine: EngineMachine, partition: int) -> State | None:
     state = processor.state
     storage = state.storage
     assert isinstance(storage, DiskStorage)
-    return None if state._before or storage.writing else state
+    return None if state.in_step or storage.writing else state
 
 
 def _is_too_old(machine: EngineMachine, partition: int) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -20,7 +19,9 @@ from .tables import TABLES
 
 R = TypeVar("R", bound=Row)
 
-_MISSING: Any = object()
+_UNKNOWN: Any = object()
+"""What a row was before its first change, where nobody looked."""
+
 _PARTITION = keys.PARTITION
 _DUE, _EXPIRY, _NEEDED, _OUTBOX = keys.DUE[0], keys.EXPIRY[0], keys.NEEDED[0], keys.OUTBOX[0]
 _INDEXED = {table[0] for table, cls in TABLES.items() if cls.indexes is not Row.indexes}
@@ -82,29 +83,47 @@ def _from_bytes(key: bytes, value: bytes) -> Any:
     return value if decoder is None else decoder.decode(value)
 
 
+class _Slot:
+    """What is known of a key."""
+
+    __slots__ = ("before", "dirty", "entries", "key", "row", "step", "stored", "unsettled")
+
+    def __init__(self, key: bytes, row: Any, stored: bool) -> None:
+        self.key = key
+        self.row = row
+        """The row as it is now; None: there is none."""
+        self.stored = stored
+        """Whether the storage may hold something here: else nothing has to be deleted there."""
+        self.dirty = False
+        """Whether the row changed since the last flush."""
+        self.step = -1
+        """The last step that changed it."""
+        self.before: Any = None
+        """The row as it was before that step."""
+        self.unsettled = False
+        """Whether the row changed since `entries` did."""
+        self.entries: tuple[bytes, ...] | None = None
+        """The index entries of the row; None: they were not needed yet."""
+
+
 class State:
     """The rows of one partition. `cache_rows` bounds how many decoded rows are kept beside the storage; large ones
     are not kept. `partition`: the row of the partition itself."""
 
     def __init__(self, storage: Storage, partition: int = 0, cache_rows: int = 4_000) -> None:
         self.storage = storage
-        self._rows: dict[bytes, Any] = {}
-        """What is known of rows, as they are now; None: there is none."""
-        self._before: dict[bytes, Any] = {}
-        """What changed in this step, as it was before it."""
-        self._recent: dict[bytes, Any] = {}
-        """What changed since the last flush, and is not in `_changed` yet. Only the keys count."""
-        self._changed: defaultdict[int, dict[bytes, None]] = defaultdict(dict)
-        """What changed since the last flush, by table: the first byte of its keys."""
+        self._slots: dict[bytes, _Slot] = {}
+        self._dirty: defaultdict[int, dict[bytes, _Slot]] = defaultdict(dict)
+        """The slots that changed since the last flush, by table: the first byte of their keys."""
+        self._step = 0
+        self._undo: list[_Slot] = []
+        """The slots that this step changed."""
+        self._unsettled: list[_Slot] = []
         self._clean: OrderedDict[bytes, None] = OrderedDict()
         """The known rows that the storage holds, or held before they changed; the oldest are forgotten first."""
         self._cache_rows = cache_rows
-        self._absent: set[bytes] = set()
-        """Keys that the storage is known not to hold: not asked for again, and not deleted there."""
-        self._entries: dict[bytes, tuple[bytes, ...]] = {}
-        """Index entries of rows, as they were settled."""
-        self._unsettled: dict[bytes, tuple[bytes, ...]] = {}
-        """Rows that changed in this step, with the index entries that they had before it."""
+        self._absent: list[bytes] = []
+        """Keys that the storage was asked for in vain since these were last forgotten."""
         self._empty = PartitionRow(partition=partition)
         self.partition = self.row(keys.PARTITION, PartitionRow) or self._empty
         self.knows = 0
@@ -124,40 +143,45 @@ class State:
 
     def get(self, key: bytes) -> Any:
         """The row at `key`, or None."""
-        row = self._rows.get(key, _MISSING)
-        return row if row is not _MISSING else self._load(key)
-
-    def _load(self, key: bytes) -> Any:
-        if key in self._absent:
-            return None
-        value = self.storage.get(key)
-        if value is None:
-            self._absent.add(key)
-            self._rows[key] = None
-            return None
-        row = _from_bytes(key, value)
-        if len(value) <= MAX_CACHED_ROW_BYTES:
-            self._rows[key] = row
-            self._remember(key)
-        return row
+        slot = self._slots.get(key)
+        return slot.row if slot is not None else self._load(key)
 
     def row(self, key: bytes, kind: type[R]) -> R | None:
         """The row at `key`, for type checkers."""
-        row: R | None = self._rows.get(key, _MISSING)  # as `get`, without a call between: most lookups are these
-        return row if row is not _MISSING else self._load(key)
+        slot = self._slots.get(key)  # as `get`, without a call between: most lookups are these
+        row: R | None = slot.row if slot is not None else self._load(key)
+        return row
+
+    def _load(self, key: bytes) -> Any:
+        value = self.storage.get(key)
+        if value is None:
+            self._slots[key] = _Slot(key, None, False)
+            self._absent.append(key)
+            return None
+        row = _from_bytes(key, value)
+        if len(value) <= MAX_CACHED_ROW_BYTES:
+            self._slots[key] = _Slot(key, row, True)
+            self._remember(key)
+        return row
+
+    def _loaded(self, key: bytes) -> _Slot:
+        """The slot of a key, with the row that is there."""
+        row = self._load(key)
+        slot = self._slots.get(key)
+        if slot is None:  # of a row that is not kept
+            slot = self._slots[key] = _Slot(key, row, True)
+        return slot
 
     def scan(self, prefix: bytes, start: bytes | None = None, end: bytes | None = None) -> Iterator[tuple[bytes, Any]]:
         """Rows whose keys begin with `prefix` (from `start` on, below `end`), in order, as of this call."""
         self.settle()
-        self._sort_changes()
         first = start or prefix
         last = end or keys.after(prefix)
-        rows = self._rows
         changes: dict[bytes, Any] = {}
-        for table, changed in self._changed.items():
+        for table, slots in self._dirty.items():
             if first[0] <= table <= last[0]:
-                changes.update((k, rows[k]) for k in changed if first <= k < last)
-        changes.update((k, rows[k]) for k in self._before if first <= k < last)
+                self._forget_gone(slots)
+                changes.update((k, slot.row) for k, slot in slots.items() if first <= k < last)
         if first[0] <= _OUTBOX <= last[0]:
             changes.update((k, effect) for k, effect in self._outbox.effects.items() if first <= k < last)
         pending = sorted(changes)
@@ -183,35 +207,47 @@ class State:
     def put(self, key: bytes, row: Any) -> None:
         """Set a row other than the partition's; None: there is none. `settle` brings the index entries that follow from
         it in step."""
-        if key[0] in _INDEXED and key not in self._unsettled:
-            entries = self._entries.get(key)
-            if entries is None:
-                old: Row | None = self.get(key)
-                entries = () if old is None else old.indexes(key)
-            self._unsettled[key] = entries
-        before = self._before
-        if key not in before:
-            before[key] = self._rows.get(key, _MISSING)
-        self._rows[key] = row
+        slot = self._slots.get(key)
+        if key[0] in _INDEXED:
+            if slot is None:
+                slot = self._loaded(key)
+            if not slot.unsettled:
+                slot.unsettled = True
+                self._unsettled.append(slot)
+                if slot.entries is None:
+                    slot.entries = () if slot.row is None else slot.row.indexes(key)
+        elif slot is None:
+            slot = self._slots[key] = _Slot(key, _UNKNOWN, True)
+        if slot.step != self._step:
+            slot.step = self._step
+            slot.before = slot.row
+            self._undo.append(slot)
+        slot.row = row
+        if not slot.dirty:
+            slot.dirty = True
+            self._dirty[key[0]][key] = slot
 
     def put_partition(self, row: PartitionRow) -> None:
         """Set the row of the partition itself."""
-        before = self._before
-        if _PARTITION not in before:
-            before[_PARTITION] = self._rows.get(_PARTITION, _MISSING)
-        self._rows[_PARTITION] = self.partition = row
+        self.partition = row
+        self.put(_PARTITION, row)
 
     def put_new(self, key: bytes, row: Any) -> None:
         """Set a row that is not there yet."""
-        rows, before = self._rows, self._before
-        if key[0] in _INDEXED and key not in self._unsettled:
-            self._unsettled[key] = ()
-        old = rows.get(key, _MISSING)
-        if old is _MISSING:
-            self._absent.add(key)
-        if key not in before:
-            before[key] = old
-        rows[key] = row
+        slot = self._slots.get(key)
+        if slot is None:
+            slot = self._slots[key] = _Slot(key, _UNKNOWN, False)
+        if key[0] in _INDEXED and not slot.unsettled:
+            slot.unsettled = True
+            self._unsettled.append(slot)
+        if slot.step != self._step:
+            slot.step = self._step
+            slot.before = slot.row
+            self._undo.append(slot)
+        slot.row = row
+        if not slot.dirty:
+            slot.dirty = True
+            self._dirty[key[0]][key] = slot
 
     def delete(self, key: bytes) -> None:
         self.put(key, None)
@@ -260,17 +296,22 @@ class State:
 
     # ------------------------------------------------------------ the end of a step
 
+    @property
+    def in_step(self) -> bool:
+        """Whether there are changes that are not part of the state yet."""
+        return bool(self._undo)
+
     def settle(self) -> None:
         """Bring the index entries of the rows that changed in step with them."""
         if not self._unsettled:
             return
-        rows, entries = self._rows, self._entries
-        for key, before in self._unsettled.items():
-            row: Row | None = rows[key]
-            after = entries[key] = () if row is None else row.indexes(key)
+        for slot in self._unsettled:
+            slot.unsettled = False
+            before, row = slot.entries or (), slot.row
+            after = slot.entries = () if row is None else row.indexes(slot.key)
             if before != after:
                 self._replace_entries(before, after)
-        self._unsettled = {}
+        self._unsettled = []
 
     def _replace_entries(self, before: tuple[bytes, ...], after: tuple[bytes, ...]) -> None:
         for entry in before:
@@ -300,78 +341,69 @@ class State:
     def commit(self) -> None:
         """Make the step's changes part of the state."""
         self.settle()
-        self._recent.update(self._before)
-        self._before = {}
+        self._undo = []
+        self._step += 1
         self._outbox.commit()
 
     def rollback(self) -> None:
         """Forget the step's changes, and what was concluded from them."""
-        for key, row in self._before.items():
-            self._entries.pop(key, None)
-            if row is _MISSING:
-                del self._rows[key]
-            else:
-                self._rows[key] = row
-                self._recent[key] = None  # a scan may have taken it for one that came and went
-        self._before = {}
-        self._unsettled = {}
+        for slot in self._undo:
+            slot.unsettled, slot.entries = False, None
+            slot.row = slot.before
+            if slot.row is _UNKNOWN:
+                del self._slots[slot.key], self._dirty[slot.key[0]][slot.key]
+        self._undo = []
+        self._unsettled = []
+        self._step += 1
         self.partition = self.row(keys.PARTITION, PartitionRow) or self._empty
         self._outbox.rollback(keys.outbox(self.partition.position, 0))
         self.earliest_due_ms = self.earliest_expiry_ms = 0
         self._first_effect = keys.OUTBOX
 
-    def _sort_changes(self) -> None:
-        """Put what changed into its tables. What came and went since the last flush leaves nothing."""
-        rows, absent, changed, before = self._rows, self._absent, self._changed, self._before
-        for key in self._recent:
-            if rows[key] is None and key in absent:
-                changed[key[0]].pop(key, None)
-                if key not in before:
-                    del rows[key]
-            else:
-                changed[key[0]][key] = None
-        self._recent = {}
+    # ------------------------------------------------------------ the storage
+
+    def _forget_gone(self, slots: dict[bytes, _Slot]) -> None:
+        """Forget the changes of a table, before this step, that came to nothing: rows that came and went."""
+        gone = [slot for slot in slots.values() if slot.row is None and not slot.stored and slot.step != self._step]
+        for slot in gone:
+            del slots[slot.key], self._slots[slot.key]
 
     @property
     def unflushed(self) -> int:
         """How many rows changed since the last flush."""
-        self._sort_changes()
+        for slots in self._dirty.values():
+            self._forget_gone(slots)
         return self.unflushed_at_most
 
     @property
     def unflushed_at_most(self) -> int:
-        """The same, with those that came and went, and some twice; cheap to ask for."""
-        return len(self._recent) + sum(map(len, self._changed.values())) + len(self._outbox.effects)
+        """The same, with those that came and went; cheap to ask for."""
+        return sum(map(len, self._dirty.values())) + len(self._outbox.effects)
 
     def flush(self) -> None:
         """Write all changes to the storage, at once; if it does not take them, they stay here."""
-        self._sort_changes()
-        rows, absent = self._rows, self._absent
-        written: dict[int, list[tuple[bytes, bytes | None]]] = {
-            table: [(key, None if (row := rows[key]) is None else _to_bytes(row)) for key in changed]
-            for table, changed in self._changed.items()
-        }
+        for slots in self._dirty.values():
+            self._forget_gone(slots)
+        changed = [slot for slots in self._dirty.values() for slot in slots.values()]
+        written = [(slot.key, None if slot.row is None else _to_bytes(slot.row)) for slot in changed]
         effects = [(key, _to_bytes(effect)) for key, effect in self._outbox.effects.items()]
-        self.storage.write(chain(*written.values(), effects))
+        self.storage.write([*written, *effects])
         self._stored_effects_end = keys.outbox(self.partition.position, 0)
-        self._changed.clear()
         self._outbox.effects.clear()
-        for table, entries in written.items():
-            kept = table in _CACHED
-            for key, value in entries:
-                if value is None:
-                    rows.pop(key, None)
-                    continue
-                absent.discard(key)
-                if kept and len(value) <= MAX_CACHED_ROW_BYTES:
-                    self._remember(key)
-                else:
-                    rows.pop(key, None)
-        self._entries.clear()
-        if len(absent) > self._cache_rows:
-            for key in absent:
-                rows.pop(key, None)
-            absent.clear()
+        self._dirty.clear()
+        for slot, (key, value) in zip(changed, written, strict=True):
+            slot.dirty, slot.before = False, None
+            if value is not None and key[0] in _CACHED and len(value) <= MAX_CACHED_ROW_BYTES:
+                slot.stored = True
+                self._remember(key)
+            else:
+                del self._slots[key]
+        if len(self._absent) > self._cache_rows:
+            for key in self._absent:
+                known = self._slots.get(key)
+                if known is not None and known.row is None:
+                    del self._slots[key]
+            self._absent = []
 
     def _remember(self, key: bytes) -> None:
         """Keep a row that the storage holds, for as long as there is room."""
@@ -380,11 +412,9 @@ class State:
         clean.move_to_end(key)
         while len(clean) > self._cache_rows:
             oldest, _ = clean.popitem(last=False)
-            if not self._is_changed(oldest):  # else it is remembered again when it is written
-                self._rows.pop(oldest, None)
-
-    def _is_changed(self, key: bytes) -> bool:
-        return key in self._before or key in self._recent or key in self._changed[key[0]]
+            slot = self._slots.get(oldest)
+            if slot is not None and not slot.dirty:  # else it is remembered again when it is written
+                del self._slots[oldest]
 
     # ------------------------------------------------------------ comparing
 
