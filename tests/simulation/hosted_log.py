@@ -73,6 +73,7 @@ class ClusterLog(SimulatedLog):
         self.rng.seed(f"log-{seed}")
         self.hub = hub
         self.polling: list[HostedConsumer] = []
+        self.consumers: list[HostedConsumer] = []
         self.landed: dict[TopicPartition, list[float]] = defaultdict(list)
         """When each record came to be there, in true seconds: its stamp may be off."""
         self.last_event = 0.0
@@ -96,6 +97,19 @@ class ClusterLog(SimulatedLog):
             if where in consumer._positions and where not in consumer._paused:
                 consumer._stir()
         return offset
+
+    def lose_end(self, where: TopicPartition, count: int) -> None:
+        """The last records are gone, though all were acknowledged: a broker leads that never had them. Who has read
+        them is told, as by Kafka's leader epochs, and reads from the beginning."""
+        end = max(self.first[where], len(self.records[where]) - count)
+        self.hub.note("lost", where.topic, where.partition, end)
+        del self.records[where][end:]
+        del self.landed[where][end:]
+        self.markers[where] -= set(range(end, end + count))
+        for consumer in self.consumers:
+            if consumer._positions.get(where, 0) > end:
+                consumer._positions[where] = self.first[where]
+                consumer._stir()
 
     def create_topics(self, specs: Iterable[TopicSpec]) -> None:
         wanted = list(specs)
@@ -125,6 +139,7 @@ class HostedProcess(SimulatedProcess):
     def consumer(self) -> HostedConsumer:
         consumer = HostedConsumer(self)
         self._consumers.append(consumer)
+        self.cluster.consumers.append(consumer)
         return consumer
 
     def offsets(self, partition: TopicPartition) -> tuple[int, int]:

@@ -50,8 +50,8 @@ class ActivityBench:
     def cancel(self, attempt: Attempt) -> None:
         self.cancelled.append(attempt)
 
-    def announce(self, workflow_id: str) -> str:
-        return self.session.announce(0)
+    def announce(self, workflow_id: str, again: bool = False) -> str:
+        return self.session.announce(0, again)
 
     def append(self, workflow_id: str, value: bytes, on_delivery: OnDelivery) -> None:
         self.producer.send("odradek.default.events", 0, workflow_id.encode(), value, on_delivery)

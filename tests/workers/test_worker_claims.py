@@ -149,6 +149,18 @@ def test_t4_a_claim_without_an_answer_is_made_again() -> None:
     assert len(bench.of(ActivityStarted)) == 2
 
 
+def test_t5_who_gets_no_answer_announces_its_session_again() -> None:
+    """Breaks when a log that has lost the announcement answers none of the worker's claims, for ever."""
+    bench = ActivityBench()
+    bench.task(fresh=False)
+    assert len(bench.producer.of(WorkerAlive)) == 1
+    bench.advance(CLAIM_AGAIN_SECONDS)
+    assert len(bench.producer.of(WorkerAlive)) == 2
+    bench.claimed(True)
+    bench.task(fresh=False, seq=2)
+    assert len(bench.producer.of(WorkerAlive)) == 2
+
+
 def test_t6_claims_of_a_session_that_ended_are_void() -> None:
     bench = ActivityBench(limit=2)
     bench.task(fresh=False)

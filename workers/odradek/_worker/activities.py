@@ -56,8 +56,8 @@ class Launcher(Protocol):
 class Reports(Protocol):
     """Appends of this worker about activities; deliveries come under the core's lock."""
 
-    def announce(self, workflow_id: str) -> str:
-        """Make the worker session known on the workflow's partition; return its ID."""
+    def announce(self, workflow_id: str, again: bool = False) -> str:
+        """Make the worker session known on the workflow's partition, be it once more; return its ID."""
         ...
 
     def append(self, workflow_id: str, value: bytes, on_delivery: OnDelivery) -> None:
@@ -275,8 +275,10 @@ class Activities:
                 self._forget(attempt)
 
     def _claim_again(self, attempt: Attempt) -> None:
-        """No answer to a claim: ask once more, which changes nothing but the chance of an answer."""
+        """No answer to a claim: ask once more, which changes nothing but the chance of an answer. There is none while
+        the partition does not know our session."""
         if attempt.state == "claiming" and self._attempts.get(attempt.key) is attempt:
+            self._reports.announce(attempt.task.workflow_id, again=True)
             self._start(attempt, claim=True)
             self._later(CLAIM_AGAIN_SECONDS, partial(self._claim_again, attempt))
 

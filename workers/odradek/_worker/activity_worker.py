@@ -236,8 +236,8 @@ class ActivityWorker:
 
     # ------------------------------------------------------------ the core's way out
 
-    def announce(self, workflow_id: str) -> str:
-        return self._session.announce(self._outlet.partition(workflow_id))
+    def announce(self, workflow_id: str, again: bool = False) -> str:
+        return self._session.announce(self._outlet.partition(workflow_id), again)
 
     def append(self, workflow_id: str, value: bytes, on_delivery: OnDelivery) -> None:
         def delivered(offset: int, error: LogError | None) -> None:

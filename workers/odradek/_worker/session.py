@@ -86,9 +86,12 @@ class WorkerSession:
         """An ID for a completed workflow task, unique for ever: the session and a counter that never starts again."""
         return f"{self.id}-{next(self._counter)}"
 
-    def announce(self, partition: int) -> str:
-        """Make sure that this partition of `events` knows the session; return its ID."""
+    def announce(self, partition: int, again: bool = False) -> str:
+        """Make sure that this partition of `events` knows the session; return its ID. `again`: it may not, although we
+        have told it: the log may have lost that."""
         with self._lock:
+            if again:
+                self._announced.discard(partition)
             while self._refused:  # the next record that needs it announces it again
                 session, unheard = self._refused.popleft()
                 if session == self.id:
