@@ -9,18 +9,16 @@ import pytest
 from .mutants import bugs
 from .mutants.planting import MUTANTS, Mutant, run
 
-TRIES = 12
-"""Seeds that are looked at after the pinned one, which may mean another world after any change of the code."""
-
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 
 @pytest.mark.parametrize("one", MUTANTS, ids=lambda m: f"{m.rule}-{m.name}")
-def test_planted_bugs_are_caught(one: Mutant) -> None:
-    """On the pinned seed, or on one of the next ones."""
+def test_planted_bugs_are_caught_on_their_seeds(one: Mutant) -> None:
     assert bugs
-    seeds = range(one.seed, one.seed + TRIES + 1)
-    assert any(run(one, seed).wrong for seed in seeds), f"nobody notices on the seeds {seeds}: {one.what}"
+    assert run(one, one.seed).wrong, (
+        f"nobody notices on seed {one.seed}: {one.what} A change of the code may have given the seed another meaning: "
+        f"`python -m tests.simulation.mutants --pin {one.name}` looks for the next one that shows it"
+    )
 
 
 def test_the_page_lists_the_rules_with_planted_bugs() -> None:

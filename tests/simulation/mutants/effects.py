@@ -101,7 +101,7 @@ def what_cannot_be_delivered_is_kept_for_ever(patch: Patch) -> None:
 # ---------------------------------------------------------------- leading
 
 
-@mutant("L1", seed=2, scenario=races.ELECTIONS)
+@mutant("L1", seed=4, scenario=races.ELECTIONS)
 def a_deposed_holder_never_stands_again(patch: Patch) -> None:
     """A partition that it holds has no leader."""
     observe = Leadership.observe

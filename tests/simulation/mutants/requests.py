@@ -12,7 +12,7 @@ from .. import races
 from .planting import Patch, mutant
 
 
-@mutant("R1", seed=1, scenario=races.RESET_TIMERS)
+@mutant("R1", seed=3, scenario=races.RESET_TIMERS)
 def records_of_any_run_are_taken(patch: Patch) -> None:
     """A timer of the run that was reset fires in the one that follows it."""
 
@@ -23,7 +23,7 @@ def records_of_any_run_are_taken(patch: Patch) -> None:
     patch(step.Step, "open_run", newest)
 
 
-@mutant("R2", seed=1, scenario=races.REFUSALS)
+@mutant("R2", seed=2, scenario=races.REFUSALS)
 def due_records_are_appended_once(patch: Patch) -> None:
     """A timer whose record is lost on its way never fires."""
     patch(due, "REPEAT_MS", 10**12)

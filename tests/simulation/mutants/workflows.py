@@ -46,7 +46,7 @@ def what_came_after_the_end_counts_as_read(patch: Patch) -> None:
     patch(workflow_tasks, "feed_until_end", feed_all)
 
 
-@mutant("W3", seed=1, scenario=races.CONTINUING)
+@mutant("W3", seed=2, scenario=races.CONTINUING)
 def continue_as_new_carries_nothing(patch: Patch) -> None:
     """Messages that the run did not read are gone."""
     end = continuing.end
@@ -94,7 +94,7 @@ def eager_activities_do_not_wait(patch: Patch) -> None:
     patch(Acceptance, "_accepted", lambda self, read, fate: True)
 
 
-@mutant("W4", seed=2, scenario=races.CONTESTED)
+@mutant("W4", seed=4, scenario=races.CONTESTED)
 def what_is_acknowledged_counts_as_read(patch: Patch) -> None:
     """They run when their completion is acknowledged, although another one lies before it that was not read."""
 
@@ -109,7 +109,7 @@ def what_is_acknowledged_counts_as_read(patch: Patch) -> None:
     patch(Acceptance, "acknowledged", careless)
 
 
-@mutant("W5", seed=1, scenario=worlds.CONTESTED_ACTIVITIES)
+@mutant("W5", seed=5, scenario=worlds.CONTESTED_ACTIVITIES)
 def a_number_is_all_of_an_activity(patch: Patch) -> None:
     """What is said about an activity that was never scheduled counts for another one."""
     patch(step.Step, "activity", lambda self, run, seq, scheduled_by: self.open_activity(run, seq))
@@ -151,7 +151,7 @@ def every_answered_task_is_superseded(patch: Patch) -> None:
     patch(WorkflowTasks, "_advance", sure)
 
 
-@mutant("W11", seed=1, scenario=races.TAKEOVERS)
+@mutant("W11", seed=2, scenario=races.TAKEOVERS)
 def any_history_will_do(patch: Patch) -> None:
     """An engine that does not know of its successor serves one from before the task."""
     init = history.HistoryFetch.__init__
