@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from .fold.tables import TABLES
 from .folding import OnProgress, Refolded, Task
 from .refolding import fold_into, refold
 from .restoring import CheckpointedStates
-from .store import RocksStorage, StoreError
+from .store import RocksStorage, StoreDamagedError, StoreError
 from .store_memory import StoreMemory
 from .whole_partitions import partitions_of
 
@@ -243,14 +244,17 @@ def rebuild(
     tasks = []
     try:
         for partition in range(partitions_of(log, topics.events)):
-            old[partition] = RocksStorage(home / str(partition), memory=memory)  # so that no engine can begin with it
+            with suppress(StoreDamagedError):
+                old[partition] = RocksStorage(home / str(partition), memory=memory)  # so that no engine begins with it
             fresh = home / f"{partition}.rebuilding"
             shutil.rmtree(fresh, ignore_errors=True)  # of one that was killed
             tasks.append(Task(partition, fresh, log.offsets(TopicPartition(topics.events, partition))[1]))
         begin = partial(_begin, log, topics, checkpoints)
         for rebuilt in refold(log, topics, tasks, begin, on_progress, processes):
             partition = rebuilt.partition
-            old.pop(partition).destroy()
+            if partition in old:
+                old.pop(partition).destroy()
+            shutil.rmtree(home / str(partition), ignore_errors=True)
             tasks[partition].folder.rename(home / str(partition))
             yield rebuilt
     finally:

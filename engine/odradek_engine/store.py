@@ -171,7 +171,7 @@ class RocksStorage:
         with contextlib.suppress(OSError):
             if not self._read_only:
                 (self.folder / DAMAGED).touch()
-        return StoreDamagedError(f"the store in {self.folder} is damaged: {error}")
+        return StoreDamagedError(f"the store in {self.folder} is damaged: {_said(error)}")
 
     def write(self, changes: Iterable[tuple[bytes, bytes | None]]) -> None:
         batch = WriteBatch(raw_mode=True)
@@ -236,10 +236,15 @@ def _is_damage(error: Exception) -> bool:
     return str(error).startswith("Corruption: ")
 
 
+def _said(error: Exception) -> str:
+    """What RocksDB says, in one line."""
+    return " ".join(str(error).split()).rstrip(".")
+
+
 def _not_opened(folder: Path, error: Exception, read_only: bool) -> StoreError:
     held = "While lock file" in str(error)
     if not held and not read_only and (_is_damage(error) or "No such file or directory" in str(error)):
-        return StoreDamagedError(f"the store in {folder} is damaged: {error}")
+        return StoreDamagedError(f"the store in {folder} is damaged: {_said(error)}")
     return (StoreHeldError if held else StoreError)(
         f"cannot open the store in {folder}: {error}. Another engine may have it open; if it is damaged, delete the "
         "folder: it is rebuilt from the log"

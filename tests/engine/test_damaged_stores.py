@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from odradek_engine import CheckpointError, CheckpointSettings, CheckpointStore
 from odradek_engine.fold import MemoryStorage, State, StorageError, fold, keys
+from odradek_engine.maintenance import rebuild, verify
 from odradek_engine.restoring import CheckpointedStates
 from odradek_engine.store import RocksStorage, StoreDamagedError, StoreError
 from odradek_log import TopicPartition
@@ -185,6 +186,18 @@ def test_a_damaged_state_that_nothing_can_rebuild_is_kept(place: Place, monkeypa
     with pytest.raises(StoreError, match="is damaged: records in between are gone"):
         place.settle()
     assert list((place.data / "test" / "1").glob("*.sst"))
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_state_is_rebuilt_by_hand(place: Place, damage: Callable[[Path], None]) -> None:
+    """Breaks when the command that is to help cannot begin either."""
+    place.start(300)
+    place.boot()
+    place.settle()
+    place.stop()
+    damage(place.data / "test" / "1")
+    assert len(list(rebuild(place.log, "test", place.data))) == 2
+    assert all(one.ok for one in verify(place.log, "test", place.data))
 
 
 def test_a_checkpoint_of_a_damaged_state_is_none(place: Place, tmp_path: Path) -> None:
