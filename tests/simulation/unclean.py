@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import time
 from random import Random
 from typing import Any
 
@@ -140,9 +141,10 @@ def simulate(seed: int) -> Outcome:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.unclean", description=__doc__)
     parser.add_argument("seeds", nargs="?", default="20", help="how many fresh ones, or which: 7000-7999, 42,43,")
-    report = Report()
+    report, began = Report(), time.monotonic()
     for seed in seeds_of(parser.parse_args().seeds):
         report.add(simulate(seed))
+        report.took = time.monotonic() - began
     print(report)
     sys.exit(bool(report.failed))
 
