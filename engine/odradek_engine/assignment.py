@@ -181,7 +181,9 @@ class Assignment:
         with suppress(StoreDamagedError):
             old.release()
         if old.counters.rebuilds >= MAX_REBUILDS:
-            raise StoreError(f"{error}. It was rebuilt {MAX_REBUILDS} times: do the checkpoints belong to another log?")
+            damaged = isinstance(error, StoreDamagedError)
+            cause = "is the disk broken?" if damaged else "do the checkpoints belong to another log?"
+            raise StoreError(f"{error}. It was rebuilt {MAX_REBUILDS} times: {cause}")
         followed = partition in self.following.partitions
         self._drop(partition)
         if not followed:
