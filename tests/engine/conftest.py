@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+from odradek_schemas import partition_of
 
 from .harness import Partition
 
@@ -29,4 +30,13 @@ def p(make_partition: Callable[..., Partition]) -> Partition:
     partition = make_partition()
     partition.lead()
     partition.alive("W1")
+    return partition
+
+
+@pytest.fixture
+def two(make_partition: Callable[..., Partition]) -> Partition:
+    """The home of "w" among two partitions, with a leader and a run of "w"."""
+    partition = make_partition(partition_of(b"w", 3), 3)
+    partition.lead()
+    partition.start()
     return partition

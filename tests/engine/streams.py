@@ -18,9 +18,9 @@ from odradek_schemas import DecodeError, commands, decode, encode, partition_of,
 from odradek_schemas.common import Failure, Payload, Record, Request, RetryPolicy
 
 from .harness import T0, TOPICS, YEAR_MS, Entry
+from .streams_engine import ENGINES, PARTITIONS, elected
 from .streams_more import MORE, forwarded, pending
 
-PARTITIONS = 3
 ODD_NUMBERS = (-(2**62), -2, -1, 0, 1, 7, 2**31, 2**62)
 ODD_TEXTS = ("", "other", "a\0b", "\ud7ff", "x" * 1500)
 
@@ -361,102 +361,6 @@ def _handed_back(s: Stream) -> Record:
     return records.ActivityHandedBack(**s.attempt_of(s.activity()), session=s.session())
 
 
-# ---------------------------------------------------------------- the engine's records
-
-
-def _elected(s: Stream) -> Record:
-    return records.LeaderElected(
-        member=s.rng.choice("ab"),
-        nonce=s.fresh(),
-        clock_ms=s.now,
-        partitions=PARTITIONS,
-        closed_retention_ms=s.rng.choice((0, 60_000, YEAR_MS)),
-    )
-
-
-def _clock(s: Stream) -> Record:
-    return records.ClockRead(clock_ms=s.now, epoch=s.epoch())
-
-
-def _emitted(s: Stream) -> Record:
-    rows = [row for _, row in s.state.scan(keys.OUTBOX)]
-    chosen = s.rng.sample(rows, min(len(rows), 3))
-    return records.EffectsEmitted(
-        marks=[records.Mark(topic=r.topic, partition=r.partition, offset=r.offset, index=r.index) for r in chosen]
-    )
-
-
-def _effect_failed(s: Stream) -> Record:
-    rows = [row for _, row in s.state.scan(keys.OUTBOX)]
-    if not rows:
-        return records.EffectFailed(topic="t", partition=0, offset=0, index=0, reason="refused", epoch=s.epoch())
-    row = s.rng.choice(rows)
-    return records.EffectFailed(
-        topic=row.topic, partition=row.partition, offset=row.offset, index=row.index, reason="refused", epoch=s.epoch()
-    )
-
-
-def _fired(s: Stream) -> Record:
-    rows = [row for _, row in s.state.scan(keys.TIMER)]
-    if not rows:
-        return records.TimerFired(workflow_id=s.ids[0], run_id="none", seq=1, epoch=s.epoch())
-    row = s.rng.choice(rows)
-    return records.TimerFired(workflow_id=row.workflow_id, run_id=row.run_id, seq=row.seq, epoch=s.epoch())
-
-
-def _timed_out(s: Stream) -> Record:
-    kind = s.rng.choice(("schedule_to_start", "schedule_to_close", "start_to_close", "heartbeat"))
-    return records.ActivityTimedOut(**s.attempt_of(s.activity()), timeout_type=kind, epoch=s.epoch())
-
-
-def _retry_due(s: Stream) -> Record:
-    return records.ActivityRetryDue(**s.attempt_of(s.activity()), epoch=s.epoch())
-
-
-def _task_due(s: Stream) -> Record:
-    run = s.run()
-    return records.WorkflowTaskDue(
-        workflow_id=run.workflow_id, run_id=run.run_id, base=run.base, attempt=run.task_attempt, epoch=s.epoch()
-    )
-
-
-def _workflow_timed_out(s: Stream) -> Record:
-    run = s.run()
-    return records.WorkflowTimedOut(
-        workflow_id=run.workflow_id,
-        run_id=run.run_id,
-        timeout_type=s.rng.choice(("execution", "run")),
-        epoch=s.epoch(),
-    )
-
-
-def _reissued(s: Stream) -> Record:
-    if s.rng.random() < 0.5:
-        run = s.run()
-        return records.TaskReissued(
-            workflow_id=run.workflow_id,
-            run_id=run.run_id,
-            offset=run.task_offset,
-            index=run.task_index,
-            epoch=s.epoch(),
-            base=run.base,
-        )
-    row = s.activity()
-    return records.TaskReissued(
-        workflow_id=row.workflow_id,
-        run_id=row.run_id,
-        offset=row.task_offset,
-        index=row.task_index,
-        epoch=s.epoch(),
-        seq=row.seq,
-        attempt=row.attempt,
-    )
-
-
-def _lost(s: Stream) -> Record:
-    return records.WorkerLost(session=s.session(), epoch=s.epoch())
-
-
 def _forwarded(s: Stream) -> Record:
     return forwarded(s, None if s.rng.random() < 0.1 else s._record())
 
@@ -479,17 +383,7 @@ _TABLE: list[tuple[Callable[[Stream], Record], int]] = [
     (_failed, 5),
     (_cancelled, 2),
     (_handed_back, 3),
-    (_elected, 2),
-    (_clock, 12),
-    (_emitted, 3),
-    (_effect_failed, 2),
-    (_fired, 4),
-    (_timed_out, 10),
-    (_retry_due, 4),
-    (_task_due, 5),
-    (_workflow_timed_out, 4),
-    (_reissued, 3),
-    (_lost, 2),
+    *ENGINES,
     (_forwarded, 4),
     *MORE,
 ]
@@ -500,7 +394,7 @@ _WEIGHTS = [weight for _, weight in _TABLE]
 def random_log(seed: int, count: int) -> list[Entry]:
     """A log of `count` records that begins with an election."""
     stream = Stream(Random(seed))
-    stream.append(Entry(T0, b"", encode(_elected(stream))))
+    stream.append(Entry(T0, b"", encode(elected(stream))))
     for _ in range(count - 1):
         stream.grow()
     return stream.log

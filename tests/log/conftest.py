@@ -1,4 +1,4 @@
-"""The `harness` fixture: every test that takes it runs on all the logs."""
+"""Fixtures of the logs' tests: `harness`, with which a test runs on all of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ..kafka.broker import free_port
 from .harness import EmbeddedHarness, Harness, KafkaHarness, MemoryHarness, SimulatedHarness
 
 
@@ -23,3 +24,9 @@ def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Harness]
         made = EmbeddedHarness(tmp_path / "log", durable=request.param == "embedded")
     yield made
     made.close()
+
+
+@pytest.fixture
+def nowhere() -> str:
+    """An address where no broker is."""
+    return f"127.0.0.1:{free_port()}"

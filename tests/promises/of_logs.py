@@ -83,7 +83,7 @@ def nobody_locks_the_folder(patch: Patch) -> None:
     patch(files, "fcntl", free)
 
 
-@bug("A worker ends when it is asked to", "tests/log/test_kafka.py -k test_close_lets_go")
+@bug("A worker ends when it is asked to", "tests/log/test_kafka_away.py -k test_close_lets_go")
 def closing_lets_nobody_go(patch: Patch) -> None:
     """A thread that waits for room in the log waits for ever, where brokers are away."""
 

@@ -80,13 +80,13 @@ def bodies_are_taken_as_they_are(patch: Patch) -> None:
 _ENDS = "A worker ends when it is asked to"
 
 
-@bug(_ENDS, "tests/workers/test_worker.py -k shutdown_needs_no_thread")
+@bug(_ENDS, "tests/workers/test_worker_ending.py -k shutdown_needs_no_thread")
 def ending_waits_for_a_thread_of_the_pool(patch: Patch) -> None:
     """A worker whose activities block all threads never ends."""
     patch(worker, "_in_a_thread", lambda call: asyncio.ensure_future(asyncio.to_thread(call)))
 
 
-@bug(_ENDS, "tests/workers/test_worker.py -k shutdown_gives_a_log_up")
+@bug(_ENDS, "tests/workers/test_worker_ending.py -k shutdown_gives_a_log_up")
 def a_log_without_room_is_waited_for(patch: Patch) -> None:
     """A worker cannot be stopped while brokers are away."""
     patch(worker._RunningWorker, "_give_up", lambda self, ended: None)

@@ -1,4 +1,4 @@
-"""Fixtures of the client's tests: a real log, an engine that answers as told, clients on them."""
+"""Fixtures: a real log with an engine that answers as told, and clients on them; or with a real engine."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from odradek._requests import WorkflowRequests
 from odradek_log.embedded import EmbeddedLog
 
 from .client_fakes import FakeEngine
+from .worker_bench import World
 
 SOON = Pauses(requests=(0.02,), reads=(0.02,), waits=(0.02,))
 
@@ -44,3 +45,9 @@ async def impatient(client_log: EmbeddedLog, fake_engine: FakeEngine) -> AsyncIt
     connection = await asyncio.to_thread(Connection, client_log, "default", DataConverter(), pauses=SOON)
     yield WorkflowRequests(connection, timeout=30)
     await asyncio.to_thread(connection.close)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with World(tmp_path) as world:
+        yield world

@@ -1,11 +1,10 @@
-"""Definitions: signatures, calls outside of workflows, and wrong use refused with what to write instead."""
+"""Definitions: signatures, calls in and outside of workflows, options."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import random
-import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -330,9 +329,10 @@ def test_wait_condition_refuses_what_is_always_true(context: Recorder) -> None:
         async def later(self) -> bool:
             return False
 
+    unchecked: Any = workflow.wait_condition
     for wrong in (lambda: Flow().ready, lambda: Flow().later(), Flow().later, True, charge):
         with pytest.raises(DefinitionError, match="condition"):
-            m.workflow.wait_condition(wrong).send(None)
+            unchecked(wrong).send(None)
     drive(workflow.wait_condition(Flow().ready, timeout=timedelta(minutes=1)))
 
 
@@ -383,100 +383,6 @@ def test_options_of_children_are_checked(context: Recorder, options: dict[str, A
         finish(workflow.start_child(greet, "x", **options))
     with pytest.raises(DefinitionError, match="workflow_id is a string"):
         workflow.external("")
-
-
-# ---------------------------------------------------------------- wrong definitions
-
-
-def define_class(**members: Any) -> Any:
-    async def run(self: Any) -> None: ...
-
-    return workflow.define(type("Flow", (), {"run": run, **members}))
-
-
-async def async_method(self: Any) -> int:
-    return 1
-
-
-def method(self: Any) -> None: ...
-
-
-def takes_keywords(**options: Any) -> None: ...
-
-
-def sync_run(self: Any) -> None: ...
-
-
-async def keyword_run(self: Any, *, x: int) -> None: ...
-
-
-def unresolved(x: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
-
-
-class WithArguments:
-    def __init__(self, x: int) -> None: ...
-    async def run(self) -> None: ...
-
-
-class Inherits(Order): ...
-
-
-class Overrides(Order):
-    async def run(self, product: Product, gift: bool = False) -> str:
-        return ""
-
-    def status(self) -> str:
-        return ""
-
-
-m: Any = sys.modules[__name__]  # the same names, unchecked: what follows is wrong on purpose
-WRONG: list[tuple[Callable[[], Any], str]] = [
-    (lambda: m.workflow.query(async_method), "query async_method: a query is a plain `def`.*workflow.update"),
-    (lambda: m.workflow.define(method), "workflow method: a workflow is an `async def`"),
-    (lambda: m.workflow.define(type("Flow", (), {})), "workflow Flow has no `run` method"),
-    (lambda: define_class(run=sync_run), "write `async def run`"),
-    (lambda: define_class(run=staticmethod(async_method)), "`run` is a plain method"),
-    (lambda: definition_of(define_class(run=keyword_run)), "arguments of workflows are positional"),
-    (lambda: m.workflow.define(Inherits), "inherits `run`: define it on the class itself"),
-    (lambda: definition_of(Inherits), "is not a workflow: put @workflow.define"),
-    (lambda: m.workflow.define(Overrides), "'status' replaces a query of a base class"),
-    (lambda: m.workflow.define(WithArguments), "`__init__` takes no arguments"),
-    (
-        lambda: define_class(a=m.workflow.signal(name="x")(method), b=m.workflow.signal(name="x")(method)),
-        "two handlers of signal 'x': a and b",
-    ),
-    (lambda: m.workflow.signal(staticmethod(method)), "is for a method"),
-    (lambda: definition_of(define_class(a=m.workflow.signal(async_method))), "use @workflow.update"),
-    (lambda: m.workflow.update(method).validator(async_method), "a validator is a plain `def`"),
-    (lambda: m.workflow.update(method).validator(lambda: None), "same parameters"),
-    (lambda: m.activity.define(staticmethod(method)), "put @staticmethod above"),
-    (lambda: m.activity.define(Product), "an activity is a function or a method"),
-    (lambda: m.activity.define(name="a")(iterates), "return a list"),
-    (lambda: m.activity.define(takes_keywords).signature, "name each parameter"),
-    (
-        lambda: m.activity.define(unresolved).signature,
-        "an annotation cannot be resolved.*Nowhere.*top of its module",
-    ),
-    (lambda: m.activity.define(timeout=3), "unknown option 'timeout'; there are cancellation_type, delivery"),
-    (
-        lambda: m.activity.define(start_to_close_timeout="5")(method),
-        "start_to_close_timeout: a duration is a timedelta",
-    ),
-    (lambda: m.activity.define(heartbeat_timeout=0)(method), "heartbeat_timeout is more than 0"),
-    (lambda: m.charge.with_options(delivery="once"), "at_least_once"),
-    (lambda: m.charge.with_options(retry_policy=3), "is a RetryPolicy"),
-    (lambda: m.activity_definition(method), "is not an activity: put @activity.define"),
-]
-
-
-def iterates() -> Iterator[int]:
-    yield 1
-
-
-@pytest.mark.parametrize(("define", "message"), WRONG, ids=[message[:40] for _, message in WRONG])
-def test_wrong_use_is_refused_with_what_to_write_instead(define: Callable[[], Any], message: str) -> None:
-    with pytest.raises(DefinitionError, match=message):
-        define()
 
 
 # ---------------------------------------------------------------- options and errors
