@@ -42,7 +42,7 @@ class KafkaLog:
     replication_factor, min_insync_replicas: of topics that are created. Default: 1/1 on one broker, 2/1 on two,
         3/2 on more.
     request_timeout: seconds after which a call that needs a broker gives up with LogUnavailableError. Where brokers
-        answer, and a partition has no leader, its offsets are asked for until there is one, for up to half a minute.
+        answer, and a partition has no leader, its offsets are asked for until there is one, for up to 20 s.
     session_timeout: seconds after which a member of a group that is gone loses its partitions; by default the least
         that Kafka's brokers allow by default. Closing one while no broker answers takes as long.
     max_poll_interval: seconds without `poll` after which a member counts as gone.

@@ -17,9 +17,9 @@ from .errors import kafka_error, passes, translate, unavailable
 
 OnOffsets: TypeAlias = Callable[[dict[TopicPartition, int], LogError | None], None]
 
-LEADER_CHANGE_S = 30.0
-"""How long we ask for a partition's leader. By default Kafka takes 9 s to see that a broker is gone; then there is
-another one."""
+LEADER_CHANGE_S = 20.0
+"""How long we ask for a partition's leader. By default Kafka takes 9 s to see that a broker is gone, and some more if
+that was the controller. Workers that end wait for as long, at most."""
 
 _QUESTION_S = 1.0  # the n-th question has n times as long: a leader that is gone never answers, a busy one in the end
 _ASK_AGAIN_AFTER = 0.05
