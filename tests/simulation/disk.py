@@ -162,7 +162,8 @@ class DiskStorage(SortedStorage):
         self._check()
         super().write(batch)
         self.writing = False
-        self._disk.written(self._name, self)
+        if batch:  # else it may be another log's, which nobody has looked at yet
+            self._disk.written(self._name, self)
         self._unsynced += 1
         if self._disk.rng.random() < self._disk.syncs:
             self._sync()
