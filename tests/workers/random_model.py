@@ -29,6 +29,7 @@ class Selector(selectors.SelectSelector):
         self.now = 0.0
         self.messages: deque[tuple[float, list[Callable[[], None]]]] = deque()
         self.pending: deque[Callable[[], None]] = deque()
+        self.together: deque[Callable[[], None]] = deque()
         self.on_the_spot: deque[Callable[[], None]] = deque()
         self.behind_effects: deque[Callable[[], None]] = deque()
         self.conditions: dict[asyncio.Future[Any], Callable[[], Any]] = {}
@@ -37,9 +38,11 @@ class Selector(selectors.SelectSelector):
     def select(self, timeout: float | None = None) -> list[Any]:
         if timeout == 0 or self._woke():
             return []
-        for waiting in (self.on_the_spot, self.behind_effects, self.pending):
+        for waiting in (self.together, self.on_the_spot, self.behind_effects, self.pending):
             if waiting:
-                waiting.popleft()()
+                action = waiting.popleft()
+                self._take_along(action)
+                action()
                 return []
         at = self.messages[0][0] if self.messages else None
         if at is not None and (timeout is None or at <= self.now + timeout):
@@ -50,6 +53,12 @@ class Selector(selectors.SelectSelector):
         else:
             self.now += timeout
         return []
+
+    def _take_along(self, action: Callable[[], None]) -> None:
+        """The first message of a burst asks for a task; the others come with the next, before its results (W10)."""
+        burst = getattr(action, "burst", None)
+        while burst is not None and self.pending and getattr(self.pending[0], "burst", None) == burst:
+            self.together.append(self.pending.popleft())
 
     def _woke(self) -> bool:
         """Resume the next whose condition is true: each is looked at in its turn, until a whole round finds none."""
@@ -263,11 +272,11 @@ class Model:
 
     def carry(self, path: str) -> None:
         """Messages that a run has not read are the first that the next one reads, before its code begins."""
-        pending = self.loop.selector.pending
-        unread = [action for action in pending if isinstance(action, partial) and action.args[0] == path]
-        for action in unread:
-            pending.remove(action)
-            action()
+        for waiting in (self.loop.selector.together, self.loop.selector.pending):
+            unread = [action for action in waiting if isinstance(action, partial) and action.args[0] == path]
+            for action in unread:
+                waiting.remove(action)
+                action()
 
     def ended(self, run: Run) -> None:
         if run.parent is None:
@@ -282,10 +291,13 @@ class Model:
         number = 0
         planned: list[tuple[float, list[Callable[[], None]]]] = []
         for at_ms, burst in bursts:
-            actions = []
+            actions: list[Callable[[], None]] = []
             for kind, *args in burst:
                 number += 1
-                actions.append(partial(self._deliver, path, number, kind, args))
+                action = partial(self._deliver, path, number, kind, args)
+                if actions:
+                    action.burst = at_ms  # type: ignore[attr-defined]  # a partial takes any attribute
+                actions.append(action)
             planned.append((at_ms / 1000, actions))
         if cancel_ms is not None:
             planned.append((cancel_ms / 1000, [lambda: self.runs[path].cancel("asked")]))

@@ -28,6 +28,7 @@ totals: Counter[str] = Counter()
     frozenset(),
 )
 @example([[("change", 0), ("wait", 0, 2)], [("effect", 0)]], [(0, [("put", 0), ("put", 0)])], None, frozenset())
+@example([[("wait", 1, 1), ("effect", 0)]], [(0, [("put", 0), ("put", 1), ("put", 0)])], None, frozenset())
 def test_random_workflows_do_what_the_model_does(
     segments: Any, bursts: Any, cancel: int | None, restarts: frozenset[int]
 ) -> None:
