@@ -16,6 +16,7 @@ from odradek._instance_updates import InstanceUpdates
 from odradek._room import Room
 from odradek._schedules import planner, times
 from odradek._worker import activity_runner, dividing, intake, worker
+from odradek._worker.bounded_history import BoundedHistory
 from odradek._worker.consumer import TaskConsumer
 from odradek._worker.steps import Steps
 
@@ -122,6 +123,12 @@ def nobody_is_told_to_wait(patch: Patch) -> None:
 def tasks_weigh_nothing(patch: Patch) -> None:
     """Large tasks fill the memory of a worker that is slow."""
     patch(TaskConsumer, "held_bytes", property(lambda self: 0))
+
+
+@bug(_MEMORY, "tests/workers/test_bounded_history.py -k few_bytes_wait")
+def pages_weigh_nothing(patch: Patch) -> None:
+    """A worker that begins fetches the histories of all its tasks at once."""
+    patch(BoundedHistory, "held", property(lambda self: 0))
 
 
 # ---------------------------------------------------------------- large values

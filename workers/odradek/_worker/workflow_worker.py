@@ -19,6 +19,7 @@ from odradek_schemas.tasks import QueryTask, WorkflowTask
 from ..errors import PayloadError
 from .acceptance import Acceptance
 from .attempts import Attempt
+from .bounded_history import BoundedHistory
 from .cache import BoundedCache
 from .cached_run import CachedRun
 from .consumer import TaskConsumer
@@ -95,14 +96,15 @@ class WorkflowWorker:
                 connection.log, connection.topics.events, acceptance, on_settled=eager.on_settled, on_error=on_error
             )
         failure_of = connection.converter.to_failure
+        history = BoundedHistory(self)
         self._tasks = WorkflowTasks(
-            workflows=workflows, session=session, appender=self, history=self, cache=self._cache, steps=self._steps,
+            workflows=workflows, session=session, appender=self, history=history, cache=self._cache, steps=self._steps,
             later=self._later, failure_of=failure_of, eager=eager, local_activities=local_activities,
             now_ms=connection.now_ms,
         )
         self._eager_results = EagerResults(self._tasks, eager) if eager is not None else None
         self._queries = Queries(
-            workflows=workflows, appender=self, history=self, cache=self._cache, steps=self._steps,
+            workflows=workflows, appender=self, history=history, cache=self._cache, steps=self._steps,
             failure_of=failure_of, now_ms=connection.now_ms,
         )
         self._consumer = TaskConsumer(
