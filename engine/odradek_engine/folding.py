@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from odradek_schemas import Topics
 
-from .fold import State, events, fold, keys
+from .fold import State, events, fold
 from .store import RocksStorage
 from .store_memory import DEFAULT_STORE_MEMORY, StoreMemory
 from .unwritten import Unwritten
@@ -87,8 +87,6 @@ class Folding:
         for event in folded.events:
             if type(event) is events.Appended:
                 self._events += 1
-        if len(value) > keys.LARGE:
-            keys.forget()
         self._unwritten.add(value, folded.effects)
         if self._unwritten.enough:
             self.flush()

@@ -196,8 +196,6 @@ class Processor:
             )
         folded = fold(self.state, self._topics, record.offset, record.timestamp_ms, record.key, record.value)
         self.counters.folded += 1
-        if len(record.value) > keys.LARGE:
-            keys.forget()
         self._unwritten.add(record.value, folded.effects)
         took_over = isinstance(folded.record, LeaderElected) and self._observe(folded.record)
         leading = self.leadership.leading

@@ -184,6 +184,8 @@ def _fold(state: State, topics: Topics, source: Source, timestamp_ms: int, defec
 def _finish(step: Step, source: Source, record: Record | None) -> Folded:
     step.apply(events.RecordFolded(source.offset + 1, step.now, zlib.crc32(source.value)))
     step.state.commit()
+    if len(source.value) > keys.LARGE:
+        keys.forget()
     return Folded(record, step.events, step.effects, step.awaited)
 
 

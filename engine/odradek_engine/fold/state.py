@@ -240,7 +240,7 @@ class State:
         if key[0] in _INDEXED and not slot.unsettled:
             slot.unsettled = True
             self._unsettled.append(slot)
-        if slot.step != self._step:
+        if slot.step != self._step:  # from here on as `put`, without a call between: most changes are these
             slot.step = self._step
             slot.before = slot.row
             self._undo.append(slot)
