@@ -167,13 +167,13 @@ class CatchingUp:
                     if self._ending.is_set():
                         return
                     opened = self._stores.open(job.partition)
-                    self._done[job.partition] = opened._replace(
-                        folded=records, rebuilds=job.rebuilds + opened.rebuilds
-                    )
                     logger.info(
                         "partition %d: a process folded %d records in %.1f s", job.partition, records,
                         monotonic() - begun,
-                    )  # fmt: skip
+                    )  # fmt: skip  # before the engine goes on with it, and tells of that
+                    self._done[job.partition] = opened._replace(
+                        folded=records, rebuilds=job.rebuilds + opened.rebuilds
+                    )
                     self._told()
         except BaseException as error:  # it is raised where this was asked for
             self._failure = error

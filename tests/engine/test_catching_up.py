@@ -148,6 +148,33 @@ def test_what_is_led_goes_on_while_others_are_folded(far: Place, monkeypatch: py
     assert_golden(far)
 
 
+def test_what_processes_folded_is_told_before_the_engine_goes_on_with_it(far: Place) -> None:
+    """Breaks when the engine goes on with a partition of which it has not said yet that it was folded."""
+    telling, go = threading.Semaphore(0), threading.Event()
+
+    class Held(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "a process folded" in record.getMessage():
+                telling.release()
+                assert go.wait(PATIENCE_S)
+
+    logger, held = logging.getLogger("odradek_engine.catching_up"), Held(logging.INFO)
+    logger.addHandler(held)
+    logger.setLevel(logging.INFO)
+    try:
+        engine = far.boot(settings=ONE)
+        until(lambda: telling.acquire(blocking=False), engine)
+        for _ in range(100):
+            engine.step(0.01)
+        assert engine.counters() == {}
+        go.set()
+        until(lambda: engine.leading == [0, 1], engine)
+    finally:
+        go.set()
+        logger.removeHandler(held)
+        logger.setLevel(logging.NOTSET)
+
+
 def test_a_standby_that_is_far_behind_has_processes_fold(far: Place, caplog: pytest.LogCaptureFixture) -> None:
     """Breaks when only what an engine is to lead is folded so, or is let go as nobody's."""
     one = far.boot(standbys=1)
