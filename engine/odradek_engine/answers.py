@@ -96,6 +96,7 @@ def history_page(state: State, run: RunRow, from_event_id: int, client_id: str, 
         last_event_id=run.last_event_id,
         next_event_id=following,
         events=events,
+        history_size=run.history_size,
     )
 
 

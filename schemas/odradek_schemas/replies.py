@@ -49,7 +49,7 @@ class HistoryPage(Record, frozen=True):
     """Events from the asked one on. `next_event_id` 0: this is the last page.
 
     `base` and `consumed_through` belong to the state that the pages show; a page with another `base` than
-    the first means that the run advanced in between.
+    the first means that the run advanced in between. `history_size`: bytes of all events.
     """
 
     client_id: str
@@ -63,6 +63,7 @@ class HistoryPage(Record, frozen=True):
     last_event_id: int = 0
     next_event_id: int = 0
     events: list[bytes] = []
+    history_size: int = 0
 
 
 class PendingActivity(Record, frozen=True):

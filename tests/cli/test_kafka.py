@@ -41,7 +41,7 @@ def test_engine_worker_and_commands_on_kafka(kafka_bootstrap: str, tmp_path: Pat
 
     with (
         running("engine", "--data", state, "--partitions", "4", env=env) as engine,
-        running("worker", "examples.food_order", cwd=ROOT, env=env) as worker,
+        running("worker", "examples.food_order", "--max-history", "64", cwd=ROOT, env=env) as worker,
     ):
         engine.wait_for("Engine running")
         second = odradek_here("engine", "--data", state, env=env)

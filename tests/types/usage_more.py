@@ -31,7 +31,8 @@ async def more(product: Product) -> None:
     )
     worker = Worker(
         client, task_queue="orders", workflows=[Order, greet], activities=[charge, notify], max_concurrent_activities=10,
-        cache_bytes=1_000_000, lost_after=5, blocked_after=timedelta(seconds=1), shutdown_timeout=30, identity="w1",
+        cache_bytes=1_000_000, max_history_bytes=1_000_000, lost_after=5, blocked_after=timedelta(seconds=1),
+        shutdown_timeout=30, identity="w1",
     )
     await worker.run()
     order = await client.start(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
-from odradek._worker.bounded_history import PAGE_BYTES, BoundedHistory
+from odradek._worker.bounded_history import PAGE_BYTES, BoundedHistory, HistoryTooLargeError, in_memory
 from odradek._worker.history import History, HistoryFetch
 from odradek_schemas import encode
 from odradek_schemas.common import Payload
@@ -20,7 +21,9 @@ def event(number: int, size: int) -> bytes:
     return encode(HistoryEvent(event_id=number, time_ms=0, attributes=signal))
 
 
-EVENT = len(event(1, PAGE_BYTES - 100))
+LARGE = PAGE_BYTES - 1_000
+EVENT = in_memory(len(event(1, LARGE)), 1)
+"""What a page of one such event counts as."""
 
 
 class Pages:
@@ -30,17 +33,25 @@ class Pages:
         self.lengths = lengths
         self.random = random.Random(seed)
         self.asked: list[tuple[str, int, Callable[[Any], None]]] = []
+        self.tells_size = False
 
     def fetch(self, workflow_id: str, run_id: str, barrier: int, from_event_id: int, on_page: Any) -> None:
         self.asked.append((workflow_id, from_event_id, on_page))
 
-    def answer(self, error: Exception | None = None, base: str = "b") -> None:
-        workflow_id, number, on_page = self.asked.pop(self.random.randrange(len(self.asked)))
+    def answer(self, error: Exception | None = None, base: str = "b", *, first: bool = False) -> None:
+        workflow_id, number, on_page = self.asked.pop(0 if first else self.random.randrange(len(self.asked)))
         last = number >= self.lengths[workflow_id]
         on_page(error or HistoryPage(
             client_id="c", request_id="r", found=True, status="running", base=base, consumed_through=0,
-            events=[event(number, PAGE_BYTES - 100)], next_event_id=0 if last else number + 1,
+            events=[event(number, LARGE)], next_event_id=0 if last else number + 1,
+            **self.told(workflow_id),
         ))  # fmt: skip
+
+    def told(self, workflow_id: str) -> dict[str, int]:
+        if not self.tells_size:
+            return {}
+        last = self.lengths[workflow_id]
+        return {"last_event_id": last, "history_size": last * len(event(1, LARGE))}
 
 
 class Fetches:
@@ -80,6 +91,25 @@ def test_one_that_is_longer_than_the_bound_comes_nevertheless() -> None:
         assert len(fetches.pages.asked) == 1
         fetches.pages.answer()
     assert all(map(fetches.whole, fetches.came))
+
+
+@pytest.mark.parametrize(("told", "pages"), [(True, 1), (False, 4)])
+def test_one_that_is_longer_than_a_worker_may_hold_is_refused(told: bool, pages: int) -> None:
+    """By its first page if that says how long it is; its bytes count for what refers to a payload store."""
+    source = Pages({"w": 9, "v": 2}, seed=1)
+    source.tells_size = told
+    bounded = BoundedHistory(source, longest=3 * EVENT)
+    came: dict[str, Any] = {}
+    for workflow_id in source.lengths:
+        HistoryFetch(bounded, workflow_id, "r", 0, partial(came.setdefault, workflow_id)).start()
+    asked = 0
+    while source.asked:
+        asked += source.asked[0][0] == "w"
+        source.answer(first=True)
+    assert isinstance(came["w"], HistoryTooLargeError)
+    assert came["w"].size == (9 * EVENT if told else 4 * EVENT)
+    assert isinstance(came["v"], History)
+    assert (asked, bounded.held) == (pages, 0)
 
 
 def test_a_fetch_that_fails_gives_its_room_back() -> None:

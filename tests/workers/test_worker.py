@@ -34,7 +34,7 @@ class Waiter:
     def __init__(self) -> None:
         self.state = "waiting"
 
-    async def run(self) -> str:
+    async def run(self, text: str = "") -> str:
         await workflow.wait_condition(lambda: self.state == "told")
         return self.state
 
@@ -60,6 +60,7 @@ def test_a_worker_needs_something_to_run() -> None:
     ("options", "message"),
     [
         ({"max_concurrent_activities": 0}, "max_concurrent_activities"),
+        ({"max_history_bytes": 0}, "max_history_bytes"),
         ({"lost_after": 0}, "lost_after"),
         ({"blocked_after": 0}, "blocked_after"),
     ],
@@ -116,6 +117,28 @@ async def test_another_worker_goes_on_where_one_stopped(world: World) -> None:
         await world.start("Waiter", "w")
         await world.until(WorkflowTaskCompleted)
     await world.signal("w", "tell")
+    async with world.worker(workflows=[Waiter]):
+        assert await world.result("w") == "told"
+
+
+async def test_a_history_that_is_too_large_for_a_worker_waits_for_one_that_may_hold_it(world: World) -> None:
+    """Breaks when one endless workflow takes worker after worker all its memory, or is lost."""
+    async with world.worker(workflows=[Waiter]):
+        await world.start("Waiter", "w", "x" * 10_000)
+        await world.start("Waiter", "small")
+        await world.until(WorkflowTaskCompleted, lambda task: task.workflow_id == "w")
+        await world.until(WorkflowTaskCompleted, lambda task: task.workflow_id == "small")
+    async with world.worker(workflows=[Waiter], max_history_bytes=9_000):
+        answer = await world.query("w", "status")
+        assert answer.status == "rejected"
+        assert answer.failure is not None
+        assert answer.failure.type == "HistoryTooLarge"
+        for workflow_id in ("w", "small"):
+            await world.signal(workflow_id, "tell")
+        failed = await world.until(WorkflowTaskFailed)
+        assert (failed.workflow_id, failed.failure.type) == ("w", "HistoryTooLarge")
+        assert "this worker replays up to 9,000 (Worker(max_history_bytes=...)" in failed.failure.message
+        assert await world.result("small") == "told"
     async with world.worker(workflows=[Waiter]):
         assert await world.result("w") == "told"
 

@@ -248,6 +248,21 @@ def test_a_task_without_its_events_fetches_history_even_if_cached() -> None:
     assert len(bench.fetches) == 1
 
 
+def test_a_history_that_grows_long_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Breaks when what nobody can replay soon comes as a surprise, or is told with each task."""
+    bench = Bench(max_history_bytes=100_000)
+    warned = []
+    for number, size in enumerate((10_000, 48_600, 49_000, 90_000, 110_000)):
+        bench.task(
+            base=f"s1-{number}" if number else "run", events=[event(number + 1)], consumed_through=number,
+            history_size=size, offset=10 * number + 10,
+        )  # fmt: skip
+        bench.producer.sent[-1].deliver(10 * number + 11)
+        warned.append(len(caplog.records))
+    assert warned == [0, 0, 1, 1, 1]
+    assert "history of workflow w (Order) takes 51100 bytes of memory; workers here replay up to 100000" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("error", "cause", "message"),
     [

@@ -172,6 +172,7 @@ class Bench:
     script: dict[int, Any] = field(default_factory=dict)
     max_record_bytes: int = 1_000_000
     cache_bytes: int = 1_000_000
+    max_history_bytes: int = 1_000_000
     converter: DataConverter = field(default_factory=DataConverter)
 
     def __post_init__(self) -> None:
@@ -190,7 +191,10 @@ class Bench:
             "workflows": self.workflows, "appender": self, "history": self, "cache": cache, "steps": self.steps,
             "failure_of": self.converter.to_failure,
         }
-        self.tasks = WorkflowTasks(session=self.session, later=lambda s, a: self.timers.append((s, a)), **shared)
+        self.tasks = WorkflowTasks(
+            session=self.session, later=lambda s, a: self.timers.append((s, a)),
+            max_history_bytes=self.max_history_bytes, **shared,
+        )  # fmt: skip
         self.queries = Queries(now_ms=lambda: self.now_ms, **shared)
 
     # ports

@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 from odradek_schemas import Failure
 
+from .bounded_history import HistoryTooLargeError
+
 _MESSAGE = 4_000
 _TRACE = 16_000
 _DEPTH = 5
@@ -39,6 +41,10 @@ def _cut(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text
     return f"{text[: limit // 4]}\n[... {len(text) - limit} characters left out ...]\n{text[-(limit - limit // 4) :]}"
+
+
+def history_too_large_failure(error: HistoryTooLargeError) -> Failure:
+    return Failure(message=str(error), type="HistoryTooLarge", kind="bug")
 
 
 def too_large_failure(size: int) -> Failure:

@@ -11,10 +11,11 @@ from odradek_schemas.replies import QueryResult
 from odradek_schemas.tasks import QueryTask
 
 from ..errors import QueryRejectedError, WorkflowTaskError
+from .bounded_history import HistoryTooLargeError
 from .cache import BoundedCache
 from .cached_run import CachedRun
 from .history import History, HistoryFetch
-from .limits import compact
+from .limits import compact, history_too_large_failure
 from .ports import Appender, HistorySource, RunningWorkflow, Workflows
 from .steps import Step, Steps, blocked_failure
 
@@ -72,6 +73,9 @@ class Queries:
         self._reject(task, self._failure_of(error))
 
     def _fetched(self, task: QueryTask, history: History | Exception | None) -> None:
+        if isinstance(history, HistoryTooLargeError):
+            self._reject(task, history_too_large_failure(history))
+            return
         if isinstance(history, Exception):
             logger.warning("history of workflow %s for a query could not be fetched: %s", task.workflow_id, history)
             return  # the client asks again

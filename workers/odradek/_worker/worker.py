@@ -26,6 +26,7 @@ from .._interceptors import Interceptor, checked
 from .._options import seconds
 from .._types import Duration, TakesMany
 from .activity_worker import ActivityWorker
+from .bounded_history import DEFAULT_MAX_HISTORY_BYTES
 from .cache import DEFAULT_CACHE_BYTES
 from .dividing import DividingProducer
 from .local_activities import LocalActivities
@@ -61,7 +62,9 @@ class Worker:
     max_concurrent_activities: more wait for their turn. max_activities_per_second: of this worker (default: no limit).
     max_task_queue_activities_per_second: of all workers of the queue together; give all of them the same number: each
     keeps to its part, by the partitions that it has. cache_bytes: for running workflows kept in memory (others
-    are replayed when they go on). lost_after: seconds without a sign of life after which other workers take over
+    are replayed when they go on). max_history_bytes: a workflow whose history takes more memory (its bytes, and 700
+    for each event) is not replayed: its workflow tasks fail, and are tried again, until a worker may hold so much.
+    From half of it on, the log warns. lost_after: seconds without a sign of life after which other workers take over
     its activities, a second or two later at most. blocked_after: seconds after which a workflow that does not give
     its thread back is reported.
     shutdown_timeout: seconds that running activities get to finish; after that they are cancelled and handed to
@@ -94,6 +97,7 @@ class Worker:
         max_activities_per_second: float | None = None,
         max_task_queue_activities_per_second: float | None = None,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
+        max_history_bytes: int = DEFAULT_MAX_HISTORY_BYTES,
         lost_after: Duration = 8,
         blocked_after: Duration = 2,
         shutdown_timeout: Duration = 10,
@@ -110,8 +114,11 @@ class Worker:
             raise ValueError(f"versioning is 'pinned' or 'auto_upgrade', not {versioning!r}")
         if not workflows and not activities:
             raise ValueError("a worker needs something to run: give it workflows=[...], activities=[...] or both")
-        if max_concurrent_activities < 1:
-            raise ValueError(f"max_concurrent_activities is at least 1, not {max_concurrent_activities}")
+        for option, number in (
+            ("max_concurrent_activities", max_concurrent_activities), ("max_history_bytes", max_history_bytes)
+        ):  # fmt: skip
+            if number < 1:
+                raise ValueError(f"{option} is at least 1, not {number}")
         self._rates = (max_activities_per_second, max_task_queue_activities_per_second)
         if any(rate is not None and not 0 < rate < float("inf") for rate in self._rates):
             raise ValueError("a limit of activities per second is more than 0; None is no limit")
@@ -130,6 +137,7 @@ class Worker:
         self._interceptors = checked([*client.interceptors, *interceptors])
         self._limit = max_concurrent_activities
         self._cache_bytes = cache_bytes
+        self._max_history_bytes = max_history_bytes
         self._lost_after = seconds(lost_after)
         self._blocked_after = seconds(blocked_after)
         self._shutdown_timeout = seconds(shutdown_timeout)
@@ -271,7 +279,8 @@ class _RunningWorker:
         )
         return WorkflowWorker(
             self.connection, self._workflow_topic, workflows=workflows, session=self._session, outlet=outlet,
-            timer=self._timer, cache_bytes=worker._cache_bytes, blocked_after=worker._blocked_after,
+            timer=self._timer, cache_bytes=worker._cache_bytes, max_history_bytes=worker._max_history_bytes,
+            blocked_after=worker._blocked_after,
             stale_after=min(_STALE_SECONDS, worker._lost_after / 2), on_error=self._on_error,
             task_queue=worker.task_queue, runner=self._for_activities if worker._eager_activities else None,
             local_activities=LocalActivities(

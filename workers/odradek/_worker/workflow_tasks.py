@@ -29,13 +29,14 @@ from odradek_schemas.tasks import ActivityTask, PendingUpdate, WorkflowTask
 
 from ..errors import WorkflowTaskError
 from .acceptance import Fate
+from .bounded_history import DEFAULT_MAX_HISTORY_BYTES, HistoryTooLargeError, in_memory
 from .cache import BoundedCache
 from .cached_run import Answer, CachedRun
 from .eager import Eager
 from .failure_log import FailureLog
 from .feeding import feed_until_end, is_at_work, run_side_effects
 from .history import History, HistoryFetch, decode_events, unread_inputs
-from .limits import compact, compact_if_large, too_large_failure
+from .limits import compact, compact_if_large, history_too_large_failure, too_large_failure
 from .local_activities import LocalActivities
 from .local_steps import LocalSteps
 from .offsets import Ticket
@@ -69,7 +70,10 @@ class WorkflowTasks:
         eager: Eager | None = None,
         local_activities: LocalActivities | None = None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        max_history_bytes: int = DEFAULT_MAX_HISTORY_BYTES,
     ) -> None:
+        """`max_history_bytes`: of what `history` gives; beginning with half of it, the log warns."""
+        self._max_history_bytes = max_history_bytes
         self.now_ms = now_ms
         self.local_steps = LocalSteps(self, local_activities) if local_activities is not None else None
         self._eager = eager
@@ -177,6 +181,7 @@ class WorkflowTasks:
             self.cache.put(task.workflow_id, run)
             ticket.finish()
             return
+        self._warn_of_size(run.running, task)
         run.running.history_size = task.history_size
         results: list[LocalResult] = []
         code = partial(self._feed_all, run.running, events, updates, results if sure else None)
@@ -425,6 +430,10 @@ class WorkflowTasks:
         ).start()
 
     def _fetched(self, task: WorkflowTask, ticket: Ticket, history: History | Exception | None) -> None:
+        if isinstance(history, HistoryTooLargeError):
+            self.fail(task, ticket, history_too_large_failure(history), "bug")
+            self.resume(task.workflow_id)
+            return
         if isinstance(history, Exception):
             logger.warning("history of workflow %s could not be fetched, trying again: %s", task.workflow_id, history)
             self.later(RETRY_SECONDS, partial(self._fetch_again, task, ticket))
@@ -434,6 +443,17 @@ class WorkflowTasks:
         elif not self.closing:
             self._replay(history, task, ticket)
         self.resume(task.workflow_id)
+
+    def _warn_of_size(self, running: RunningWorkflow, task: WorkflowTask) -> None:
+        """A run goes on in memory however long its history is, but one day it is to be replayed."""
+        half = self._max_history_bytes // 2
+        now = in_memory(task.history_size, task.last_event_id)
+        if in_memory(running.history_size, running.fed_through) <= half < now:
+            logger.warning(
+                "the history of workflow %s (%s) takes %d bytes of memory; workers here replay up to %d "
+                "(Worker(max_history_bytes=...)): it should continue as new", task.workflow_id, task.workflow_type,
+                now, self._max_history_bytes,
+            )
 
     def _fetch_again(self, task: WorkflowTask, ticket: Ticket) -> None:
         waiting = self._waiting.pop(task.workflow_id, ())

@@ -65,6 +65,7 @@ class WorkflowWorker:
         outlet: Outlet,
         timer: TimerThread,
         cache_bytes: int,
+        max_history_bytes: int,
         blocked_after: float,
         stale_after: float,
         on_error: Callable[[BaseException], None],
@@ -96,11 +97,11 @@ class WorkflowWorker:
                 connection.log, connection.topics.events, acceptance, on_settled=eager.on_settled, on_error=on_error
             )
         failure_of = connection.converter.to_failure
-        history = BoundedHistory(self)
+        history = BoundedHistory(self, longest=max_history_bytes)
         self._tasks = WorkflowTasks(
             workflows=workflows, session=session, appender=self, history=history, cache=self._cache, steps=self._steps,
             later=self._later, failure_of=failure_of, eager=eager, local_activities=local_activities,
-            now_ms=connection.now_ms,
+            now_ms=connection.now_ms, max_history_bytes=max_history_bytes,
         )
         self._eager_results = EagerResults(self._tasks, eager) if eager is not None else None
         self._queries = Queries(

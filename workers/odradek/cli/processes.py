@@ -11,6 +11,7 @@ import typer
 from odradek_log import LogError, open_log
 
 from .. import Client, Worker
+from .._worker.bounded_history import DEFAULT_MAX_HISTORY_BYTES
 from .failures import CommandError, ExitCode, told
 from .loading import Definitions, load
 from .logs import set_up
@@ -18,6 +19,8 @@ from .long_running import collect_seldom
 from .options import KafkaOptions, LogFormat, LogLevel, Namespace, TaskQueue, kafka_settings
 from .output import stderr
 from .stopping import stop_on_signals
+
+MIB = 1024 * 1024
 
 Log = Annotated[
     str,
@@ -102,7 +105,7 @@ async def _run_engine(
                 running = Engine(
                     log=opened, namespace=namespace, data_dir=data, partitions=partitions, on_topic=schedules.noticed,
                     standbys=standbys, checkpoints=CheckpointSettings(kept[0], kept[1], trim=kept[2]) if kept else None,
-                    store_memory=store_memory * 1024 * 1024, settings=Settings(folding_processes=folding_processes),
+                    store_memory=store_memory * MIB, settings=Settings(folding_processes=folding_processes),
                 )
                 await stack.enter_async_context(running)
                 await stack.enter_async_context(schedules)
@@ -122,6 +125,9 @@ def worker(
     task_queue: TaskQueue = "default",
     namespace: Namespace = "default",
     max_concurrent_activities: Annotated[int, typer.Option(min=1, help="More wait for their turn.")] = 100,
+    max_history: Annotated[
+        int, typer.Option(min=1, metavar="MIB", help="Longer histories are not replayed: their workflows wait.")
+    ] = DEFAULT_MAX_HISTORY_BYTES // MIB,
     build_id: Annotated[
         str,
         typer.Option(
@@ -142,11 +148,11 @@ def worker(
         definitions = load(modules)
         for warning in definitions.warnings:
             stderr.print(f"[yellow]Warning:[/] {warning}")
-        build: dict[str, Any] = {"build_id": build_id or None, "versioning": versioning}
+        bounds = {"max_concurrent_activities": max_concurrent_activities, "max_history_bytes": max_history * MIB}
+        terms: dict[str, Any] = {"build_id": build_id or None, "versioning": versioning, **bounds}
         if versioning not in ("pinned", "auto_upgrade"):
             raise CommandError(ExitCode.USAGE, f"--versioning is pinned or auto_upgrade, not {versioning}")
-        limit = max_concurrent_activities
-        asyncio.run(_run_worker(log, namespace, task_queue, definitions, limit, kafka_option, build))
+        asyncio.run(_run_worker(log, namespace, task_queue, definitions, kafka_option, terms))
 
 
 async def _run_worker(
@@ -154,9 +160,8 @@ async def _run_worker(
     namespace: str,
     task_queue: str,
     definitions: Definitions,
-    limit: int,
     options: list[str],
-    build: dict[str, Any],
+    terms: dict[str, Any],
 ) -> None:
     settings = kafka_settings(log, options)
     with stop_on_signals() as stop:
@@ -166,8 +171,7 @@ async def _run_worker(
                 task_queue=task_queue,
                 workflows=list(definitions.workflows.values()),
                 activities=list(definitions.activities.values()),
-                max_concurrent_activities=limit,
-                **build,
+                **terms,
             )
             serving = asyncio.ensure_future(running.run())
             serving.add_done_callback(lambda task: stop.fail(None if task.cancelled() else task.exception()))
