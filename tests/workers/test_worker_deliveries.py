@@ -42,8 +42,8 @@ class _Appending:
         self.worker = WorkflowWorker(
             cast(WorkerConnection, connection), "tasks", workflows=cast(Any, ScriptedWorkflows({})),
             session=session_of(producer), outlet=Outlet(producer, Topics(), 4, 1_000_000),
-            timer=cast(TimerThread, self.timer), cache_bytes=1_000, max_history_bytes=1_000, blocked_after=10.0, stale_after=1.0,
-            on_error=lambda error: None,
+            timer=cast(TimerThread, self.timer), cache_bytes=1_000, max_history_bytes=1_000, blocked_after=10.0,
+            stale_after=1.0, on_error=lambda error: None,
         )
         self.taken: list[int] = []
         self.enough = threading.Event()
