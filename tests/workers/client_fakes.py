@@ -21,7 +21,8 @@ Answer = Callable[[Record, Request], Iterable[Record]]
 
 
 class FakeEngine:
-    """Reads all requests, keeps them in `seen`, and sends what `answer` gives for each."""
+    """Reads all requests, keeps them in `seen`, and sends what `answer` gives for each. It has been called for each
+    request that `wait_for` has waited for."""
 
     def __init__(self, log: Log, namespace: str = "default") -> None:
         self.topics = Topics(namespace)
@@ -52,8 +53,9 @@ class FakeEngine:
                 with self._changed:
                     self.seen.append(record)
                     self.raw.append(read.value)
+                    answers = list(self.answer(record, request))
                     self._changed.notify_all()
-                for reply in self.answer(record, request):
+                for reply in answers:
                     self.send(request.reply_partition, request.client_id, encode(reply))
                     if isinstance(record, StartWorkflow) and isinstance(reply, RequestReply):
                         self._answer_what_it_asks(record, request, reply, read.offset)

@@ -322,7 +322,7 @@ async def test_workers_fetch_history_until_it_is_there(impatient: WorkflowReques
     fake_engine.answer = answer
     pages: queue.Queue[Any] = queue.Queue()
     impatient.connection.fetch_history("o", "r", 5, 3, pages.put)
-    assert isinstance(await asyncio.to_thread(pages.get), replies.HistoryPage)
+    assert isinstance(await asyncio.to_thread(pages.get, timeout=30), replies.HistoryPage)
     asked = fake_engine.first(FetchHistory)
     assert (asked.run_id, asked.barrier, asked.from_event_id) == ("r", 5, 3)
     assert len(fake_engine.seen) >= 3
@@ -349,7 +349,7 @@ async def test_workers_hear_what_answers_no_request(client: Client, fake_engine:
         position=Position(partition=0, offset=0, index=0), client_id=connection.client_id, session="s", partition=0
     )
     fake_engine.send(connection.reply_partition, connection.client_id, encode(ended))
-    assert await asyncio.to_thread(heard.get) == ended
+    assert await asyncio.to_thread(heard.get, timeout=30) == ended
 
 
 class _SlowToLearn(MemoryLog):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable
 
 from odradek import Client, DataConverter, OverloadedError
@@ -19,11 +20,12 @@ SMALL = "x" * 400
 
 
 class Holding:
-    """An engine that keeps requests until it is told to answer them, and counts how many are out at once."""
+    """An engine that keeps requests until it is told to answer them. `answered`: the IDs of those."""
 
     def __init__(self, engine: FakeEngine) -> None:
         self.engine = engine
-        self.held: list[Request] = []
+        self.held: deque[Request] = deque()
+        self.answered: set[str] = set()
         engine.answer = self._hold
 
     def _hold(self, record: Record, request: Request) -> Iterable[Record]:
@@ -31,9 +33,10 @@ class Holding:
         return ()
 
     def answer_all(self) -> None:
-        held, self.held = self.held, []
-        for request in held:
+        while self.held:
+            request = self.held.popleft()
             self.engine.send(request.reply_partition, request.client_id, encode(reply_to(request, "ok")))
+            self.answered.add(request.request_id)
 
 
 async def test_calls_beyond_the_bytes_in_flight_wait_for_answers(
@@ -44,11 +47,9 @@ async def test_calls_beyond_the_bytes_in_flight_wait_for_answers(
     async with Client(client_log, max_in_flight_bytes=LIMIT) as client:
         connection = client._worker_connection()
         calls = [asyncio.ensure_future(client.get(f"o-{n}").signal("paid", SMALL)) for n in range(100)]
-        seen = 0
-        while seen < 100:
-            await asyncio.to_thread(fake_engine.wait_for, seen + 1)
+        while len(engine.answered) < 100:
+            await asyncio.to_thread(fake_engine.wait_for, len(engine.answered) + 1)
             most = max(most, connection.in_flight())
-            seen = len(fake_engine.seen)
             engine.answer_all()
         await asyncio.gather(*calls)
         assert connection.in_flight() == 0
