@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ..kafka.broker import free_port
 from .harness import EmbeddedHarness, Harness, KafkaHarness, MemoryHarness, SimulatedHarness
 
 
@@ -27,6 +27,8 @@ def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Harness]
 
 
 @pytest.fixture
-def nowhere() -> str:
-    """An address where no broker is."""
-    return f"127.0.0.1:{free_port()}"
+def nowhere() -> Iterator[str]:
+    """An address where no broker is, nor anybody else meanwhile."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{taken.getsockname()[1]}"

@@ -11,10 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from odradek_log import Committed, Consumer, Log, LogError, Record, TopicPartition, TopicSpec, open_log
+from odradek_log.embedded import EmbeddedLog
+from odradek_log.embedded.consumer import EmbeddedConsumer
 from odradek_log.memory import MemoryConsumer, MemoryLog
 from odradek_log.simulated import SimulatedConsumer, SimulatedLog
 
 PATIENCE = 60.0
+LONG = 300.0
+"""Seconds for which members of groups may stand still: longer than any machine does."""
 
 
 class Harness(ABC):
@@ -40,7 +44,7 @@ class Harness(ABC):
         return self.log
 
     def let_die(self, consumer: Consumer) -> None:  # noqa: B027
-        """Make a member of a group count as dead. For logs with a clock it is enough not to poll."""
+        """Make a member of a group count as dead, if it is not enough not to poll it any more."""
 
     def topic(self, partitions: int = 1, log: Log | None = None) -> str:
         """Create a new topic; return its name."""
@@ -63,7 +67,14 @@ class EmbeddedHarness(Harness):
         super().__init__()
 
     def open(self, max_poll_interval: float | None = None) -> Log:
-        return self._keep(open_log(f"file:{self.folder}", max_poll_interval=max_poll_interval or 1.0))
+        return self._keep(open_log(f"file:{self.folder}", max_poll_interval=max_poll_interval or LONG))
+
+    def let_die(self, consumer: Consumer) -> None:
+        """It has not polled for too long."""
+        assert isinstance(consumer, EmbeddedConsumer)
+        assert isinstance(self.log, EmbeddedLog)
+        assert consumer._member is not None
+        self.log.groups._last_poll[consumer._member] -= LONG
 
     def restart(self) -> Log:
         self.log.close()
@@ -77,13 +88,12 @@ class KafkaHarness(Harness):
         super().__init__()
 
     def open(self, max_poll_interval: float | None = None) -> Log:
-        # 6 s is the least that a broker with the default settings accepts.
         return self._keep(
             open_log(
                 f"kafka://{self.bootstrap}",
                 config={"topic.metadata.propagation.max.ms": 1_000},
-                session_timeout=6.0,
-                max_poll_interval=max_poll_interval or 300.0,
+                session_timeout=min(max_poll_interval or LONG, 30.0),
+                max_poll_interval=max_poll_interval or LONG,
             )
         )
 

@@ -222,13 +222,20 @@ def test_appends_wait_while_too_many_bytes_are_out(make: Callable[..., EmbeddedL
         producer, deliveries = log.producer(), Deliveries()
         sent: list[int] = []
 
-        def send(name: str, producer: Producer, deliveries: Deliveries, sent: list[int]) -> None:
+        enough = threading.Event()
+
+        def send(
+            name: str, producer: Producer, deliveries: Deliveries, sent: list[int], enough: threading.Event
+        ) -> None:
             for i in range(50):
                 producer.send(name, 0, b"", b"x" * 10_000, deliveries.of(i))
                 sent.append(i)
+                if len(sent) == 5:
+                    enough.set()
 
-        with background(partial(send, name, producer, deliveries, sent)):
+        with background(partial(send, name, producer, deliveries, sent, enough)):
             assert files.syncing.wait(PATIENCE)
+            assert enough.wait(PATIENCE)
             assert producer.flush(0.3) > 0
             assert 5 <= len(sent) <= 20
             files.let_sync.set()
