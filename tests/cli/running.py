@@ -208,10 +208,12 @@ def dev_server(
         yield process, address
 
 
-def until(condition: Callable[[], bool]) -> None:
+def until(condition: Callable[[], bool], what: str) -> None:
     """Look until it holds, 200 times a second. For what processes write into files, which nothing announces; who
-    looked all the time would take a core from them."""
+    looked all the time would take a core from them. `what`: is missing, if it does not."""
+    give_up = time.monotonic() + SECONDS
     while not condition():
+        assert time.monotonic() < give_up, f"not after {SECONDS:g} s: {what}"
         time.sleep(0.005)
 
 

@@ -1,8 +1,8 @@
 """Engines of a fold version that is not there yet: it calls itself 2, and marks who sends a signal where the log is
 switched to it (rules V1, V2).
 
-`newer.py engine TARGET NAMESPACE FOLDER VERSION` is an engine of version 1 or 2, `newer.py verify TARGET NAMESPACE
-FOLDER ...` folds the log as version 2 does, and prints what differs from the states in the folders.
+`newer.py engine TARGET NAMESPACE FOLDER ANNOUNCE_S VERSION` is an engine of version 1 or 2, `newer.py verify TARGET
+NAMESPACE FOLDER ...` folds the log as version 2 does, and prints what differs from the states in the folders.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from odradek_log import open_log
 from odradek_schemas import history
 
 MARK = " (as version 2)"
-ANNOUNCE_S = 0.5
 
 
 def become_newer() -> None:
@@ -39,8 +38,8 @@ def become_newer() -> None:
     engine_records.VERSION = 2
 
 
-async def engine(target: str, namespace: str, folder: str, version: str) -> None:
-    settings = Settings(fold_version=int(version), announce_interval=ANNOUNCE_S)
+async def engine(target: str, namespace: str, folder: str, announce_s: str, version: str) -> None:
+    settings = Settings(fold_version=int(version), announce_interval=float(announce_s))
     async with Engine(target, namespace=namespace, data_dir=folder, settings=settings):
         stopped = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)

@@ -1,7 +1,7 @@
-"""One life of a worker with an at-most-once activity: `once.py TARGET NAMESPACE QUEUE FILE DIE_AT`.
+"""One life of a worker with an at-most-once activity: `once.py TARGET NAMESPACE QUEUE FILE LOST_AFTER DIE_AT`.
 
 The activity writes a line to FILE. At the moment DIE_AT of the worker's core the process kills itself (-9); a life
-that does not die prints what became of the workflow.
+that does not die prints what became of the workflow. After LOST_AFTER seconds of silence the worker is declared lost.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from odradek._worker.activities import Activities
 
 MOMENTS = ("claim_sent", "claim_answered", "running", "ended", "reported")
 FILE = Path(sys.argv[4]) if len(sys.argv) > 4 else Path()
-DIE_AT = sys.argv[5] if len(sys.argv) > 5 else ""
+DIE_AT = sys.argv[6] if len(sys.argv) > 6 else ""
 
 
 def die(moment: str) -> None:
@@ -55,13 +55,13 @@ def dying(method: str, before: str, after: str) -> None:
     setattr(Activities, method, wrapped)
 
 
-async def main(target: str, namespace: str, queue: str) -> None:
+async def main(target: str, namespace: str, queue: str, lost_after: float) -> None:
     dying("on_task", "", "claim_sent")
     dying("on_claimed", "claim_answered", "")
     dying("on_ended", "ended", "reported")
     async with (
         Client(target, namespace=namespace) as client,
-        Worker(client, task_queue=queue, workflows=[once], activities=[write_line], lost_after=2),
+        Worker(client, task_queue=queue, workflows=[once], activities=[write_line], lost_after=lost_after),
     ):
         handle = await client.start(
             once, id=queue, task_queue=queue, id_conflict_policy="use_existing", id_reuse_policy="reject",
@@ -74,4 +74,4 @@ async def main(target: str, namespace: str, queue: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:4]))
+    asyncio.run(main(*sys.argv[1:4], float(sys.argv[5])))

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from odradek import Client, Worker, activity
 
+SESSION_S = 60.0
+"""After so long Kafka takes a worker that stands still for dead, and gives its partitions to others."""
+
 FILE = Path(sys.argv[4]) if len(sys.argv) > 4 else Path()
 
 
@@ -21,7 +24,7 @@ async def process_id() -> int:
 
 async def main(target: str, namespace: str, queue: str) -> None:
     async with (
-        Client(target, namespace=namespace) as client,
+        Client(target, namespace=namespace, log_settings={"session_timeout": SESSION_S}) as client,
         Worker(client, task_queue=queue, activities=[process_id], lost_after=600),
     ):
         print("ready", flush=True)

@@ -74,7 +74,7 @@ async def too_slow() -> None:
     await asyncio.sleep(60)
 
 
-@activity.define(retry_policy=RetryPolicy(initial_interval=0.05, maximum_attempts=2), heartbeat_timeout=1.5)
+@activity.define(retry_policy=RetryPolicy(initial_interval=0.05, maximum_attempts=2))
 async def silent_after_beat() -> list[int]:
     info = called()
     if info.attempt == 2:
@@ -84,9 +84,9 @@ async def silent_after_beat() -> list[int]:
     return []
 
 
-@activity.define(heartbeat_timeout=5)
+@activity.define(heartbeat_timeout=30)
 async def waits_for_cancel() -> None:
-    called()
+    gates[f"{called().workflow_id} has begun"].set()
     try:
         await asyncio.sleep(60)
     except asyncio.CancelledError:
@@ -105,8 +105,12 @@ def waits_for_gate() -> str:
 async def nobody_polls_this() -> None: ...
 
 
-@activity.define(schedule_to_close_timeout=5, retry_policy=RetryPolicy(initial_interval=3, backoff_coefficient=1))
+@activity.define(
+    schedule_to_close_timeout=60,
+    retry_policy=RetryPolicy(initial_interval=0.05, backoff_coefficient=2_400, maximum_interval=3_600),
+)
 async def fails_for_too_long() -> None:
+    """The pause before the third attempt is longer than there is time."""
     called()
     raise RuntimeError("again")
 
@@ -168,18 +172,30 @@ async def reports_timeout(which: str) -> str:
 
 
 @workflow.define
-async def heartbeats() -> list[int]:
-    return await silent_after_beat()
+async def heartbeats(timeout: float) -> list[int]:
+    return await silent_after_beat.with_options(heartbeat_timeout=timeout)()
 
 
 @workflow.define
-async def cancels_its_activity() -> str:
-    try:
-        async with asyncio.timeout(1.0):
-            await waits_for_cancel()
-    except TimeoutError:
-        return "timed out"
-    return "done"
+class CancelsItsActivity:
+    """Once it is told that the activity has begun."""
+
+    def __init__(self) -> None:
+        self.begun = False
+
+    async def run(self) -> str:
+        call = asyncio.ensure_future(waits_for_cancel())
+        await workflow.wait_condition(lambda: self.begun)
+        try:
+            async with asyncio.timeout(0.1):
+                await call
+        except TimeoutError:
+            return "timed out"
+        return "done"
+
+    @workflow.signal
+    def has_begun(self) -> None:
+        self.begun = True
 
 
 @workflow.define
@@ -222,7 +238,7 @@ async def has_a_bug(number: int) -> int:
 
 
 WORKFLOWS = [
-    Buy, retried, runs_out_of_attempts, reports_timeout, heartbeats, cancels_its_activity, waits_long,
+    Buy, retried, runs_out_of_attempts, reports_timeout, heartbeats, CancelsItsActivity, waits_long,
     holds_activity, sleeps, many_at_once, has_a_bug,
 ]
 ACTIVITIES = [

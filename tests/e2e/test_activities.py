@@ -9,6 +9,7 @@ import sys
 import threading
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from aiohttp import web
 from odradek import ActivityNotFoundError, WorkflowFailedError, WorkflowHandle, activity, workflow
 from odradek.errors import ActivityCancelRequestedError, InvalidRequestError
 
+from ..longer import with_longer_times
 from .callback import ask, ask_partner, callback_app, serve
 from .once import MOMENTS
 from .system import System
@@ -129,14 +131,19 @@ async def test_a_token_completes_its_activity_once(system: System) -> None:
 
 
 async def test_heartbeats_by_token_keep_it_alive_and_are_shown(system: System) -> None:
-    handle, info = await call(system, "by_token", heartbeat_timeout=1.0)
-    await until_state(handle, "started")
-    for n in range(8):  # more than the timeout in all, and never so long between two
-        await system.client.heartbeat_activity(info.task_token, n)
-        pending = await until_state(handle, "started")
-        assert pending.heartbeat_details == (n,)
-    await system.client.complete_activity(info.task_token, "alive")
-    assert await handle.result() == "alive"
+    async def kept_alive(timeout: float) -> None:
+        """For longer than the timeout, with never so long between two heartbeats."""
+        handle, info = await call(system, "by_token", heartbeat_timeout=timeout)
+        await until_state(handle, "started")
+        for n in range(15):
+            await asyncio.sleep(timeout / 10)
+            await system.client.heartbeat_activity(info.task_token, n)
+            pending = await until_state(handle, "started")
+            assert (pending.attempt, pending.heartbeat_details) == (1, (n,))
+        await system.client.complete_activity(info.task_token, "alive")
+        assert await handle.result() == "alive"
+
+    await with_longer_times(1.0, kept_alive)
 
 
 async def test_a_failure_by_token_is_retried_with_the_same_token(system: System) -> None:
@@ -251,11 +258,16 @@ async def test_worker_and_callback_server_are_processes_of_their_own(system: Sys
 
 # ---------------------------------------------------------------- T8: at most once
 
+PATIENT = 60.0
+"""Nobody declares lost who stands still for less, in seconds."""
 
-async def _life(target: str, namespace: str, queue: str, file: Path, die_at: str) -> tuple[int, str]:
-    script = str(Path(__file__).parent / "once.py")
+
+async def _life(
+    target: str, namespace: str, queue: str, file: Path, lost_after: float, die_at: str = ""
+) -> tuple[int, str]:
+    script, arguments = str(Path(__file__).parent / "once.py"), [target, namespace, queue, str(file), str(lost_after)]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, script, target, namespace, queue, str(file), die_at, stdout=asyncio.subprocess.PIPE
+        sys.executable, script, *arguments, die_at, stdout=asyncio.subprocess.PIPE
     )
     output, _ = await process.communicate()
     return process.returncode or 0, output.decode()
@@ -267,13 +279,15 @@ async def test_t8_an_at_most_once_activity_never_runs_twice_though_its_worker_is
 ) -> None:
     """Breaks when the code runs before its claim is known to be the first, or is delivered again after a start."""
 
-    async def killed(moment: str) -> None:
-        file, queue = tmp_path / moment, system.name(f"once-{moment}")
+    async def killed(moment: str, lost_after: float) -> None:
+        """`lost_after`: after so long the killed worker is declared lost; who stands still for so long before, too."""
+        queue = system.name(f"once-{moment}")
+        file = tmp_path / queue
         file.touch()
-        target = system.target if system.target.startswith("kafka:") else f"file:{tmp_path / 'log' / moment}"
-        code, _ = await _life(target, system.namespace, queue, file, moment)
+        target = system.target if system.target.startswith("kafka:") else f"file:{tmp_path / 'log' / queue}"
+        code, _ = await _life(target, system.namespace, queue, file, lost_after, moment)
         assert code == -signal.SIGKILL, moment
-        code, output = await _life(target, system.namespace, queue, file, "")
+        code, output = await _life(target, system.namespace, queue, file, PATIENT)
         assert code == 0
         runs, outcome = len(file.read_text().splitlines()), json.loads(output)
         if outcome == "done":
@@ -283,7 +297,7 @@ async def test_t8_an_at_most_once_activity_never_runs_twice_though_its_worker_is
             assert runs == (0 if moment in ("claim_sent", "claim_answered") else 1), moment
         assert outcome != "done" or moment in ("claim_sent", "reported"), moment
 
-    await asyncio.gather(*map(killed, MOMENTS))
+    await asyncio.gather(*(with_longer_times(2, partial(killed, moment)) for moment in MOMENTS))
 
 
 # ---------------------------------------------------------------- cancellation

@@ -19,6 +19,7 @@ from odradek import (
     workflow,
 )
 
+from ..longer import with_longer_times
 from .system import System
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
@@ -170,18 +171,25 @@ async def test_a_workflow_is_tried_again_by_its_retry_policy(system: System) -> 
 
 async def test_a_run_timeout_counts_as_an_attempt(system: System) -> None:
     policy = RetryPolicy(initial_interval=0.05, maximum_attempts=2)
-    handle = await start(system, times_out_then_not, run_timeout=0.5, retry_policy=policy)
-    assert await handle.result() == 2
+
+    async def second_run_ends(timeout: float) -> None:
+        handle = await start(system, times_out_then_not, run_timeout=timeout, retry_policy=policy)
+        assert await handle.result() == 2
+
+    await with_longer_times(0.5, second_run_ends)
 
 
 async def test_the_execution_timeout_is_of_all_runs_together(system: System) -> None:
-    handle = await start(system, for_ever, execution_timeout=1)
-    with pytest.raises(WorkflowFailedError) as failed:
-        await handle.result()
-    assert isinstance(failed.value.cause, WorkflowTimeoutError)
-    assert failed.value.cause.timeout_type == "execution"
-    described = await system.client.get(handle.id).describe()
-    assert described.run_id != handle.run_id, "it was not the first run that timed out"
+    async def times_out(timeout: float) -> None:
+        handle = await start(system, for_ever, execution_timeout=timeout)
+        with pytest.raises(WorkflowFailedError) as failed:
+            await handle.result()
+        assert isinstance(failed.value.cause, WorkflowTimeoutError)
+        assert failed.value.cause.timeout_type == "execution"
+        described = await system.client.get(handle.id).describe()
+        assert described.run_id != handle.run_id, "it was not the first run that timed out"
+
+    await with_longer_times(1, times_out)
 
 
 async def test_a_cron_workflow_waits_for_its_time(system: System) -> None:

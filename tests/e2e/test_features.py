@@ -21,6 +21,7 @@ from odradek import (
 )
 from odradek_schemas import Position, Request, records, tasks
 
+from ..longer import with_longer_times
 from . import programs
 from .programs import ACTIVITIES, WORKFLOWS, Buy, Item, calls, gates
 from .system import System, system_on
@@ -99,11 +100,16 @@ async def test_timeouts(system: System, which: str, expected: str) -> None:
 
 
 async def test_heartbeat_timeout_and_details_for_the_next_attempt(system: System) -> None:
-    assert await execute(system, programs.heartbeats) == [40, 2]
+    async def silent(timeout: float) -> None:
+        assert await execute(system, programs.heartbeats, timeout) == [40, 2]
+
+    await with_longer_times(1.5, silent)
 
 
 async def test_a_cancelled_activity_is_told(system: System) -> None:
-    handle = await start(system, programs.cancels_its_activity)
+    handle = await start(system, programs.CancelsItsActivity)
+    assert await asyncio.to_thread(gates[f"{handle.id} has begun"].wait, 30)
+    await handle.signal(programs.CancelsItsActivity.has_begun)
     assert await handle.result() == "timed out"
     assert await asyncio.to_thread(gates[handle.id].wait, 30)
 

@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,10 @@ def _alone(folder: Path, lines: Path) -> subprocess.Popen[str]:
     )
 
 
+def _has_lines(lines: Path, wanted: int, process: subprocess.Popen[str]) -> bool:
+    return lines.read_bytes().count(b"\n") >= wanted or process.poll() is not None
+
+
 @pytest.mark.timeout(240)
 def test_the_embedded_process_is_killed_at_random_moments(tmp_path: Path) -> None:
     """Each life is killed after it has written some more lines; the last one is left to finish."""
@@ -43,7 +48,8 @@ def test_the_embedded_process_is_killed_at_random_moments(tmp_path: Path) -> Non
         process.stdin.write(f"{ORDERS}\n")
         process.stdin.flush()
         wanted = min(lines.read_bytes().count(b"\n") + chosen.randrange(1, 15), ORDERS * len(STEPS))
-        until(lambda: lines.read_bytes().count(b"\n") >= wanted or process.poll() is not None)  # noqa: B023
+        enough = partial(_has_lines, lines, wanted, process)
+        until(enough, f"{wanted} lines")
         process.kill()
         process.wait()
     process = _alone(tmp_path / "data", lines)

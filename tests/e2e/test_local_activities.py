@@ -23,6 +23,7 @@ from odradek_schemas import decode
 from odradek_schemas.history import LocalActivityCompleted
 from odradek_schemas.tasks import HistoryBatch
 
+from ..longer import with_longer_times
 from .system import System
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
@@ -53,7 +54,7 @@ def flaky(fails: int) -> int:
     return activity.info().attempt
 
 
-@activity.define(start_to_close_timeout=0.05, retry_policy=RetryPolicy(initial_interval=0.01, maximum_attempts=2))
+@activity.define(retry_policy=RetryPolicy(initial_interval=0.01, maximum_attempts=2))
 async def stuck() -> None:
     ran["stuck"] += 1
     await asyncio.Event().wait()
@@ -77,7 +78,8 @@ class Local:
         self.signals = 0
         self.drawn = 0
 
-    async def run(self, what: str) -> Any:
+    async def run(self, what: str, timeout: float = 60) -> Any:
+        self.timeout = timeout
         return await getattr(self, what)()
 
     async def steps(self) -> Any:
@@ -96,7 +98,7 @@ class Local:
         except ActivityError as error:
             found += [error.type, error.attempt]
         try:
-            await workflow.execute_local_activity(stuck)
+            await workflow.execute_local_activity(stuck.with_options(start_to_close_timeout=self.timeout))
         except ActivityTimeoutError as error:
             found += [error.timeout_type, error.attempt]
         return found
@@ -131,7 +133,10 @@ async def types(handle: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("eager", [False, True])
-async def test_local_steps_are_recorded_and_not_run_again_on_replay(system: System, eager: bool) -> None:
+async def test_local_steps_are_recorded_and_not_run_again_on_replay(
+    system: System, eager: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_steps, "HEARTBEAT_SECONDS", 60.0)  # those of a slow machine would be records, too
     queue = system.name("queue")
     options: dict[str, Any] = {"workflows": [Local], "activities": ACTIVITIES, "eager_activities": eager}
     async with system.worker(queue, **options):
@@ -157,10 +162,15 @@ def _recorded(found: list[Any], workflow_id: str) -> bool:
 async def test_retries_failures_and_timeouts(system: System) -> None:
     queue = system.name("queue")
     async with system.worker(queue, workflows=[Local], activities=ACTIVITIES):
-        handle = await system.client.start(Local, "retried", id=system.name("wf"), task_queue=queue)
-        assert await handle.result() == [3, "NotYet", 3, "start_to_close", 2]
-        assert (ran["flaky"], ran["stuck"]) == (6, 2)
-        assert Counter(await types(handle))["LocalActivityFailed"] == 2, "attempts do not bloat history"
+
+        async def retried(timeout: float) -> None:
+            ran.clear()
+            handle = await system.client.start(Local, "retried", timeout, id=system.name("wf"), task_queue=queue)
+            assert await handle.result() == [3, "NotYet", 3, "start_to_close", 2]
+            assert Counter(await types(handle))["LocalActivityFailed"] == 2, "attempts do not bloat history"
+            assert (ran["flaky"], ran["stuck"]) == (6, 2)
+
+        await with_longer_times(0.05, retried)
         failing = await system.client.start(Local, "fails", id=system.name("wf"), task_queue=queue)
         with pytest.raises(WorkflowFailedError, match="not yet"):
             await failing.result()

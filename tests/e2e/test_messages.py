@@ -21,6 +21,7 @@ from odradek import (
 from odradek.errors import WorkflowClosedError, WorkflowNotFoundError
 from odradek.testing import replay
 
+from ..longer import with_longer_times
 from .system import System
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
@@ -248,8 +249,12 @@ async def test_W3_a_close_answers_the_updates_that_are_open(system: System) -> N
 
 async def test_without_a_worker_the_error_says_so(system: System) -> None:
     handle = await system.client.start(Stock, 1, id=system.name("alone"), task_queue="nobody")
-    with pytest.raises(RequestTimeoutError, match=r"to be sure\. If one is, .* does one poll the workflow's"):
-        await handle.with_options(timeout=0.5).update(Stock.take, 1)
+
+    async def says_so(timeout: float) -> None:
+        with pytest.raises(RequestTimeoutError, match=r"to be sure\. If one is, .* does one poll the workflow's"):
+            await handle.with_options(timeout=timeout).update(Stock.take, 1)
+
+    await with_longer_times(0.5, says_so)
     await handle.terminate()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import ipaddress
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from odradek_engine import Engine
 from odradek_log import LogError, open_log
 
 from ..kafka.broker import Broker, free_port
+from ..longer import with_longer_times
 
 PASSWORD = "a long secret"
 LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
@@ -89,10 +91,14 @@ async def test_engine_worker_and_client_log_in_over_tls(secured: tuple[Broker, P
 
 async def test_a_wrong_password_is_told_at_once(secured: tuple[Broker, Path]) -> None:
     broker, certificate = secured
-    wrong = {"config": settings(certificate, "not it"), "request_timeout": 2.0}
-    with pytest.raises(UnavailableError, match=r"refused .*[Aa]uthentication"):
-        async with Client(f"kafka://{broker.bootstrap}", log_settings=wrong):
-            pass
+
+    async def told(timeout: float) -> None:
+        wrong = {"config": settings(certificate, "not it"), "request_timeout": timeout}
+        with pytest.raises(UnavailableError, match=r"refused .*[Aa]uthentication"):
+            async with Client(f"kafka://{broker.bootstrap}", log_settings=wrong):
+                pass
+
+    await with_longer_times(2.0, told)
 
 
 async def test_a_broker_whose_certificate_nobody_vouches_for_is_not_trusted(
@@ -100,7 +106,13 @@ async def test_a_broker_whose_certificate_nobody_vouches_for_is_not_trusted(
 ) -> None:
     broker, _ = secured
     other = certificate(tmp_path)
-    log = open_log(f"kafka://{broker.bootstrap}", config=settings(other), request_timeout=2.0)
-    with pytest.raises(LogError, match=r"refused .*certificate"):
-        log.topics("")
-    log.close()
+
+    async def told(timeout: float) -> None:
+        log = open_log(f"kafka://{broker.bootstrap}", config=settings(other), request_timeout=timeout)
+        try:
+            with pytest.raises(LogError, match=r"refused .*certificate"):
+                await asyncio.to_thread(log.topics, "")
+        finally:
+            log.close()
+
+    await with_longer_times(2.0, told)

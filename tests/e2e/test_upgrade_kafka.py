@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 import uuid
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,11 @@ from odradek import Client, Worker, WorkflowHandle, activity, workflow
 from odradek_log import Log, TopicPartition, open_log
 from odradek_schemas import Topics, decode, records
 
+from ..longer import with_longer_times
 from .newer import MARK
 
 WORKFLOWS, AT_A_TIME, PARTITIONS, QUEUE = 20, 3, 16, "upgrades"
+PATIENCE_S = 60.0
 SCRIPT = str(Path(__file__).parent / "newer.py")
 
 
@@ -50,15 +54,16 @@ class Heard:
 
 
 class Fleet:
-    """Two engines, each with its folder, whose version may change."""
+    """Two engines, each with its folder, whose version may change. They announce themselves every `announce_s`."""
 
-    def __init__(self, target: str, namespace: str, folder: Path) -> None:
+    def __init__(self, target: str, namespace: str, folder: Path, announce_s: float) -> None:
         self.about = target, namespace
+        self.announce_s = str(announce_s)
         self.folders = [str(folder / f"state-{number}") for number in range(2)]
         self.running: dict[int, asyncio.subprocess.Process] = {}
 
     async def start(self, number: int, version: int) -> None:
-        arguments = ["engine", *self.about, self.folders[number], str(version)]
+        arguments = ["engine", *self.about, self.folders[number], self.announce_s, str(version)]
         process = await asyncio.create_subprocess_exec(
             sys.executable, SCRIPT, *arguments, stdout=asyncio.subprocess.PIPE
         )
@@ -116,13 +121,19 @@ class Elections:
 
     def wait_for_members(self, count: int) -> None:
         """Until so many engines have led something: each process is another one."""
-        while len(self.members) < count:
-            self._poll()
+        self._wait(lambda: len(self.members) >= count, f"{count} engines")
 
     def wait_for(self, version: int) -> None:
         """Until all partitions are led under it."""
-        while not all(version in self.versions[partition] for partition in range(PARTITIONS)):
+        self._wait(
+            lambda: all(version in self.versions[partition] for partition in range(PARTITIONS)), f"version {version}"
+        )
+
+    def _wait(self, holds: Callable[[], bool], what: str) -> None:
+        give_up = time.monotonic() + PATIENCE_S
+        while not holds():
             self._poll()
+            assert time.monotonic() < give_up, f"not {what} after {PATIENCE_S} s: {self.members} {self.versions}"
 
 
 async def _tell(handles: list[WorkflowHandle[Heard, list[int]]], first: int) -> None:
@@ -135,12 +146,22 @@ async def _tell(handles: list[WorkflowHandle[Heard, list[int]]], first: int) -> 
 
 @pytest.mark.timeout(300)
 async def test_v2_engines_of_two_versions_share_a_namespace_on_kafka(kafka_bootstrap: str, tmp_path: Path) -> None:
-    target, namespace = f"kafka://{kafka_bootstrap}", f"upgrades-{uuid.uuid4().hex[:8]}"
-    fleet = Fleet(target, namespace, tmp_path)
+    """An engine of the old version that stands still for a few announcements is taken for gone: then the version goes
+    up, as it should."""
+
+    async def share(announce_s: float) -> None:
+        await engines_of_two_versions(f"kafka://{kafka_bootstrap}", tmp_path / f"{announce_s:g}", announce_s)
+
+    await with_longer_times(0.5, share)
+
+
+async def engines_of_two_versions(target: str, folder: Path, announce_s: float) -> None:
+    namespace = f"upgrades-{uuid.uuid4().hex[:8]}"
+    fleet = Fleet(target, namespace, folder, announce_s)
     try:
         await asyncio.gather(fleet.start(0, 1), fleet.start(1, 1))
         async with (
-            Client(target, namespace=namespace, request_timeout=120) as client,
+            Client(target, namespace=namespace, request_timeout=60) as client,
             Worker(client, task_queue=QUEUE, workflows=[Heard], activities=[keep]),
         ):
             elections = Elections(log := open_log(target), Topics(namespace).events)
