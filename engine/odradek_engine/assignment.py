@@ -125,6 +125,7 @@ class Assignment:
                 processor.counters = self._rebuilding.pop(partition, processor.counters)
                 processor.counters.rebuilds += one.rebuilds
                 processor.counters.folded += one.folded
+                processor.asked_before(one.asked)
                 if partition in self.following.arriving:
                     self.following.arriving.discard(partition)
                     self.processors[partition] = processor

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -163,7 +163,7 @@ class CatchingUp:
                 while (job := self._next()) is not None:
                     self._stores.close(job.partition)
                     begun = monotonic()
-                    records = feeder.fold(job, partial(self._records, job))
+                    records, asked = feeder.fold(job, partial(self._records, job))
                     if self._ending.is_set():
                         return
                     opened = self._stores.open(job.partition)
@@ -172,7 +172,7 @@ class CatchingUp:
                         monotonic() - begun,
                     )  # fmt: skip  # before the engine goes on with it, and tells of that
                     self._done[job.partition] = opened._replace(
-                        folded=records, rebuilds=job.rebuilds + opened.rebuilds
+                        folded=records, rebuilds=job.rebuilds + opened.rebuilds, asked=asked
                     )
                     self._told()
         except BaseException as error:  # it is raised where this was asked for
@@ -220,20 +220,25 @@ class _Feeder:
         self._consumer: Consumer | None = None
         self._folded = 0
 
-    def fold(self, job: Job, records: Callable[[Consumer], Iterator[Record]]) -> int:
-        """Fold a partition as far as this can be done, and say how many records that were."""
+    def fold(
+        self, job: Job, records: Callable[[Consumer], Iterator[Record]]
+    ) -> tuple[int, Sequence[tuple[float, bytes]]]:
+        """Fold a partition as far as this can be done, and say how many records that were, and what the last ones
+        ask."""
         self._folded = 0
+        asked: Sequence[tuple[float, bytes]] = ()
         try:
             if self._consumer is None:
                 self._consumer = self._log.consumer()
             if self._process is None:
                 self._process = FoldingProcess(self._terms)
             consumer = self._consumer
-            self._process.fold(Task(job.partition, job.folder, job.end), lambda _: records(consumer), self._count)
+            task = Task(job.partition, job.folder, job.end)
+            asked = self._process.fold(task, lambda _: records(consumer), self._count).asked
         except Exception as error:  # the folding thread meets it again
             logger.warning("partition %d is folded by the engine's own thread: %s", job.partition, error)
             self._end_process()
-        return self._folded
+        return self._folded, asked
 
     def _count(self, news: Folded) -> None:
         self._folded += news.records

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from odradek_schemas import Topics
+from odradek_schemas import Topics, encode
 
+from .early_reads import EarlyReads
 from .fold import State, events, fold
 from .store import RocksStorage
 from .store_memory import DEFAULT_STORE_MEMORY, StoreMemory
@@ -41,13 +42,15 @@ class Task(NamedTuple):
 
 class Refolded(NamedTuple):
     """What folding a partition gave: `records` of the log, with `events` of workflows' histories, and the `rows` that
-    its state has now. `begun_at`: the offset that the state had before."""
+    its state has now. `begun_at`: the offset that the state had before. `asked`: reads that the last records ask for,
+    encoded, with the seconds in the log's time at which they do."""
 
     partition: int
     records: int
     events: int
     rows: int
     begun_at: int
+    asked: Sequence[tuple[float, bytes]] = ()
 
 
 class Terms(NamedTuple):
@@ -74,6 +77,8 @@ class Folding:
         self._unwritten = Unwritten(state, terms.flush_rows, terms.flush_bytes)
         self._records = self._events = 0
         self._reported = Folded()
+        self._early = EarlyReads()
+        self._now = 0.0  # as of the last record
 
     @property
     def made(self) -> Folded:
@@ -84,12 +89,19 @@ class Folding:
         """Fold the next record. Raises UnsupportedVersionError, StoreError."""
         folded = fold(self._state, self._topics, offset, timestamp_ms, key, value)
         self._records += 1
+        self._now = timestamp_ms / 1000
+        for read in folded.awaited:
+            self._early.keep(self._now, encode(read))
         for event in folded.events:
             if type(event) is events.Appended:
                 self._events += 1
         self._unwritten.add(value, folded.effects)
         if self._unwritten.enough:
             self.flush()
+
+    def asked(self) -> tuple[tuple[float, bytes], ...]:
+        """As of Refolded; what is given is forgotten."""
+        return tuple(self._early.take(self._now))
 
     def flush(self) -> None:
         """Write the state to its storage."""

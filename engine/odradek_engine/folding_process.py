@@ -55,7 +55,7 @@ def _fold(task: Task, terms: Terms, memory: StoreMemory, given: BinaryIO, told: 
         finally:
             folding.flush()
         rows = storage.count() if terms.count_rows else 0
-    return Refolded(task.partition, *folding.made, rows, begun_at)
+    return Refolded(task.partition, *folding.made, rows, begun_at, folding.asked())
 
 
 def _batches(given: BinaryIO) -> Iterator[list[tuple[int, int, bytes, bytes]]]:

@@ -7,7 +7,7 @@ this very class.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import odradek_log
 from odradek_log import LogError, Producer, TopicPartition
@@ -23,11 +23,12 @@ from .clock import Clock, Randomness
 from .clockwatch import ClockWatch
 from .comparison import Comparison, StaleStateError
 from .due import DueRecords
+from .early_reads import EARLY_S, EarlyReads
 from .emission import Emitter, Output, Place
 from .fold import Effect, Folded, State, UnsupportedVersionError, events, fold, keys
 from .leadership import Leadership, Role
 from .members import Members
-from .reads import EARLY_S, EarlyReads, Read, Reads
+from .reads import Read, Reads
 from .sessions import Sessions
 from .settings import Counters, Outlook, Settings
 from .silence import Silence
@@ -91,7 +92,7 @@ class Processor:
         self.comparison = Comparison(self._here, state)
         self._mark_at = 0.0
         self._flush_at: float | None = None
-        self._early = EarlyReads(clock)
+        self._early = EarlyReads()
         self._unwritten = Unwritten(state, settings.flush_rows, settings.flush_bytes)
         self._handover_at = 0.0
         self._stuck_at = -1
@@ -217,7 +218,7 @@ class Processor:
             logger.info("leading partition %d from offset %d", self.partition, now.epoch)
             self._begin_term()
             self.emitter.emit_all()
-            for value in self._early.take():
+            for _, value in self._early.take(self._clock.monotonic()):
                 self.handle_ephemeral(value)
             return True
         if was_leading and not self.leadership.leading:
@@ -249,8 +250,18 @@ class Processor:
         for read in folded.awaited:
             if self.leadership.leading:
                 self._ask(read)
-            elif self._clock.now_ms() - timestamp_ms < EARLY_S * 1000:
-                self._early.keep(encode(read))
+            else:
+                self._keep(timestamp_ms / 1000, encode(read))
+
+    def asked_before(self, reads: Iterable[tuple[float, bytes]]) -> None:
+        """What was asked in records that were folded elsewhere, with their times in the log, in seconds."""
+        for at, value in reads:
+            self._keep(at, value)
+
+    def _keep(self, at: float, value: bytes) -> None:
+        age = self._clock.now_ms() / 1000 - at
+        if age < EARLY_S:
+            self._early.keep(self._clock.monotonic() - max(0.0, age), value)
 
     def outlook(self, now_ms: int, away: Collection[str] = ()) -> Outlook:
         """What is left to do at `now_ms`, and when there is something to do next. Tasks for the queues `away` wait for
@@ -383,7 +394,7 @@ class Processor:
             return
         if not self.leadership.leading:
             if isinstance(getattr(record, "request", None), Request):
-                self._early.keep(value)
+                self._early.keep(self._clock.monotonic(), value)
             return
         if isinstance(record, ephemeral.WorkerHeartbeat):
             if not past:

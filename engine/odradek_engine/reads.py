@@ -6,7 +6,7 @@ waiting here is only in memory: a client that gets no answer asks again.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -42,34 +42,6 @@ MAX_WAITING, MAX_WAITING_BYTES = 100_000, 32 * 1024 * 1024
 """More reads than this are not kept. A query is answered so, which its client raises; the others are asked again."""
 
 _OVERHEAD_BYTES = 300
-
-
-EARLY_S = 12.0
-"""Clients ask again after ten seconds: what is older than that was asked again, or nobody waits."""
-
-MAX_EARLY, MAX_EARLY_BYTES = 1_000, 1024 * 1024
-
-
-class EarlyReads:
-    """What was asked in a partition before we led it: nobody may have answered that. The newest, as they came."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._kept: deque[tuple[float, bytes]] = deque()
-        self._bytes = 0
-
-    def keep(self, value: bytes) -> None:
-        self._kept.append((self._clock.monotonic(), value))
-        self._bytes += len(value)
-        while len(self._kept) > MAX_EARLY or self._bytes > MAX_EARLY_BYTES:
-            self._bytes -= len(self._kept.popleft()[1])
-
-    def take(self) -> list[bytes]:
-        since = self._clock.monotonic() - EARLY_S
-        taken = [value for at, value in self._kept if at >= since]
-        self._kept.clear()
-        self._bytes = 0
-        return taken
 
 
 class Reads:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
@@ -34,12 +34,13 @@ HELD_S = 5.0
 
 class Opened(NamedTuple):
     """`end`: of the partition in the log. `rebuilds`: how many states were discarded on the way (L3). `folded`: how
-    many records, since it was asked for."""
+    many records, since it was asked for; `asked`: by the last ones of them, as of `folding.Refolded`."""
 
     state: State
     end: int
     rebuilds: int
     folded: int = 0
+    asked: Sequence[tuple[float, bytes]] = ()
 
 
 class Stores:

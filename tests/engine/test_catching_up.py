@@ -19,7 +19,8 @@ from odradek_engine.fold import State
 from odradek_engine.folding import Folded, Refolded, Task
 from odradek_engine.store import RocksStorage
 from odradek_log import Record, TopicPartition
-from odradek_schemas import records
+from odradek_schemas import Request, decode, partition_of, records
+from odradek_schemas.replies import WorkflowResult
 
 from .test_engine_embedded import TOPICS, Place, place
 from .test_refolding import folding_processes
@@ -106,6 +107,28 @@ def test_processes_fold_what_is_far_behind(far: Place, caplog: pytest.LogCapture
     for partition, counters in engine.counters().items():
         assert counters.folded == far.state(partition).partition.position
         assert counters.rebuilds == 0
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_a_result_that_another_engine_has_promised_is_told(place: Place, processes: int) -> None:
+    """Breaks when a start's client has the result only once it asks again: its engine left, and processes fold."""
+    request = Request(request_id="start", client_id="c", reply_partition=0)
+    home = partition_of(b"asked", 2)
+    catch_up(place)
+    place.stop()
+    place.start(40)
+    place.append(
+        records.StartWorkflow(
+            workflow_id="asked", workflow_type="Order", task_queue="orders", request=request, result_request="result"
+        ),
+        partition=home,
+    )  # fmt: skip
+    catch_up(place, Settings(far_behind=FAR, folding_processes=processes))
+    place.append(records.TerminateWorkflow(workflow_id="asked"), partition=home)
+    place.settle()
+    told = [decode(record.value) for record in place.read(TOPICS.replies, 0)]
+    assert [(r.request_id, r.status) for r in told if isinstance(r, WorkflowResult)] == [("result", "terminated")]
+    place.stop()
 
 
 @pytest.mark.parametrize("settings", [Settings(), Settings(far_behind=FAR, folding_processes=0)])

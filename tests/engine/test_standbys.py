@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from odradek_engine import Engine
 from odradek_engine.candidacy import NEAR
+from odradek_engine.early_reads import EARLY_S
 from odradek_engine.members import LISTEN_S, Members
-from odradek_engine.reads import EARLY_S
 from odradek_engine.standbys import LeaderWatch, chosen
 from odradek_schemas import encode, records
 from odradek_schemas.ephemeral import DescribeWorkflow, EngineAlive
