@@ -15,7 +15,7 @@ from odradek._gateway import server
 from odradek._instance_updates import InstanceUpdates
 from odradek._room import Room
 from odradek._schedules import planner, times
-from odradek._worker import activity_runner, dividing, intake, worker
+from odradek._worker import activity_runner, bounded_history, dividing, intake, worker
 from odradek._worker.bounded_history import BoundedHistory
 from odradek._worker.consumer import TaskConsumer
 from odradek._worker.steps import Steps
@@ -129,6 +129,12 @@ def tasks_weigh_nothing(patch: Patch) -> None:
 def pages_weigh_nothing(patch: Patch) -> None:
     """A worker that begins fetches the histories of all its tasks at once."""
     patch(BoundedHistory, "held", property(lambda self: 0))
+
+
+@bug(_MEMORY, "tests/workers/test_bounded_history.py -k may_hold", "tests/workers/test_worker.py -k may_hold")
+def histories_have_no_end(patch: Patch) -> None:
+    """One endless workflow takes worker after worker all its memory."""
+    patch(bounded_history, "in_memory", lambda size, events: 0)
 
 
 # ---------------------------------------------------------------- large values
