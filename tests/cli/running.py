@@ -155,7 +155,10 @@ class Process:
         """The next line that matches."""
         give_up = time.monotonic() + SECONDS
         while True:
-            line = self._coming.get(timeout=max(0.0, give_up - time.monotonic()))
+            try:
+                line = self._coming.get(timeout=max(0.0, give_up - time.monotonic()))
+            except queue.Empty:
+                raise AssertionError(f"no line {pattern!r} within {SECONDS:g} s, but: {self.lines}") from None
             assert line is not None, f"the process ended with {self._process.wait()}: {self.lines}"
             self.lines.append(line)
             found = re.search(pattern, line)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from .running import dev_server, odradek_here
+from .test_views import eventually
 
 OLD = """
 import asyncio
@@ -37,8 +38,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             assert odradek_here(*start, address=address).code == 0
         assert odradek_here("workflow", "start", "Shelf", "--id", "shelf", address=address).code == 0
         for name in ("ada", "bob", "cy", "shelf"):
-            while "WorkflowTaskCompleted" not in odradek_here("workflow", "show", name, address=address).out:
-                pass
+            eventually(
+                lambda one=name: odradek_here("workflow", "show", one, "--json", address=address),
+                lambda seen: "WorkflowTaskCompleted" in [event["type"] for event in seen["events"]],
+            )
         assert odradek_here("workflow", "terminate", "cy", address=address).code == 0
         yield address
 

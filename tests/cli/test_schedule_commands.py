@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from .running import Done, odradek_here
+from .test_views import eventually
+
+ONCE_A_YEAR = '{"month": [1], "day_of_month": [1], "hour": [{"start": 8, "end": 18}]}'
+"""Hardly while the test runs: the schedule is not paused all the time."""
 
 
 def schedule(server: str, *arguments: str) -> Done:
@@ -19,7 +23,7 @@ def described(server: str, name: str) -> dict[str, Any]:
 def test_the_life_of_a_schedule(server: str) -> None:
     made = schedule(
         server, "create", "nightly", "--type", "echo", "--input", '"hello"', "--cron", "30 2 * * *",
-        "--time-zone", "Europe/Berlin", "--interval", "1d/2h", "--calendar", '{"hour": [{"start": 8, "end": 18}]}',
+        "--time-zone", "Europe/Berlin", "--interval", "1d/2h", "--calendar", ONCE_A_YEAR,
         "--jitter", "90s", "--overlap", "allow_all", "--catchup-window", "2h", "--paused", "--note", "not yet",
     )  # fmt: skip
     assert (made.code, made.out) == (0, "Created schedule nightly\n"), made.err
@@ -41,8 +45,10 @@ def test_the_life_of_a_schedule(server: str) -> None:
         server, "backfill", "nightly", "--start-at", "2026-03-01T02:00Z", "--end-at", "2026-03-01T02:00:00Z",
     )  # fmt: skip
     assert done.code == 0, done.err
-    while (found := described(server, "nightly"))["num_actions"] < 2 or found["running_actions"]:
-        pass
+    found = eventually(
+        lambda: schedule(server, "describe", "nightly", "--json"),
+        lambda seen: seen["num_actions"] >= 2 and not seen["running_actions"],
+    )
     assert [taken["status"] for taken in found["recent_actions"]] == ["completed"] * 2
     backfilled = found["recent_actions"][1]["workflow_id"]
     assert backfilled == "nightly-2026-03-01T02:00:00Z"

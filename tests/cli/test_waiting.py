@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from odradek import Client, errors
 from odradek._gateway import Outcome, WorkflowKey
 from odradek.cli import waiting
 
-from .running import ODRADEK, environment, odradek_here
+from .running import ODRADEK, SECONDS, environment, odradek_here
 
 KEY = WorkflowKey("order-1", None)
 NO_WORKER = "no worker polls task queue 'orders': start one, or check the name of the queue"
@@ -87,9 +88,15 @@ def executing(*arguments: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def line_of(process: subprocess.Popen[str]) -> str:
+def wait_for(process: subprocess.Popen[str], said: str) -> None:
+    """Read its stderr up to a line with that in it."""
     assert process.stderr is not None
-    return process.stderr.readline()
+    watch, lines = threading.Timer(SECONDS, process.kill), [""]
+    watch.start()
+    while said not in lines[-1]:
+        lines.append(process.stderr.readline())
+        assert lines[-1], f"{said!r} is not among {lines}"
+    watch.cancel()
 
 
 async def make_namespace(address: str) -> None:
@@ -105,8 +112,8 @@ def test_a_type_or_a_queue_that_no_worker_has_is_said_by_itself(server: str, tmp
         executing("nowhere", "--id", "waits-1", "--address", server) as unknown,
         executing("echo", "--task-queue", "orders", "--id", "waits-2", "--address", folder) as alone,
     ):
-        assert "no workflow type 'nowhere' on this worker (it has: " in line_of(unknown)
-        assert line_of(alone) == f"Workflow waits-2 waits: {NO_WORKER}\n"
+        wait_for(unknown, "no workflow type 'nowhere' on this worker (it has: ")
+        wait_for(alone, f"Workflow waits-2 waits: {NO_WORKER}\n")
         odradek_here("workflow", "terminate", "waits-1", "--reason", "mistyped", address=server)
         out, err = unknown.communicate()
         assert (out, "mistyped" in err, unknown.returncode) == ("", True, 1)

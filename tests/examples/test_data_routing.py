@@ -42,7 +42,7 @@ async def test_the_first_that_answers_has_delivered() -> None:
         began = env.now()
         message = await env.client.start(route, HELLO, id="m")
         assert await message.result() == Delivery(True, "c", "c has it", silent=["a", "b"])
-        assert timedelta(seconds=20) <= env.now() - began < timedelta(seconds=25)
+        assert timedelta(seconds=20) <= env.now() - began < timedelta(seconds=30), "a third one had ten more"
         await recorded(message, "data_routing-third")
 
 
