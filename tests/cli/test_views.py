@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from odradek.cli.output import stdout
+from odradek.cli.views import _print_task_failure
 
 from .running import SECONDS, Done, odradek, odradek_here
 
@@ -62,6 +64,16 @@ def test_describe_tells_of_wrong_input_without_our_own_frames(server: str) -> No
     assert "parameter 'goal': this cannot be read as int" in shown
     assert "terminate it, and start it again" in shown
     assert 'File "' not in shown
+
+
+def test_describe_asks_for_no_fix_where_the_history_is_too_large() -> None:
+    message = "the history of workflow w takes 300,000,000 bytes of memory; this worker replays up to 268,435,456"
+    failure = {"message": message, "type": "HistoryTooLarge", "kind": "bug"}
+    with stdout.capture() as shown:
+        _print_task_failure({"cause": "bug", "retry_in": 14.0, "failure": failure})
+    first, *rest = shown.get().strip().splitlines()
+    assert first == "The workflow cannot go on: its history is too large for its workers; tried again in 14 s."
+    assert message in "".join(rest)
 
 
 def test_describe_shows_timers(server: str) -> None:

@@ -163,10 +163,12 @@ def _print_task_failure(failure: Mapping[str, Any] | None) -> None:
         return
     titles = {"bug": "an error in its code", "blocked": "its code blocks", "unknown_type": "no code for its type"}
     titles["non_determinism"] = "its code has changed"
-    title = titles.get(failure["cause"], failure["cause"])
+    title, then = titles.get(failure["cause"], failure["cause"]), " Deploy a fix, and it goes on from here."
+    if failure["failure"].get("type") == "HistoryTooLarge":
+        title, then = "its history is too large for its workers", ""
     retry = failure["retry_in"]
     again = f"; tried again in {duration(retry)}" if retry is not None else ""
-    stdout.print(Text(f"\nThe workflow cannot go on: {title}{again}. Deploy a fix, and it goes on from here.", "red"))
+    stdout.print(Text(f"\nThe workflow cannot go on: {title}{again}.{then}", "red"))
     trace = failure["failure"].get("stack_trace", "").rstrip()
     if trace:
         stdout.print(Text(trace, "dim"), soft_wrap=True)
