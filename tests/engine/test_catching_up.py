@@ -7,6 +7,7 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,24 +23,22 @@ from odradek_log import Record, TopicPartition
 from odradek_schemas import Request, decode, partition_of, records
 from odradek_schemas.replies import WorkflowResult
 
-from .test_engine_embedded import TOPICS, Place, place
+from .test_engine_embedded import PATIENCE_S, TOPICS, Place, place
 from .test_refolding import folding_processes
 
 __all__ = ["place"]
 
-PATIENCE_S = 60.0
 FAR = 20
 BOTH = Settings(far_behind=FAR, folding_processes=2)
 ONE = Settings(far_behind=FAR, folding_processes=1)
 
 
 def until(reached: Callable[[], bool], *engines: Engine) -> None:
-    for _ in range(round(PATIENCE_S / 0.05)):
-        if reached():
-            return
+    give_up = time.monotonic() + PATIENCE_S
+    while not reached():
+        assert time.monotonic() < give_up, "the engines do not get there"
         for engine in engines:
             engine.step(0.05 / len(engines))
-    pytest.fail("the engines do not get there")
 
 
 def catch_up(place: Place, settings: Settings = BOTH) -> Engine:
@@ -205,13 +204,12 @@ def test_a_standby_that_is_far_behind_has_processes_fold(far: Place, caplog: pyt
     other = Engine(log=far.log, namespace="test", data_dir=far.folder / "other", settings=BOTH, standbys=1)
     with caplog.at_level(logging.INFO, "odradek_engine.catching_up"):
         other.connect()
-        for _ in range(round(PATIENCE_S / 0.02)):
+        give_up = time.monotonic() + PATIENCE_S
+        while not len(other.leading) == len(other.following) == 1 and time.monotonic() < give_up:
             for engine in (one, other):
                 engine.step(0.01)
                 engine.read_step(0.0)
                 engine.follow_step(0.0)
-            if len(other.leading) == len(other.following) == 1:
-                break
     assert sorted(other.leading + other.following) == [0, 1]
     assert {"partition 0: a process", "partition 1: a process"} <= {line[:22] for line in caplog.messages}
     other.hand_over()

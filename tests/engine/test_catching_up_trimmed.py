@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 
 import pytest
@@ -163,14 +164,13 @@ def test_a_standby_begins_from_a_checkpoint_then(
     other = Engine(log=place.log, namespace=NAMESPACE, data_dir=folder, settings=BOTH, standbys=1, checkpoints=kept)
 
     def turn_until(reached: Callable[[], bool]) -> None:
-        for _ in range(round(PATIENCE_S / 0.02)):
-            if reached():
-                return
+        give_up = time.monotonic() + PATIENCE_S
+        while not reached():
+            assert time.monotonic() < give_up, "the engines do not get there"
             for engine in (one, other):
                 engine.step(0.01)
                 engine.read_step(0.0)
                 engine.follow_step(0.0)
-        pytest.fail("the engines do not get there")
 
     other.connect()
     for _ in PARTITIONS:

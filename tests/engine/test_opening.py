@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from odradek_log.embedded import EmbeddedLog
 from odradek_schemas import Topics, encode, partition_of, records
 
 PARTITIONS = 4
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 def engine_of(
@@ -31,15 +32,14 @@ def engine_of(
 
 
 def until(reached: Callable[[], bool], *engines: Engine) -> None:
-    for _ in range(1_000):
-        if reached():
-            return
+    give_up = time.monotonic() + PATIENCE_S
+    while not reached():
+        assert time.monotonic() < give_up, "the engines do not get there"
         for engine in engines:
             engine.step(0.01)
             if engine._standbys:
                 engine.follow_step(0.0)
                 engine.read_step(0.0)
-    pytest.fail("the engines do not get there")
 
 
 class Held:

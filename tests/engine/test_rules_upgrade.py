@@ -69,7 +69,7 @@ class Fleet:
         for engine in self.engines.values():
             engine._assignment.opening.wait()
             engine.step(0.01)
-            assert engine._producer.flush(5.0) == 0
+            assert engine._producer.flush(60.0) == 0
         for engine in self.engines.values():
             engine.read_step(0.0)
             while not all(self.end(*tp) == at for tp, at in engine._hearing.positions.items()):
@@ -91,7 +91,7 @@ class Fleet:
     def append(self, topic: str, partition: int, value: bytes) -> None:
         producer = self.log.producer()
         producer.send(topic, partition, b"", value)
-        assert producer.flush(10) == 0
+        assert producer.flush(60.0) == 0
         producer.close()
 
     def versions(self, partition: int) -> list[int]:
