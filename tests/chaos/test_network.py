@@ -80,8 +80,8 @@ def test_connections_that_were_cut_may_break_in_the_end(network: Network) -> Non
 
 
 def test_a_connection_to_nobody_breaks(network: Network) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    port = network.publish("broker-1", port)
-    with pytest.raises(ConnectionError), socket.create_connection(("127.0.0.1", port), PATIENCE_S) as connection:
-        connection.recv(100)
+    with socket.socket() as taken:  # nobody listens there
+        taken.bind(("127.0.0.1", 0))
+        port = network.publish("broker-1", taken.getsockname()[1])
+        with pytest.raises(ConnectionError), socket.create_connection(("127.0.0.1", port), PATIENCE_S) as connection:
+            connection.recv(100)

@@ -17,7 +17,7 @@ from odradek.errors import UnavailableError
 from odradek_engine import Engine
 from odradek_log import LogError, open_log
 
-from ..kafka.broker import Broker, free_port
+from ..kafka.broker import Broker
 from ..longer import with_longer_times
 
 PASSWORD = "a long secret"
@@ -54,7 +54,7 @@ def secured(broker_from_jars: None, tmp_path_factory: pytest.TempPathFactory) ->
     """The broker, and the certificate to trust. Its own wait asks in plain text, at a second listener."""
     pem = certificate(tmp_path_factory.mktemp("tls"))
     broker = Broker()
-    port = free_port()
+    port = broker.new_port()
     controller = f"127.0.0.1:{broker.controller_port}"
     broker.configure({
         "listeners": f"PLAINTEXT://{broker.bootstrap},SASL_SSL://127.0.0.1:{port},CONTROLLER://{controller}",

@@ -46,6 +46,15 @@ def free_port() -> int:
         return port
 
 
+def _taken_port() -> socket.socket:
+    """A port that the system gives to nobody else before this is closed; who asks for it by its number may listen there
+    (Linux; elsewhere it is free at once)."""
+    taken = socket.socket()
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Java does
+    taken.bind(("127.0.0.1", 0))
+    return taken
+
+
 def jars_can_be_had() -> bool:
     """Whether this machine has Java, and the jars or Maven, which gets them."""
     return bool(shutil.which("java") and (any(LIBS.glob("kafka_2.13-*.jar")) or shutil.which("mvn")))
@@ -84,7 +93,8 @@ class Broker:
         self, settings: dict[str, str | None] | None = None, heap: str = "512m", java: Sequence[str] = SHORT_LIFE
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="odradek-kafka-"))
-        self.port, self.controller_port = free_port(), free_port()
+        self._taken: list[socket.socket] = []
+        self.port, self.controller_port = self.new_port(), self.new_port()
         self.bootstrap = f"127.0.0.1:{self.port}"
         self._java_options = (f"-Xmx{heap}", *java)
         self._process: subprocess.Popen[bytes] | None = None
@@ -92,6 +102,17 @@ class Broker:
         self._output = self.folder / "output.log"
         self._formatted = False
         self.configure(settings or {})
+
+    def new_port(self) -> int:
+        """For a listener of this broker, which begins seconds later, and ends while the broker is away: a port that is
+        nobody else's before `stop`."""
+        taken = _taken_port()
+        port: int = taken.getsockname()[1]
+        if sys.platform == "linux":
+            self._taken.append(taken)
+        else:
+            taken.close()
+        return port
 
     def configure(self, settings: dict[str, str | None]) -> None:
         """Write server.properties, before the first start."""
@@ -231,6 +252,8 @@ class Broker:
     def stop(self) -> None:
         """End its process and remove its data."""
         self.kill()
+        for taken in self._taken:
+            taken.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Broker:

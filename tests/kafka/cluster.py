@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TypeAlias
 
-from .broker import Broker, BrokerError, free_port
+from .broker import Broker, BrokerError
 
 SIZE = 3
 IN_SYNC_TIMEOUT = 120.0
@@ -33,7 +33,7 @@ class Cluster:
         copies, enough = str(size), str(size // 2 + 1)
         ports, self._direct, voters = [], [], []
         for number, broker in enumerate(self.brokers, 1):
-            name, direct = broker_name(number), free_port()
+            name, direct = broker_name(number), broker.new_port()
             ports.append((publish(name, broker.port), publish(name, broker.controller_port)))
             self._direct.append(f"127.0.0.1:{direct}")
             voters.append(f"{number}@127.0.0.1:{ports[-1][1]}")

@@ -72,9 +72,10 @@ async def test_shutdown_needs_no_thread_that_activities_have_taken(world: World)
 
     async with world.worker(workflows=[Gated], activities=[gate], shutdown_timeout=0.1):
         await world.start("Gated", "w", 3)
-        for _ in range(2):
-            while not all_taken.acquire(blocking=False):
-                await asyncio.sleep(0)
+        async with asyncio.timeout(SECONDS):
+            for _ in range(2):
+                while not all_taken.acquire(blocking=False):
+                    await asyncio.sleep(0)
     waited = gave_up.is_set()
     leave.set()
     assert not waited
