@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import inspect
 import os
+import warnings
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ hypothesis.settings.load_profile("odradek")
 
 _IMAGE = f"apache/kafka:{KAFKA_VERSION}"
 _FIRST = ("simulation/test_simulation", "chaos/test_chaos", "examples/test_pages", "stats/test_stats_on_kafka")
+_collected_for: Path | None = None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -47,6 +50,17 @@ def _ended_in_time(
             await test(*args, **kwargs)
 
     return bounded
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before a test that takes warnings for errors: those of what earlier files have left to the garbage, and which
+    would come whenever it is collected, are not its own."""
+    global _collected_for
+    if item.get_closest_marker("filterwarnings") is not None and item.path != _collected_for:
+        _collected_for = item.path
+        with warnings.catch_warnings(action="ignore"):
+            gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -50,12 +50,14 @@ class Network:
         self._thread = threading.Thread(target=self._loop.run_forever, name="network", daemon=True)
         self._links: dict[frozenset[str], _Link] = {}
         self._processes: dict[str, int] = {}
+        self._servers: list[asyncio.Server] = []
         self._thread.start()
 
     def close(self) -> None:
         self._call(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.close()
 
     def know(self, name: str, pid: int) -> None:
         """This process is the one of that name from now on."""
@@ -91,6 +93,7 @@ class Network:
             await self._serve(name, reader, writer, port)
 
         server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=CHUNK)
+        self._servers.append(server)
         number: int = server.sockets[0].getsockname()[1]
         return number
 
@@ -113,6 +116,8 @@ class Network:
                 link.delays.remove(seconds)
 
     async def _end(self) -> None:
+        for server in self._servers:
+            server.close()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
