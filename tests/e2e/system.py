@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,16 @@ from odradek_log import Log, TopicPartition, open_log
 from odradek_schemas import Record, Topics, decode, encode, partition_of
 
 PARTITIONS = 4
+PATIENCE_S = 60.0
+"""For what takes a moment, unless the machine is busy."""
+
+
+async def described(handle: Any, holds: Callable[[Any], object]) -> Any:
+    """The first description for which `holds` is true; a read sees what is acknowledged, not what is under way."""
+    give_up = time.monotonic() + PATIENCE_S
+    while not holds(found := await handle.describe()):
+        assert time.monotonic() < give_up, f"it stays like this: {found}"
+    return found
 
 
 class System:
@@ -66,7 +77,9 @@ class System:
         consumer = self.log.consumer()
         consumer.assign({TopicPartition(topic, p): 0 for p in range(self.log.partitions(topic))})
         found: list[Record] = []
+        give_up = time.monotonic() + PATIENCE_S
         while not until(found):
+            assert time.monotonic() < give_up, f"{topic} has {len(found)} records, not what is waited for"
             found.extend(decode(record.value) for record in consumer.poll(1.0))
         consumer.close()
         return found

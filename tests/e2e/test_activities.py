@@ -23,7 +23,7 @@ from odradek.errors import ActivityCancelRequestedError, InvalidRequestError
 from ..longer import with_longer_times
 from .callback import ask, ask_partner, callback_app, serve
 from .once import MOMENTS
-from .system import System
+from .system import System, described
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 QUEUE = "activities"
@@ -104,10 +104,8 @@ async def call(system: System, name: str, *args: str, **options: Any) -> tuple[W
 
 
 async def until_state(handle: WorkflowHandle[Any, Any], state: str) -> Any:
-    while True:
-        pending = (await handle.describe()).pending_activities
-        if pending and pending[0].state == state:
-            return pending[0]
+    found = await described(handle, lambda d: d.pending_activities and d.pending_activities[0].state == state)
+    return found.pending_activities[0]
 
 
 # ---------------------------------------------------------------- completion by task token

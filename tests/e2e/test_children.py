@@ -18,7 +18,7 @@ from odradek import (
     workflow,
 )
 
-from .system import System
+from .system import System, described
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
 QUEUE = "children"
@@ -192,8 +192,8 @@ async def test_an_id_in_use_is_said_and_pending_children_are_shown(system: Syste
     assert await (await start(system, takes, other.id)).result() == other.run_id
     name = system.name("child")
     parent = await start(system, takes, name)
-    while not (pending := (await parent.describe()).pending_children) or pending[0].state != "started":
-        continue
+    found = await described(parent, lambda d: d.pending_children and d.pending_children[0].state == "started")
+    pending = found.pending_children
     assert (pending[0].id, pending[0].workflow_type, pending[0].parent_close_policy) == (
         name, "children.waits", "terminate",
     )  # fmt: skip

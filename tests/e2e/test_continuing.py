@@ -20,7 +20,7 @@ from odradek import (
 )
 
 from ..longer import with_longer_times
-from .system import System
+from .system import System, described
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 QUEUE = "continuing"
@@ -195,8 +195,8 @@ async def test_the_execution_timeout_is_of_all_runs_together(system: System) -> 
 async def test_a_cron_workflow_waits_for_its_time(system: System) -> None:
     handle = await start(system, counts, cron_schedule="CRON_TZ=Europe/Berlin 0 3 * * *")
     first = await system.client.get(handle.id, run_id=handle.run_id).with_options(timeout=30).describe()
-    while first.status == "running":  # its only task asks for the time
-        first = await system.client.get(handle.id, run_id=handle.run_id).describe()
+    if first.status == "running":  # its only task asks for the time
+        first = await described(system.client.get(handle.id, run_id=handle.run_id), lambda d: d.status != "running")
     assert first.status == "continued_as_new"
     waiting = await system.client.get(handle.id).describe()
     assert (waiting.status, waiting.history_length) == ("running", 1)

@@ -39,6 +39,8 @@ from odradek.interceptors import (
 from odradek_engine import Engine
 from odradek_log import Log, TopicPartition, open_log
 
+from .system import described
+
 KINDS = (
     "input",
     "memo",
@@ -277,8 +279,7 @@ async def test_without_the_key_a_workflow_stays_open_until_it_is_there(
                 Client(log, namespace=namespace, data_converter=wrong) as other,
                 Worker(other, task_queue=QUEUE, workflows=[Keeper, twice], activities=[handle]),
             ):
-                while (stuck := await other.get("k").describe()).task_failure is None:
-                    await asyncio.sleep(0)
+                stuck = await described(other.get("k"), lambda d: d.task_failure is not None)
                 assert stuck.status == "running"
                 assert "is encrypted with key 'new', which this codec does not have" in str(stuck.task_failure)
             await handle_.signal(Keeper.tell, "go")

@@ -24,7 +24,7 @@ from odradek_schemas import Position, Request, records, tasks
 from ..longer import with_longer_times
 from . import programs
 from .programs import ACTIVITIES, WORKFLOWS, Buy, Item, calls, gates
-from .system import System, system_on
+from .system import System, described, system_on
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
 QUEUE = "features"
@@ -124,8 +124,8 @@ async def test_durable_sleep_is_never_too_short(system: System) -> None:
 
 async def test_a_pending_activity_is_described_and_completed_from_elsewhere_by_its_token(system: System) -> None:
     handle = await start(system, programs.holds_activity)
-    while not (pending := (await handle.describe()).pending_activities) or pending[0].state != "started":
-        continue
+    found = await described(handle, lambda d: d.pending_activities and d.pending_activities[0].state == "started")
+    pending = found.pending_activities
     assert (pending[0].activity_type, pending[0].attempt) == ("waits_for_gate", 1)
     await system.client.complete_activity(pending[0].task_token, "by hand")
     assert await handle.result() == "by hand"
@@ -156,10 +156,9 @@ async def test_terminate_ends_at_once(system: System) -> None:
 async def test_a_bug_is_shown_and_a_fixed_deployment_carries_on(system: System) -> None:
     programs.broken = True
     handle = await start(system, programs.has_a_bug, 7)
-    while not (described := await handle.describe()).task_failure_cause:
-        pass
-    assert described.status == "running"
-    assert "a typo" in described.task_failure_traceback
+    found = await described(handle, lambda d: d.task_failure_cause)
+    assert found.status == "running"
+    assert "a typo" in found.task_failure_traceback
     programs.broken = False
     assert await handle.result() == 7
     assert len(calls[handle.id]) == 1, "the completed step was not done again"
@@ -225,10 +224,10 @@ async def test_errors_name_what_is_wrong(system: System) -> None:
 
 async def test_describe_says_that_no_worker_polls_the_queue(system: System) -> None:
     handle = await start(system, programs.waits_long, task_queue="a-queue-without-workers")
-    described = await handle.describe()
-    assert described.workers == 0
-    assert described.missing_queues == ("a-queue-without-workers",)
-    assert any("a-queue-without-workers" in warning for warning in described.warnings)
+    found = await handle.describe()
+    assert found.workers == 0
+    assert found.missing_queues == ("a-queue-without-workers",)
+    assert any("a-queue-without-workers" in warning for warning in found.warnings)
     await handle.terminate()
 
 
@@ -236,11 +235,9 @@ async def test_a_worker_that_has_ended_is_missed_at_once(system: System) -> None
     """Breaks when it counts for as long as one may be silent, here an hour."""
     handle = await start(system, programs.waits_long, task_queue="left")
     async with system.worker("left", workflows=WORKFLOWS, lost_after=3_600.0):
-        while not (await handle.describe()).workers:
-            continue
-    while (described := await handle.describe()).workers:
-        continue
-    assert described.missing_queues == ("left",)
+        await described(handle, lambda d: d.workers)
+    found = await described(handle, lambda d: not d.workers)
+    assert found.missing_queues == ("left",)
     await handle.terminate()
 
 
@@ -248,18 +245,16 @@ async def test_a_worker_that_is_gone_is_not_taken_for_live_by_the_next_engine(tm
     target = f"file:{tmp_path / 'log'}"
     async with system_on(target, tmp_path / "state", "again") as system, system.worker("q", workflows=WORKFLOWS):
         handle = await system.client.start(programs.waits_long, id="w", task_queue="q")
-        while not (await handle.describe()).workers:
-            continue
+        await described(handle, lambda d: d.workers)
     async with system_on(target, tmp_path / "state", "again") as system:
         assert (await system.client.get("w").describe()).missing_queues == ("q",)
 
 
 async def test_describe_says_that_the_workflow_type_is_unknown(system: System) -> None:
     handle = await start(system, "Nonsense")
-    while not (described := await handle.describe()).task_failure_cause:
-        pass
-    assert described.task_failure_cause == "unknown_type"
-    assert "Nonsense" in str(described.task_failure)
+    found = await described(handle, lambda d: d.task_failure_cause)
+    assert found.task_failure_cause == "unknown_type"
+    assert "Nonsense" in str(found.task_failure)
     await handle.terminate()
 
 

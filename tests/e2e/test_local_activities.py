@@ -24,7 +24,7 @@ from odradek_schemas.history import LocalActivityCompleted
 from odradek_schemas.tasks import HistoryBatch
 
 from ..longer import with_longer_times
-from .system import System
+from .system import System, described
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
 ran: Counter[str] = Counter()
@@ -183,8 +183,7 @@ async def test_a_long_one_answers_its_task_now_and_then_and_lets_signals_in(
     queue = system.name("queue")
     async with system.worker(queue, workflows=[Local], activities=ACTIVITIES):
         handle = await system.client.start(Local, "long", id=system.name("wf"), task_queue=queue)
-        while not (pending := (await handle.describe()).pending_local_activities):
-            pass
+        pending = (await described(handle, lambda d: d.pending_local_activities)).pending_local_activities
         assert [(one.activity_type, one.seq) for one in pending] == [("waits", 1)]
         await handle.signal(Local.poke)  # only its handler lets the activity end
         assert await handle.result() == ["opened", 1]

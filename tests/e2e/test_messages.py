@@ -22,7 +22,7 @@ from odradek.errors import WorkflowClosedError, WorkflowNotFoundError
 from odradek.testing import replay
 
 from ..longer import with_longer_times
-from .system import System
+from .system import System, described
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
 QUEUE = "messages"
@@ -198,8 +198,7 @@ async def test_a_started_update_is_waited_for_later(system: System) -> None:
     assert (await handle.describe()).pending_updates == ()
     await handle.pause()
     waiting = asyncio.ensure_future(handle.update(Stock.take, 1))
-    while not (found := (await handle.describe()).pending_updates):
-        pass
+    found = (await described(handle, lambda d: d.pending_updates)).pending_updates
     assert (found[0].name, found[0].state, found[0].identity) == ("take", "pending", system.client.identity)
     await handle.unpause()
     assert await waiting == 2

@@ -25,7 +25,7 @@ from odradek import (
 from odradek.testing import replay
 from odradek_schemas import encode
 
-from .system import System
+from .system import System, described
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
 
@@ -85,10 +85,8 @@ async def too_much() -> str:
 
 async def stuck(handle: WorkflowHandle[Any, Any]) -> WorkflowDescription:
     """What the workflow says of itself once its code could not go on."""
-    while True:
-        seen = await handle.describe()
-        if seen.task_failure is not None:
-            return seen
+    found: WorkflowDescription = await described(handle, lambda d: d.task_failure is not None)
+    return found
 
 
 async def test_values_above_the_limit_of_the_log(system: System, tmp_path: Path) -> None:
@@ -130,8 +128,7 @@ async def test_without_the_store_a_workflow_waits_for_a_worker_that_has_it(syste
             seen = await stuck(handle)
         assert "has no payload store" in str(seen.task_failure)
         async with Worker(client, task_queue=queue, workflows=[Heavy], activities=[grow, middle]):
-            while (await handle.describe()).task_failure is not None:
-                pass
+            await described(handle, lambda d: d.task_failure is None)
             assert await handle.query(Heavy.everything, "") == ""
             await handle.terminate("done")
 

@@ -18,7 +18,7 @@ from odradek import (
 )
 from odradek.errors import InvalidRequestError
 
-from .system import System
+from .system import System, described
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
 QUEUE = "resets"
@@ -89,11 +89,8 @@ async def start(system: System, what: Any, *args: Any) -> WorkflowHandle[Any, An
 
 
 async def until(handle: WorkflowHandle[Any, Any], holds: Callable[[WorkflowDescription], bool]) -> WorkflowDescription:
-    """The first description for which `holds` is true; a read sees what is acknowledged, not what is under way."""
-    while True:
-        found = await handle.describe()
-        if holds(found):
-            return found
+    found: WorkflowDescription = await described(handle, holds)
+    return found
 
 
 async def event_of(handle: WorkflowHandle[Any, Any], kind: str, last: bool = False) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from datetime import datetime, timedelta
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from odradek import (
     Client,
     Schedule,
     ScheduleActionStartWorkflow,
+    ScheduleDescription,
     ScheduleHandle,
     ScheduleIntervalSpec,
     SchedulePolicy,
@@ -22,7 +23,7 @@ from odradek import (
 from odradek._schedules.state import TASK_QUEUE
 from odradek._schedules.worker import ScheduleWorker
 
-from .system import System
+from .system import System, described
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
 
@@ -46,10 +47,13 @@ def every_second(queue: str) -> Schedule:
 
 
 async def after(handle: ScheduleHandle, actions: int) -> list[str]:
-    """The workflows of the last actions, once there were that many."""
-    while (found := await handle.describe()).num_actions < actions or found.running_actions:
-        await asyncio.sleep(0.05)
-    return [taken.workflow_id for taken in found.recent_actions]
+    """The workflows of the last actions that have ended, one after the other, once there were that many."""
+
+    def ended(found: ScheduleDescription) -> list[str]:
+        completed = takewhile(lambda taken: taken.status == "completed", found.recent_actions)
+        return [taken.workflow_id for taken in completed]
+
+    return ended(await described(handle, lambda found: len(ended(found)) >= actions))
 
 
 async def test_a_schedule_acts_on_every_time_once(system: System) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
+import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,7 +17,7 @@ import pytest
 from odradek import Client, Worker, WorkflowHandle
 from odradek_engine import Engine
 
-from .system import System
+from .system import PATIENCE_S, System
 from .trips import version, worker
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
@@ -25,13 +26,14 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)
 async def begin(client: Client, queue: str, id: str) -> WorkflowHandle[Any, Any]:
     """A trip that has packed, and waits."""
     trip = await client.start("Trip", id=id, task_queue=queue)
-    await until(lambda: trip.query("so_far"))
+    await until(lambda: trip.query("so_far"), f"{id} has packed")
     return trip
 
 
-async def until(look: Callable[[], Awaitable[Any]]) -> None:
+async def until(look: Callable[[], Awaitable[Any]], what: str) -> None:
+    give_up = time.monotonic() + PATIENCE_S
     while not await look():
-        pass
+        assert time.monotonic() < give_up, f"not after {PATIENCE_S:g} s: {what}"
 
 
 async def has_workers(trip: WorkflowHandle[Any, Any]) -> bool:
@@ -53,7 +55,7 @@ async def test_r1_pinned_workflows_end_on_the_build_that_they_began_on(system: S
             await client.set_current_build(queue, "v2")
             new = [await begin(client, queue, system.name("new")) for _ in range(4)]
             assert await needed(client, queue) == {"v1": 4, "v2": 4}
-            await until(lambda: has_workers(old[0]))
+            await until(lambda: has_workers(old[0]), "a worker of v1")
             described = await old[0].describe()
             assert (described.build_id, described.versioning, described.workers) == ("v1", "pinned", 1)
             for trip in [*old, *new]:
@@ -62,7 +64,7 @@ async def test_r1_pinned_workflows_end_on_the_build_that_they_began_on(system: S
                 assert await trip.result() == ["packed by 1", "bus by 1"]
             for trip in new:
                 assert await trip.result() == ["packed by 2", "train by 2"]
-            await until(lambda: has_workers(new[0]))
+            await until(lambda: has_workers(new[0]), "a worker of v2")
             builds = (await client.builds(queue)).builds
             assert [(b.build_id, b.current, b.workers, b.open_workflows) for b in builds] == [
                 ("v1", False, 1, 0),
@@ -95,7 +97,7 @@ async def test_a_build_without_workers_is_told_and_going_back_helps(system: Syst
         assert "no worker of build 'nobody'" in warning
         assert (await unversioned.describe()).workers == 0
         await client.set_current_build(queue, None)
-        await until(lambda: has_workers(unversioned))
+        await until(lambda: has_workers(unversioned), "a worker")
         assert (await unversioned.describe()).warnings == ()
         await unversioned.signal("go")
         assert await unversioned.result() == ["packed by 1", "bus by 1"]
@@ -183,7 +185,7 @@ class Load:
         enough = self.made[outcome] + more
         while self.made[outcome] < enough:
             self._another.clear()
-            await self._another.wait()
+            await asyncio.wait_for(self._another.wait(), PATIENCE_S)
 
 
 OLD_WAY, NEW_WAY = ("packed by 1", "bus by 1"), ("packed by 2", "train by 2")
@@ -208,7 +210,7 @@ async def test_a_rolling_upgrade_of_worker_processes_under_load(kafka_bootstrap:
             first.kill()
             await first.wait()
             await asyncio.gather(*(trip.signal("go") for trip in old))
-            await until(lambda: lacks_its_build(old[0]))
+            await until(lambda: lacks_its_build(old[0]), "v1 is missed")
             await load.until(NEW_WAY, 2)
             assert (await needed(client, "q"))["v1"] >= 8, "they wait for their build, and for no other"
 
