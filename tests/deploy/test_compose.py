@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from ..cli.running import ROOT, SECONDS, Process, odradek_here, running, until
-from ..kafka.broker import KAFKA_VERSION, Broker, free_port
+from ..kafka.broker import KAFKA_VERSION, Broker
 
 SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 READY = {
@@ -52,7 +52,7 @@ class ComposeBroker(Broker):
     """The `kafka` service as a process: its environment as settings, its ports as free ones of this machine."""
 
     def _defaults(self) -> dict[str, str]:
-        ports = {"19092": self.port, "9092": free_port(), "9093": self.controller_port}
+        ports = {"19092": self.port, "9092": self.new_port(), "9093": self.controller_port}
         settings = super()._defaults()
         for name, value in SERVICES["kafka"]["environment"].items():
             setting = name.removeprefix("KAFKA_").lower().replace("_", ".")
