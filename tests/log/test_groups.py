@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 
 import pytest
 from odradek_log import Committed, LogError, TopicPartition
 
-from .harness import Harness, Membership, append, poll_until, read, reader
+from .harness import Harness, Membership, append, background, poll_until, read, reader
 
 
 def group_name() -> str:
@@ -147,6 +148,33 @@ def test_what_is_committed_while_revoking_reaches_the_next_owner(harness: Harnes
     assert [r.offset for r in second.records if r.partition == second.records[0].partition] == [7, 8, 9]
     second.consumer.close()
     first.consumer.close()
+
+
+def test_what_a_member_has_committed_that_leaves_while_the_group_changes_is_stored(harness: Harness) -> None:
+    """Breaks when a worker that ends while another begins leaves all to be read again that it has done: Kafka's group
+    takes no position of a member that has yet to join anew."""
+    topic, group = harness.topic(4), group_name()
+    for i in range(4):
+        append(harness.log, topic, [b""] * 10, i)
+    first = Membership(harness.log, group, [topic])
+    poll_until(lambda: len(first.records) == 40, first)
+    first.on_revoke = lambda lost: first.consumer.commit({p: Committed(10, "read") for p in lost})
+    second = Membership(harness.another(), group, [topic])
+    poll_until(lambda: first.lost, first, second)
+    left = threading.Event()
+
+    def poll_meanwhile() -> None:
+        while harness.threads and not left.is_set():
+            second.poll()
+
+    with background(poll_meanwhile):
+        first.consumer.close()
+        left.set()
+    assert sorted(p for lost in first.lost for p in lost) == [TopicPartition(topic, i) for i in range(4)]
+    poll_until(lambda: len(second.owned) == 4, second)
+    told = {p: committed for gained in second.gained for p, committed in gained.items()}
+    assert told == {TopicPartition(topic, i): Committed(10, "read") for i in range(4)}
+    second.consumer.close()
 
 
 def test_positions_of_partitions_that_are_not_ours_are_ignored(harness: Harness) -> None:

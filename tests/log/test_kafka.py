@@ -320,7 +320,7 @@ def test_members_that_come_and_go_lose_no_record(harness: KafkaHarness) -> None:
             members.append(joined(harness, group, topic))
         poll_until(lambda: sum(len(m.records) for m in members + left) >= (round_ + 1) * 400, *members)  # noqa: B023
         if round_ % 2 == 1:
-            # Who leaves while the group changes may not be able to commit: what it has read is read again then.
+            # As one thread polls all, nobody leaves while the others have to join anew.
             poll_until(lambda: sum(len(m.owned) for m in members) == 8 and all(m.owned for m in members), *members)
             left.append(members.pop(0))
             left[-1].consumer.close()

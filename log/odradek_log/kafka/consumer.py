@@ -19,10 +19,14 @@ from .wakeable import WakeableConsumer
 _log = logging.getLogger("odradek.log")
 
 _ALL = 10_000
+_LEAVE_S = 5.0
+"""Who leaves while the group changes waits so long for the group to take what was committed."""
 _METADATA_LIMIT = 4_000
-# A commit that meets a rebalance is sent again: the group does not take it while members are joining.
+# A commit that meets a rebalance is sent again: the group does not take it while members are joining. One that is gone
+# for the group is told that its partitions are lost.
 _COMMIT_AGAIN = {
     KafkaError.REBALANCE_IN_PROGRESS,
+    KafkaError.ILLEGAL_GENERATION,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.NOT_COORDINATOR,
@@ -58,6 +62,7 @@ class KafkaConsumer:
         self._woken_early = False
         self._group = False
         self._closed = False
+        self._leaving = False
         self._positions: dict[TopicPartition, int] = {}
         self._paused: set[TopicPartition] = set()
         self._arriving: dict[TopicPartition, None] = {}
@@ -254,7 +259,9 @@ class KafkaConsumer:
             if lost:
                 for partition in ours:
                     self._uncommitted.pop(partition, None)
-            if ours:
+            if self._leaving:
+                self._send_commit({p: self._uncommitted[p] for p in ours if p in self._uncommitted})
+            elif ours:
                 self._on_revoked(ours)
         except BaseException as e:
             self._raised = e
@@ -296,15 +303,33 @@ class KafkaConsumer:
     def close(self) -> None:
         if self._closed:
             return
-        if self._group and self._uncommitted:
-            offsets = [Position(*p, c.offset, c.metadata) for p, c in self._uncommitted.items()]
-            with contextlib.suppress(KafkaException):
-                self._source.consumer.commit(offsets=offsets, asynchronous=True)
+        if self._group:
+            self._leave()
         self._closed = True
         if self._opened is not None:
             self._opened.consumer.close()
         if self._raised is not None:
             raise self._raised
+
+    def _leave(self) -> None:
+        """Have the group take what was committed, and what `on_revoked` commits, while we are a member."""
+        ours = list(self._positions)
+        try:
+            if ours:
+                self._on_revoked(ours)
+        except BaseException as e:
+            self._raised = e
+        self._leaving = True
+        self._arriving.clear()
+        give_up = time.monotonic() + _LEAVE_S
+        with contextlib.suppress(KafkaException):
+            self._source.consumer.pause([Position(*p) for p in self._positions])
+            while self._uncommitted and time.monotonic() < give_up:
+                if self._commit_again:
+                    self._commit_again = False
+                    self._send_commit(self._uncommitted)
+                self._source.reset()
+                self._source.poll(0.05)
 
     def _check(self) -> None:
         if self._closed:
