@@ -267,7 +267,11 @@ async def _life(
     process = await asyncio.create_subprocess_exec(
         sys.executable, script, *arguments, die_at, stdout=asyncio.subprocess.PIPE
     )
-    output, _ = await process.communicate()
+    try:
+        output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
     return process.returncode or 0, output.decode()
 
 
@@ -297,7 +301,9 @@ async def test_t8_an_at_most_once_activity_never_runs_twice_though_its_worker_is
             assert runs == (0 if moment in ("claim_sent", "claim_answered") else 1), moment
         assert outcome != "done" or moment in ("claim_sent", "reported"), moment
 
-    await asyncio.gather(*(with_longer_times(2, partial(killed, moment)) for moment in MOMENTS))
+    async with asyncio.TaskGroup() as group:
+        for moment in MOMENTS:
+            group.create_task(with_longer_times(2, partial(killed, moment)))
     assert max(ran) <= 1, "however long it took"
 
 
