@@ -37,8 +37,7 @@ class Assignment:
     calls `counters`, `release` or `rebuild` holds it.
 
     `offsets` asks the log for a partition's first offset, and its end. `make` makes the processor of a state. `changed`
-    is called when there are others than before; `wake`, from any thread, when some are opened. `standbys`: whether
-    engines stand by for each other.
+    is called when there are others than before; `wake`, from any thread, when some are opened.
     """
 
     def __init__(
@@ -54,7 +53,6 @@ class Assignment:
         make: Callable[[int, State], Processor],
         changed: Callable[[], None],
         wake: Callable[[], None],
-        standbys: bool,
     ) -> None:
         self._lock = lock
         self._topic = topics.events
@@ -62,7 +60,6 @@ class Assignment:
         self._agenda = agenda
         self._make = make
         self._changed = changed
-        self._standbys = standbys
         self.processors: dict[int, Processor] = {}
         self.led: set[int] = set()
         """The partitions that were seen to be led."""
@@ -77,8 +74,7 @@ class Assignment:
         """`consumer`: reads what is led here."""
         self._consumer = consumer
         self.catching_up.connect(log)
-        if self._standbys:
-            self.following.connect(log, self._topic, partitions)
+        self.following.connect(log, self._topic, partitions)
 
     def end(self) -> None:
         """Open no more."""
@@ -138,17 +134,15 @@ class Assignment:
             self._changed()
 
     def lost(self, lost: list[TopicPartition]) -> None:
-        """Where there are standbys, we go on leading until whoever gets a partition is ready to."""
+        """We go on leading until whoever gets a partition is ready to; so also if the group itself is lost."""
         with self._lock:
             if self.leaving:
                 return  # the others need not wait until all is on disk
             partitions = [tp.partition for tp in lost]
-            if self._standbys:
-                led = [p for p in partitions if p in self.processors and self.processors[p].leadership.leading]
-                for partition in led:
-                    self.following.keep(partition)
-                partitions = [p for p in partitions if p not in led]
-            self.release(partitions)
+            led = [p for p in partitions if p in self.processors and self.processors[p].leadership.leading]
+            for partition in led:
+                self.following.keep(partition)
+            self.release([p for p in partitions if p not in led])
             self._changed()
             logger.info("partitions handed over: %s", sorted(tp.partition for tp in lost))
 

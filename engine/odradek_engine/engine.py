@@ -131,7 +131,7 @@ class Engine:
         self._assignment = Assignment(
             lock=self._lock, topics=self.topics, settings=self._settings, stores=self._stores, members=self._members,
             agenda=self._agenda, offsets=self._access.offsets, make=self._processor, changed=self._have_changed,
-            wake=self.wake, standbys=standbys > 0,
+            wake=self.wake,
         )  # fmt: skip
         self._processors = self._assignment.processors
         self._following = self._assignment.following
@@ -144,9 +144,8 @@ class Engine:
         self.connect()
         loops: list[tuple[str, Callable[[], None]]] = [
             ("odradek-fold", self._fold_forever), ("odradek-reads", self._read_forever),
+            ("odradek-follow", self._follow_forever),
         ]  # fmt: skip
-        if self._standbys:
-            loops.append(("odradek-follow", self._follow_forever))
         for name, run in loops:
             thread = threading.Thread(target=self._guard, args=(run,), name=name, daemon=True)
             self._threads.append(thread)
@@ -179,8 +178,7 @@ class Engine:
         self._stopping.set()
         self._consumer.wake()
         self._hearing.consumer.wake()
-        if self._standbys:
-            self._following.consumer.wake()
+        self._following.consumer.wake()
         for thread in self._threads:
             thread.join()
         if self._checkpointing is not None:
@@ -321,8 +319,7 @@ class Engine:
             beat = self._members.beat()
             if beat is not None:
                 self._announcer.send(beat, led)
-            if self._standbys:
-                self._following.choose(self._clock.monotonic())
+            self._following.choose(self._clock.monotonic())
             here = self._processors.keys() & held
             declined = max((self._processors[p].declined for p in here), default=0)
         if declined and self._members.another_knows(declined):

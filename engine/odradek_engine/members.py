@@ -112,7 +112,7 @@ class Members:
 
     def stands_by(self, partition: int) -> bool:
         """Whether we are to follow a partition that we do not hold, by what is known of the others."""
-        if self._clock.monotonic() - self._since < LISTEN_S:
+        if not self._standbys or self._clock.monotonic() - self._since < LISTEN_S:
             return False
         others = [name for name, one in self._alive().items() if one.standbys and partition not in one.holds]
         return self.member in chosen(partition, [self.member, *others], self._standbys)

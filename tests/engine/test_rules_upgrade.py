@@ -54,6 +54,7 @@ class Fleet:
 
     def remove(self, name: str) -> None:
         engine = self.engines.pop(name)
+        engine._following.consumer.close()
         engine.hand_over()
         engine.stop()
 
@@ -69,6 +70,7 @@ class Fleet:
         for engine in self.engines.values():
             engine._assignment.opening.wait()
             engine.step(0.01)
+            engine.follow_step(0.0)
             assert engine._producer.flush(60.0) == 0
         for engine in self.engines.values():
             engine.read_step(0.0)

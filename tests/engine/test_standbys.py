@@ -30,15 +30,6 @@ class Guard(Fleet):
         self.engines[name] = engine
         return engine
 
-    def turn(self) -> None:
-        for engine in self.engines.values():
-            engine.follow_step(0.0)
-        super().turn()
-
-    def remove(self, name: str) -> None:
-        self.engines[name]._following.consumer.close()
-        super().remove(name)
-
     def die(self, name: str) -> Engine:
         """It says and does nothing more; the group has not noticed yet."""
         return self.engines.pop(name)
@@ -163,6 +154,29 @@ def test_who_has_to_give_a_partition_up_leads_until_the_other_does(guard: Guard)
     assert first._following.partitions <= set(first.leading), "given up, and led on"
     guard.until(lambda: second.leading == lost)
     assert sorted(first.leading + second.leading) == list(PARTITIONS)
+
+
+def test_without_standbys_a_partition_is_led_while_it_moves_and_then_let_go(tmp_path: Path) -> None:
+    """Breaks when what the group takes, or all that is held once the group is lost, has no leader until another is
+    ready; or when it is followed for ever."""
+    fleet = Fleet(tmp_path)
+    first = fleet.add("a", 1)
+    fleet.until(fleet.led)
+    second = fleet.add("b", 1)
+
+    def moved() -> bool:
+        led = {*first.leading, *second.leading}
+        assert led == set(PARTITIONS), "all the time"
+        return len(second.leading) == len(first.leading) == 1
+
+    fleet.until(moved)
+    for _ in range(5):
+        fleet.pass_time(1)
+    for engine in (first, second):
+        assert sorted(engine._processors) == engine.leading
+    for name in ("a", "b"):
+        fleet.remove(name)
+    fleet.log.close()
 
 
 def test_of_three_engines_one_stands_by_for_each_partition(guard: Guard) -> None:

@@ -117,6 +117,7 @@ class Machine:
     def turn(self) -> None:
         if self.up and not self.paused:
             self.engine.step(0.0)
+            self.engine.follow_step(0.0)
 
     def crash(self) -> None:
         self.process.crash()
@@ -240,6 +241,8 @@ class World:
         if sorted(p for m in self.machines for p in m.engine.leading) != list(range(PARTITIONS)):
             return False
         for machine in self.machines:
+            if sorted(machine.engine._processors) != machine.engine.leading:
+                return False  # what it led, and another leads now, it lets go
             for partition in machine.engine.leading:
                 state = machine.engine._processors[partition].state
                 end = len(self.log.records[TopicPartition(TOPICS.events, partition)])

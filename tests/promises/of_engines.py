@@ -17,6 +17,7 @@ from odradek_engine.fold import (
 )
 from odradek_engine.fold.rows import CurrentBuildRow
 from odradek_engine.fold.state import State
+from odradek_engine.following import Following
 from odradek_engine.handover import Handover
 from odradek_engine.restoring import CheckpointedStates
 from odradek_engine.standbys import LeaderWatch
@@ -100,6 +101,12 @@ _LED = "A partition is led again soon after its leader died"
 def silent_leaders_are_not_missed(patch: Patch) -> None:
     """A partition waits for the group of engines, although a standby could lead it."""
     patch(LeaderWatch, "gone", property(lambda self: False))
+
+
+@bug(_LED, "tests/engine/test_standbys.py -k while_it_moves", "tests/engine/test_standbys.py -k until_the_other_does")
+def what_the_group_takes_is_let_go(patch: Patch) -> None:
+    """All partitions wait for as long as engines take to join their group anew, when its coordinator dies."""
+    patch(Following, "keep", lambda self, partition: self._release([partition]))
 
 
 @bug(_LED, "tests/engine/test_standbys.py -k 'while_the_log_is_away or paused_itself'")

@@ -156,13 +156,13 @@ def the_position_is_written_before_the_rest(patch: Patch) -> None:
     patch(processor, "FLUSH_AFTER_S", 0.1)  # the more often, the more crashes come in between
 
 
-@mutant("L3", seed=3, scenario=worlds.TORN_DISKS)
+@mutant("L3", seed=4, scenario=worlds.TORN_DISKS)
 def records_answer_for_the_disk(patch: Patch) -> None:
     """What cannot be decided on, because the state cannot be read, is a dead letter here, and nowhere else."""
     patch(core, "StorageError", UnsupportedVersionError)
 
 
-@mutant("L3", seed=1, scenario=worlds.DAMAGED_CHECKPOINTS)
+@mutant("L3", seed=5, scenario=worlds.DAMAGED_CHECKPOINTS)
 def any_checkpoint_is_good(patch: Patch) -> None:
     """A state that was damaged where it was kept is gone on with."""
     patch(CheckpointStore, "_parts", lambda self, checkpoint, file: [file.content])

@@ -24,7 +24,7 @@ def pieces_take_effect_on_any_base(patch: Patch) -> None:
     patch(completions, "decide_task_completed", careless)  # the table of the fold has the right one
 
 
-@mutant("W7", seed=2, scenario=races.CONTESTED_PIECES)
+@mutant("W7", seed=3, scenario=races.CONTESTED_PIECES)
 def what_is_begun_is_waited_for(patch: Patch) -> None:
     """A worker dies after its first piece, and those of others are not taken any more."""
 

@@ -12,7 +12,7 @@ from .. import races
 from .planting import Patch, mutant
 
 
-@mutant("R1", seed=3, scenario=races.RESET_TIMERS)
+@mutant("R1", seed=4, scenario=races.RESET_TIMERS)
 def records_of_any_run_are_taken(patch: Patch) -> None:
     """A timer of the run that was reset fires in the one that follows it."""
 
@@ -29,7 +29,7 @@ def due_records_are_appended_once(patch: Patch) -> None:
     patch(due, "REPEAT_MS", 10**12)
 
 
-@mutant("Q1", seed=1, scenario=races.REQUESTS)
+@mutant("Q1", seed=2, scenario=races.REQUESTS)
 def repeated_requests_are_done_again(patch: Patch) -> None:
     """A client that asked twice gets it twice."""
     patch(events, "RequestAnswered", _forgetful(events.RequestAnswered))

@@ -81,7 +81,7 @@ def the_dead_may_start(patch: Patch) -> None:
     patch(step.Step, "session", lambda self, session: self.state.row(keys.session(session), SessionRow))
 
 
-@mutant("T7", seed=5, scenario=races.CUT_OFF)
+@mutant("T7", seed=6, scenario=races.CUT_OFF)
 def only_the_current_attempt_may_succeed(patch: Patch) -> None:
     """What was done is done again, as often as its worker is slow."""
 

@@ -109,7 +109,7 @@ def what_is_acknowledged_counts_as_read(patch: Patch) -> None:
     patch(Acceptance, "acknowledged", careless)
 
 
-@mutant("W5", seed=5, scenario=worlds.CONTESTED_ACTIVITIES)
+@mutant("W5", seed=13, scenario=worlds.CONTESTED_ACTIVITIES)
 def a_number_is_all_of_an_activity(patch: Patch) -> None:
     """What is said about an activity that was never scheduled counts for another one."""
     patch(step.Step, "activity", lambda self, run, seq, scheduled_by: self.open_activity(run, seq))
