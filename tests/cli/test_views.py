@@ -66,7 +66,8 @@ def test_describe_tells_of_wrong_input_without_our_own_frames(server: str) -> No
     assert 'File "' not in shown
 
 
-def test_describe_asks_for_no_fix_where_the_history_is_too_large() -> None:
+def test_describe_asks_for_no_fix_where_the_history_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stdout, "width", 140)  # else it is that of the terminal, or of whoever set it before
     message = "the history of workflow w takes 300,000,000 bytes of memory; this worker replays up to 268,435,456"
     failure = {"message": message, "type": "HistoryTooLarge", "kind": "bug"}
     with stdout.capture() as shown:
