@@ -33,6 +33,7 @@ from odradek_log import (
 )
 from odradek_log.kafka import KafkaLog
 from odradek_log.kafka.config import parse_address, replication
+from odradek_log.kafka.consumer import KafkaConsumer
 from odradek_log.kafka.errors import translate
 from odradek_log.kafka.log import _brokers_of
 from odradek_schemas.partitioning import partition_of
@@ -329,6 +330,28 @@ def test_members_that_come_and_go_lose_no_record(harness: KafkaHarness) -> None:
     assert len(set(records)) == len(records) == 1_600
     for member in members:
         member.consumer.close()
+
+
+def test_partitions_may_be_taken_before_they_have_begun(
+    harness: KafkaHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks when a member ends that is given partitions and loses them while the broker, which is busy, has not said
+    yet where they begin: librdkafka refuses to take what it has not got, inside a callback."""
+    topic, group = harness.topic(2), name()
+    append(harness.log, topic, [b"0"], 0)
+    append(harness.log, topic, [b"1"], 1)
+    first = Membership(harness.another(), group, [topic])
+    consumer = first.consumer
+    assert isinstance(consumer, KafkaConsumer)
+    with monkeypatch.context() as patch:
+        patch.setattr(consumer, "_take_arriving", lambda timeout: None)
+        poll_until(lambda: len(consumer._arriving) == 2, first)
+        second = Membership(harness.another(), group, [topic])
+        poll_until(lambda: len(second.owned) == 1 and len(consumer._arriving) == 1, first, second)
+    poll_until(lambda: len(first.records) == len(second.records) == 1, first, second)
+    assert {r.value for r in first.records + second.records} == {b"0", b"1"}
+    first.consumer.close()
+    second.consumer.close()
 
 
 def joined(harness: KafkaHarness, group: str, topic: str) -> Membership:

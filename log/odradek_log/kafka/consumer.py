@@ -266,6 +266,8 @@ class KafkaConsumer:
         except BaseException as e:
             self._raised = e
         finally:
+            if not ours:  # told nothing, confluent-kafka has librdkafka take what never began, which it refuses
+                self._source.consumer.incremental_unassign([])
             self._stop(ours)
             for partition in gone:
                 self._uncommitted.pop(partition, None)
