@@ -24,6 +24,7 @@ from typing import NamedTuple, Self
 from odradek_log import Consumer, Log, Record, TopicPartition
 from odradek_schemas import Topics
 
+from .early_reads import EarlyRead
 from .feeding import PATIENCE_S, FoldingProcess, cores
 from .folding import Folded, Task, Terms
 from .settings import Settings
@@ -222,11 +223,11 @@ class _Feeder:
 
     def fold(
         self, job: Job, records: Callable[[Consumer], Iterator[Record]]
-    ) -> tuple[int, Sequence[tuple[float, bytes]]]:
+    ) -> tuple[int, Sequence[EarlyRead]]:
         """Fold a partition as far as this can be done, and say how many records that were, and what the last ones
         ask."""
         self._folded = 0
-        asked: Sequence[tuple[float, bytes]] = ()
+        asked: Sequence[EarlyRead] = ()
         try:
             if self._consumer is None:
                 self._consumer = self._log.consumer()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 from odradek_schemas import Topics, encode
 
-from .early_reads import EarlyReads
+from .early_reads import EARLY_S, EarlyRead, EarlyReads
 from .fold import State, events, fold
 from .store import RocksStorage
 from .store_memory import DEFAULT_STORE_MEMORY, StoreMemory
@@ -43,14 +44,14 @@ class Task(NamedTuple):
 class Refolded(NamedTuple):
     """What folding a partition gave: `records` of the log, with `events` of workflows' histories, and the `rows` that
     its state has now. `begun_at`: the offset that the state had before. `asked`: reads that the last records ask for,
-    encoded, with the seconds in the log's time at which they do."""
+    with their times in the log."""
 
     partition: int
     records: int
     events: int
     rows: int
     begun_at: int
-    asked: Sequence[tuple[float, bytes]] = ()
+    asked: Sequence[EarlyRead] = ()
 
 
 class Terms(NamedTuple):
@@ -78,7 +79,7 @@ class Folding:
         self._records = self._events = 0
         self._reported = Folded()
         self._early = EarlyReads()
-        self._now = 0.0  # as of the last record
+        self._early_since = time.time() - EARLY_S  # what is older now is too old when this is done
 
     @property
     def made(self) -> Folded:
@@ -89,9 +90,9 @@ class Folding:
         """Fold the next record. Raises UnsupportedVersionError, StoreError."""
         folded = fold(self._state, self._topics, offset, timestamp_ms, key, value)
         self._records += 1
-        self._now = timestamp_ms / 1000
-        for read in folded.awaited:
-            self._early.keep(self._now, encode(read))
+        if folded.awaited and timestamp_ms / 1000 > self._early_since:
+            for read in folded.awaited:
+                self._early.keep(timestamp_ms / 1000, encode(read))
         for event in folded.events:
             if type(event) is events.Appended:
                 self._events += 1
@@ -99,9 +100,9 @@ class Folding:
         if self._unwritten.enough:
             self.flush()
 
-    def asked(self) -> tuple[tuple[float, bytes], ...]:
+    def asked(self) -> tuple[EarlyRead, ...]:
         """As of Refolded; what is given is forgotten."""
-        return tuple(self._early.take(self._now))
+        return tuple(self._early.take(self._early_since))
 
     def flush(self) -> None:
         """Write the state to its storage."""

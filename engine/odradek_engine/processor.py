@@ -23,7 +23,7 @@ from .clock import Clock, Randomness
 from .clockwatch import ClockWatch
 from .comparison import Comparison, StaleStateError
 from .due import DueRecords
-from .early_reads import EARLY_S, EarlyReads
+from .early_reads import EARLY_S, EarlyRead, EarlyReads
 from .emission import Emitter, Output, Place
 from .fold import Effect, Folded, State, UnsupportedVersionError, events, fold, keys
 from .leadership import Leadership, Role
@@ -218,7 +218,7 @@ class Processor:
             logger.info("leading partition %d from offset %d", self.partition, now.epoch)
             self._begin_term()
             self.emitter.emit_all()
-            for _, value in self._early.take(self._clock.monotonic()):
+            for _, value in self._early.take(self._clock.monotonic() - EARLY_S):
                 self.handle_ephemeral(value)
             return True
         if was_leading and not self.leadership.leading:
@@ -250,18 +250,14 @@ class Processor:
         for read in folded.awaited:
             if self.leadership.leading:
                 self._ask(read)
-            else:
-                self._keep(timestamp_ms / 1000, encode(read))
+            elif self._clock.now_ms() - timestamp_ms < EARLY_S * 1000:
+                self.asked_before([(timestamp_ms / 1000, encode(read))])
 
-    def asked_before(self, reads: Iterable[tuple[float, bytes]]) -> None:
-        """What was asked in records that were folded elsewhere, with their times in the log, in seconds."""
+    def asked_before(self, reads: Iterable[EarlyRead]) -> None:
+        """What was asked in records that were folded before we lead, with their times in the log."""
         for at, value in reads:
-            self._keep(at, value)
-
-    def _keep(self, at: float, value: bytes) -> None:
-        age = self._clock.now_ms() / 1000 - at
-        if age < EARLY_S:
-            self._early.keep(self._clock.monotonic() - max(0.0, age), value)
+            age = max(0.0, self._clock.now_ms() / 1000 - at)
+            self._early.keep(self._clock.monotonic() - age, value)
 
     def outlook(self, now_ms: int, away: Collection[str] = ()) -> Outlook:
         """What is left to do at `now_ms`, and when there is something to do next. Tasks for the queues `away` wait for

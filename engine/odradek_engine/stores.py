@@ -14,6 +14,7 @@ from typing import NamedTuple
 from odradek_log import FolderLock, TopicPartition
 
 from .checkpointing import Checkpointing
+from .early_reads import EarlyRead
 from .fold import State
 from .store import (
     EngineStorage,
@@ -40,7 +41,7 @@ class Opened(NamedTuple):
     end: int
     rebuilds: int
     folded: int = 0
-    asked: Sequence[tuple[float, bytes]] = ()
+    asked: Sequence[EarlyRead] = ()
 
 
 class Stores:

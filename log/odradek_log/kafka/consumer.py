@@ -151,9 +151,7 @@ class KafkaConsumer:
         try:
             if self._arriving:
                 self._take_arriving(timeout)
-            if self._commit_again:
-                self._commit_again = False
-                self._send_commit(self._uncommitted)
+            self._commit_refused()
             messages = self._receive(max(0.0, deadline - time.monotonic()), max_records)
         except KafkaException as e:
             raise translate(kafka_error(e), "read", self._servers) from e
@@ -282,6 +280,12 @@ class KafkaConsumer:
         self._uncommitted.update(ours)
         self._send_commit(ours)
 
+    def _commit_refused(self) -> None:
+        """Commit again what the group did not take."""
+        if self._commit_again:
+            self._commit_again = False
+            self._send_commit(self._uncommitted)
+
     def _send_commit(self, positions: Mapping[TopicPartition, Committed]) -> None:
         if positions:
             offsets = [Position(*p, c.offset, c.metadata) for p, c in positions.items()]
@@ -327,9 +331,7 @@ class KafkaConsumer:
         with contextlib.suppress(KafkaException):
             self._source.consumer.pause([Position(*p) for p in self._positions])
             while self._uncommitted and time.monotonic() < give_up:
-                if self._commit_again:
-                    self._commit_again = False
-                    self._send_commit(self._uncommitted)
+                self._commit_refused()
                 self._source.reset()
                 self._source.poll(0.05)
 

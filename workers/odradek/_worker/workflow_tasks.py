@@ -448,7 +448,7 @@ class WorkflowTasks:
         """A run goes on in memory however long its history is, but one day it is to be replayed."""
         half = self._max_history_bytes // 2
         now = in_memory(task.history_size, task.last_event_id)
-        if in_memory(running.history_size, running.fed_through) <= half < now:
+        if now > half >= in_memory(running.history_size, running.fed_through):
             logger.warning(
                 "the history of workflow %s (%s) takes %d bytes of memory; workers here replay up to %d "
                 "(Worker(max_history_bytes=...)): it should continue as new", task.workflow_id, task.workflow_type,
