@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +11,6 @@ from confluent_kafka import KafkaError, KafkaException
 from odradek_log import LogError, LogUnavailableError, TopicPartition
 from odradek_log.kafka import offsets
 from odradek_log.kafka.offsets import OffsetListing
-
-from .harness import PATIENCE
 
 HERE = TopicPartition("t", 0)
 NONE = -1001
@@ -54,26 +51,23 @@ class Admin:
 
 
 def ask(
-    *answers: Answer, timeout: float = 10.0, metadata: KafkaError | None = None, partitions: int = 1
+    *answers: Answer,
+    timeout: float = 10.0,
+    metadata: KafkaError | None = None,
+    partitions: int = 1,
+    leaders_known: bool = True,
 ) -> tuple[dict[TopicPartition, int], LogError | None, Admin]:
     """The answer to a question for offsets, and who was asked."""
-    answered, told = threading.Event(), []
-
-    def on_result(ends: dict[TopicPartition, int], error: LogError | None) -> None:
-        told.append((ends, error))
-        answered.set()
-
     fake = Admin(list(answers), metadata)
     admin: Any = fake
-    spec: Any = None
     where = [TopicPartition("t", number) for number in range(partitions)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(offsets, "time", SimpleNamespace(monotonic=lambda: fake.now))
-        patch.setattr(offsets, "_ASK_AGAIN_AFTER", 0.0)
-        OffsetListing(admin, where, spec, on_result, timeout, "kafka:9092").ask()
-        assert answered.wait(PATIENCE)
-    [(ends, error)] = told
-    return ends, error, fake
+        patch.setattr(offsets, "time", SimpleNamespace(monotonic=lambda: fake.now, sleep=lambda _: None))
+        listing = OffsetListing(admin, [(one, "end") for one in where], timeout, "kafka:9092", leaders_known)
+        try:
+            return {one: offset for (one, _), offset in listing.answer().items()}, None, fake
+        except LogError as error:
+            return {}, error, fake
 
 
 def test_no_offset_is_no_end_of_a_log() -> None:
@@ -105,6 +99,14 @@ def test_a_leader_that_is_gone_does_not_take_all_the_time() -> None:
     _, error, admin = ask(NONE, NONE, 224)
     assert error is None
     assert admin.asked == [("offsets", 1.0), ("leaders", 1.0), ("offsets", 2.0), ("leaders", 2.0), ("offsets", 3.0)]
+
+
+def test_leaders_are_looked_for_before_a_client_asks_that_does_not_know_them() -> None:
+    """Breaks when librdkafka is asked for offsets and looks for leaders itself: once in thousands of times it uses
+    what its own thread, which was told of them meanwhile, has freed, and the process ends."""
+    ends, _, admin = ask(224, leaders_known=False)
+    assert ends == {HERE: 224}
+    assert [what for what, _ in admin.asked] == ["leaders", "offsets"]
 
 
 STANDS_STILL = KafkaError(KafkaError._TIMED_OUT)

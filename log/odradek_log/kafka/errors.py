@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
+from typing import Any
+
 from confluent_kafka import KafkaError, KafkaException
 
 from ..protocol import LogCorruptError, LogError, LogUnavailableError, ProducerFailedError, RecordTooLargeError
@@ -65,6 +68,15 @@ def kafka_error(error: KafkaException) -> KafkaError:
     inner = error.args[0]
     assert isinstance(inner, KafkaError)
     return inner
+
+
+def kafka_problem(answer: Future[Any]) -> KafkaError | None:
+    """What an answer says instead, once it is there. If it were raised, its traceback would hold who asks, and so the
+    client, for as long as librdkafka's own thread has the answer, which must not be the last to hold a client."""
+    problem = answer.exception()
+    if problem is None or isinstance(problem, KafkaException):
+        return kafka_error(problem) if problem is not None else None
+    raise problem
 
 
 def is_refusal(error: KafkaError) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Any
 from weakref import WeakSet
 
@@ -15,22 +14,19 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     ClusterMetadata,
     NewTopic,
-    OffsetSpec,
 )
 
 from ..protocol import LogError, TopicPartition, TopicSpec
 from .config import COMMON, CONSUMER, PRODUCER, from_environment, parse_address, replication
 from .consumer import KafkaConsumer
-from .errors import is_refusal, kafka_error, not_now, translate, unavailable, wrong_setting
-from .offsets import LEADER_CHANGE_S, OffsetListing, OnOffsets
+from .errors import is_refusal, kafka_error, kafka_problem, not_now, translate, wrong_setting
+from .offsets import OffsetListing, Wanted
 from .producer import KafkaProducer
 from .said import rdkafka_logger
 
-_EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
-_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _BATCH_OVERHEAD = 4_096
 _BROKER_MAX_RECORD = 1_000_000
-_LATE_ANSWER_S = 5.0  # librdkafka gives up by itself; that it might not must not hold up a thread for ever
+_LEADERS_KNOWN_S = 300.0  # librdkafka forgets them after three times as long, or `metadata.max.age.ms`
 
 
 class KafkaLog:
@@ -78,13 +74,14 @@ class KafkaLog:
             "heartbeat.interval.ms": min(1_000, round(session_timeout * 1000 / 4)),  # members learn of a change by it
             "max.poll.interval.ms": round(max(max_poll_interval, session_timeout) * 1000),
         }
-        self._refusal: KafkaError | None = None
+        self._met = _Met()
         try:
-            settings: dict[str, Any] = {**COMMON, **given, "error_cb": self._noticed}
+            settings: dict[str, Any] = {**COMMON, **given, "error_cb": self._met.note}
             self._admin: AdminClient | None = AdminClient(settings, logger=rdkafka_logger())
         except KafkaException as e:
             raise wrong_setting(e) from e
         self._producers: WeakSet[KafkaProducer] = WeakSet()
+        self._listed: dict[str, float] = {}  # when topics were, by the monotonic clock
 
     # ------------------------------------------------------------ topics
 
@@ -98,11 +95,9 @@ class KafkaLog:
             [self._new_topic(spec, brokers) for spec in missing.values()], request_timeout=self._request_timeout
         )
         for name, future in futures.items():
-            try:
-                future.result()
-            except KafkaException as e:
-                if kafka_error(e).code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise translate(kafka_error(e), f"create topic {name!r}", self._servers) from e
+            problem = kafka_problem(future)
+            if problem is not None and problem.code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise translate(problem, f"create topic {name!r}", self._servers)
         self._wait_for_leaders(set(missing))
 
     def _new_topic(self, spec: TopicSpec, brokers: int) -> NewTopic:
@@ -144,68 +139,68 @@ class KafkaLog:
     def topics(self, prefix: str) -> list[str]:
         return sorted(name for name in self._metadata("list topics").topics if name.startswith(prefix))
 
-    def _noticed(self, error: KafkaError) -> None:
-        """What a connection met: a broker that does not let us in looks to a request like one that does not answer."""
-        if is_refusal(error):
-            self._refusal = error
-
     def _metadata(self, what: str) -> ClusterMetadata:
-        self._refusal = None
+        self._met.refusal = None
         try:
-            return self._client().list_topics(timeout=self._request_timeout)
+            listed = self._client().list_topics(timeout=self._request_timeout)
         except KafkaException as e:
-            self._client().poll(0)  # calls `_noticed` for all that was met meanwhile
-            raise translate(self._refusal or kafka_error(e), what, self._servers) from e
+            self._client().poll(0)  # notes all that was met meanwhile
+            raise translate(self._met.refusal or kafka_error(e), what, self._servers) from e
+        self._listed = dict.fromkeys(listed.topics, time.monotonic())
+        return listed
 
     # ------------------------------------------------------------ offsets
 
     def offsets(self, partition: TopicPartition) -> tuple[int, int]:
-        answers: dict[str, tuple[dict[TopicPartition, int], LogError | None]] = {}
-        answered = threading.Event()
-
-        def on_result(which: str, ends: dict[TopicPartition, int], error: LogError | None) -> None:
-            answers[which] = ends, error
-            if len(answers) == 2:
-                answered.set()
-
-        self._list_offsets([partition], _EARLIEST, partial(on_result, "first"))
-        self._list_offsets([partition], _LATEST, partial(on_result, "end"))
-        if not answered.wait(max(self._request_timeout, LEADER_CHANGE_S) + _LATE_ANSWER_S):
-            raise unavailable(f"offsets of {partition.topic}/{partition.partition}", self._servers, "no answer")
-        for _, error in answers.values():
-            if error is not None:
-                raise error
-        return answers["first"][0][partition], answers["end"][0][partition]
+        answer = self._ask_for([(partition, "first"), (partition, "end")])
+        return answer[partition, "first"], answer[partition, "end"]
 
     def end_offsets(
         self,
         partitions: Iterable[TopicPartition],
         on_result: Callable[[dict[TopicPartition, int], LogError | None], None],
     ) -> None:
-        wanted = list(partitions)
+        wanted: list[Wanted] = [(partition, "end") for partition in partitions]
+        self._client()
+
+        def ask() -> None:
+            try:
+                answer = self._ask_for(wanted)
+            except LogError as error:
+                on_result({}, error)
+            else:
+                on_result({partition: end for (partition, _), end in answer.items()}, None)
+
         if wanted:
-            self._list_offsets(wanted, _LATEST, on_result)
+            threading.Thread(target=ask, name="odradek-kafka-offsets", daemon=True).start()
         else:
             on_result({}, None)
+
+    def _ask_for(self, wanted: list[Wanted]) -> Mapping[Wanted, int]:
+        topics = {where.topic for where, _ in wanted}
+        oldest = min(self._listed.get(topic, -_LEADERS_KNOWN_S) for topic in topics)
+        known = time.monotonic() - oldest < _LEADERS_KNOWN_S
+        answer = OffsetListing(self._client(), wanted, self._request_timeout, self._servers, known).answer()
+        if not known:
+            self._listed.update(dict.fromkeys(topics, time.monotonic()))
+        return answer
 
     def delete_before(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         if not offsets:
             return {}
+        self._metadata("delete records")  # as librdkafka should know the leaders: see `OffsetListing`
         futures = self._client().delete_records(
             [Position(*partition, offset) for partition, offset in offsets.items()],
             request_timeout=self._request_timeout, operation_timeout=self._request_timeout,
         )  # fmt: skip
         left = {}
         for position, future in futures.items():
-            try:
-                left[TopicPartition(position.topic, position.partition)] = future.result().low_watermark
-            except KafkaException as e:
+            problem = kafka_problem(future)
+            if problem is not None:
                 what = f"delete records of {position.topic}/{position.partition}"
-                raise translate(kafka_error(e), what, self._servers) from e
+                raise translate(problem, what, self._servers)
+            left[TopicPartition(position.topic, position.partition)] = future.result().low_watermark
         return left
-
-    def _list_offsets(self, partitions: list[TopicPartition], spec: OffsetSpec, on_result: OnOffsets) -> None:
-        OffsetListing(self._client(), partitions, spec, on_result, self._request_timeout, self._servers).ask()
 
     # ------------------------------------------------------------ sessions
 
@@ -234,6 +229,20 @@ class KafkaLog:
         if self._admin is None:
             raise LogError("the log is closed: open it again")
         return self._admin
+
+
+class _Met:
+    """What connections meet: a broker that does not let us in looks to a request like one that does not answer.
+
+    The client holds this alone, and not the log: nobody else keeps the two alive, whose last user ends them.
+    """
+
+    def __init__(self) -> None:
+        self.refusal: KafkaError | None = None
+
+    def note(self, error: KafkaError) -> None:
+        if is_refusal(error):
+            self.refusal = error
 
 
 def _brokers_of(metadata: ClusterMetadata) -> int:

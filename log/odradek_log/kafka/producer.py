@@ -96,14 +96,22 @@ class KafkaProducer:
                 if self._much_held and not self._closed and threading.current_thread() is not self._thread:
                     self._wait_for_space()
                     continue
-                self._held.append(Send(topic, partition, key, value, on_delivery))
-                self._held_bytes += len(value)
-                if self._much_held:
-                    self._changed.notify_all()
+                self._hold(Send(topic, partition, key, value, on_delivery))
                 return
         send = Send(topic, partition, key, value, on_delivery)
         while not self._pass_on(send):
+            if threading.current_thread() is self._thread:  # a callback: there is no space before it has returned
+                self._hold(send)
+                return
             self._wait_for_space()
+
+    def _hold(self, send: Send) -> None:
+        """Keep it for `_release`, and all that is sent after it. Its thread alone begins to hold."""
+        with self._lock:
+            self._held.append(send)
+            self._held_bytes += len(send.value)
+            if self._much_held:
+                self._changed.notify_all()
 
     @property
     def _much_held(self) -> bool:
@@ -133,7 +141,7 @@ class KafkaProducer:
 
     def _wait_for_space(self) -> None:
         if threading.current_thread() is self._thread:
-            self._poll(0.01)  # a callback that sends must not wait for itself
+            self._poll(0.01)  # it makes space itself
         else:
             with self._changed:
                 self._waiting += 1
