@@ -15,7 +15,8 @@ INSTALLED := $(VENV)/.installed-dev
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 SOURCES := schemas log engine workers examples
 # More processes than cores, each with a broker of its own: most slow tests wait for timeouts. A file stays in one process.
-PYTEST_OPTIONS ?= -q --durations=15 -n 3 --dist loadfile --no-loadscope-reorder
+# One that crashes ends the run, with the test's name: pytest-xdist would replace it, and hang when all others are done.
+PYTEST_OPTIONS ?= -q --durations=15 -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 # Some images set this: then each of the hundreds of processes that the tests start compiles all modules for itself.
 export PYTHONDONTWRITEBYTECODE :=
