@@ -31,6 +31,7 @@ from .auditors import Auditors, Code
 from .disk import SortedStorage
 from .faults import Fault, strike
 from .faults import plan as drawn_plan
+from .golden import Run
 from .hosted_log import ClusterLog
 from .hub import Hub
 from .journal import Journal
@@ -248,8 +249,14 @@ class World:
                 for task in self.tasks:
                     if not task.outcome:
                         group.create_task(customers.run(client, self.journal, task))
+            while self.journal.handed and self._scripted_are_open():
+                await asyncio.sleep(0.7)  # children that nobody waits for need somebody who ends their activities
             ending.cancel()
         return True
+
+    def _scripted_are_open(self) -> bool:
+        names = {task.workflow_id for task in self.tasks}
+        return any(run.workflow_id.partition("-")[0] in names for run in self._open_runs())
 
     async def _order(self, machine: AsyncMachine) -> bool:
         """What the first client does: all orders that have not ended, side by side."""
@@ -323,13 +330,17 @@ class World:
         missing = [name for name in self.orders if name not in self.journal.results]
         missing += [task.workflow_id for task in self.tasks if not task.outcome]
         missing += [stage.name for _, stage in self.stages if not stage.ended]
-        for golden in self.auditors.golden:
-            missing += [
-                f"{run.workflow_id} ({run.run_id}) at {type(run.entries[-1].event.attributes).__name__}"
-                for run in golden.runs.values()
-                if not isinstance(run.entries[-1].event.attributes, history.CLOSES)
-            ]
+        missing += [
+            f"{run.workflow_id} ({run.run_id}) at {type(run.entries[-1].event.attributes).__name__}"
+            for run in self._open_runs()
+        ]
         return ", ".join(missing) or "a partition does not come to rest"
+
+    def _open_runs(self) -> Iterator[Run]:
+        for golden in self.auditors.golden:
+            for run in golden.runs.values():
+                if not isinstance(run.entries[-1].event.attributes, history.CLOSES):
+                    yield run
 
     def _where(self) -> tuple[str, float]:
         current = self.hub.current
