@@ -7,9 +7,13 @@ from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
+from confluent_kafka import TopicPartition as Position
+from confluent_kafka.admin import OffsetSpec
 from odradek_log.embedded import consumer, files, segment, writer
 from odradek_log.embedded import journal as journals
 from odradek_log.embedded.log import EmbeddedLog
+from odradek_log.kafka import KafkaLog
+from odradek_log.kafka.offsets import OffsetListing
 from odradek_log.kafka.producer import KafkaProducer
 from odradek_log.simulated.log import SimulatedProcess
 
@@ -92,6 +96,27 @@ def closing_lets_nobody_go(patch: Patch) -> None:
             self._closed = True
 
     patch(KafkaProducer, "close", close)
+
+
+_CLIENT = "Kafka's client ends no process"
+
+
+@bug(_CLIENT, "tests/log/test_kafka_threads.py -k 'may_be_closed and answer'")
+def offsets_are_told_in_a_thread_of_librdkafka(patch: Patch) -> None:
+    """Who is told may be the last that holds the client, which then is ended by a thread of its own."""
+
+    def end_offsets(self: Any, partitions: Any, on_result: Any) -> None:
+        [where], admin = partitions, self._client()
+        [answer] = admin.list_offsets({Position(*where): OffsetSpec.latest()}).values()
+        answer.add_done_callback(lambda done: (on_result({where: done.result().offset}, None), admin))
+
+    patch(KafkaLog, "end_offsets", end_offsets)
+
+
+@bug(_CLIENT, "tests/log/test_kafka_offsets.py -k looked_for_before")
+def librdkafka_looks_for_leaders_itself(patch: Patch) -> None:
+    """It uses what its other thread frees that is told of them meanwhile."""
+    patch(OffsetListing, "_look_for_leaders", lambda self: None)
 
 
 _TRIMMED = "A log is trimmed only behind good checkpoints"
