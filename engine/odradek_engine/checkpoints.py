@@ -57,6 +57,12 @@ class Checkpoint(msgspec.Struct, frozen=True):
         return sum(file.size for file in self.files)
 
 
+_ADVICE = (
+    ". Check the address, and that the store answers and lets us in. Its credentials come from the environment, such "
+    "as AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, and AWS_ENDPOINT_URL for one that is not Amazon's"
+)
+
+
 class Entry(NamedTuple):
     """Where a manifest is, by what its name says."""
 
@@ -216,7 +222,9 @@ class CheckpointStore:
         try:
             yield
         except (OSError, self._obstore.exceptions.BaseError) as error:
-            raise CheckpointError(f"cannot {what} at {self.address}: {error}") from error
+            words = " ".join(str(error).partition("\n\nDebug source")[0].split())
+            advice = _ADVICE if "://" in self.address and not self.address.startswith("file:") else ""
+            raise CheckpointError(f"cannot {what} at {self.address}: {words}{advice}") from error
 
 
 def _manifests(namespace: str) -> str:

@@ -254,3 +254,12 @@ def test_files_that_were_found_damaged_are_stored_anew(place: Place, address: st
 def test_an_address_that_is_none_is_told() -> None:
     with pytest.raises(CheckpointError, match=r"Give a folder, or s3://bucket/prefix"):
         CheckpointStore("nowhere://x")
+
+
+@pytest.mark.parametrize("address", ["s3"], indirect=True)
+def test_a_store_that_refuses_is_told_in_a_line_with_what_to_look_at(address: str) -> None:
+    """obstore's errors have twenty lines of its insides."""
+    with pytest.raises(CheckpointError, match=r"cannot list .*NoSuchBucket.*Check the address.*AWS_ENDPOINT") as told:
+        CheckpointStore("s3://nobody-made-this/odradek").entries(NAMESPACE)
+    assert "\n" not in str(told.value)
+    assert "Debug" not in str(told.value)

@@ -174,6 +174,14 @@ def test_a_folder_keeps_them_by_their_hash(tmp_path: Path) -> None:
         ObjectPayloadStore("nonsense://x")
 
 
+def test_what_is_gone_from_a_folder_is_told_in_a_line(tmp_path: Path) -> None:
+    """obstore's errors have many lines of its insides."""
+    with pytest.raises(FileNotFoundError, match="payloads") as told:
+        ObjectPayloadStore(tmp_path / "payloads").get("abcd")
+    assert "\n" not in str(told.value)
+    assert "Debug" not in str(told.value)
+
+
 # ---------------------------------------------------------------- the producer of a worker
 
 

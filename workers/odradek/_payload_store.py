@@ -3,6 +3,8 @@ object stores."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -54,9 +56,20 @@ class ObjectPayloadStore:
             ) from error
 
     def put(self, name: str, data: bytes, /) -> None:
-        """Write an object; one that is there is written again. Raises OSError, or an error of obstore."""
-        self._obstore.put(self._store, f"{name[:2]}/{name}", data)
+        """Write an object; one that is there is written again. Raises OSError."""
+        with self._briefly():
+            self._obstore.put(self._store, f"{name[:2]}/{name}", data)
 
     def get(self, name: str, /) -> bytes:
-        """Read an object. Raises FileNotFoundError, OSError, or another error of obstore."""
-        return bytes(self._obstore.get(self._store, f"{name[:2]}/{name}").bytes())
+        """Read an object. Raises FileNotFoundError, or another OSError."""
+        with self._briefly():
+            return bytes(self._obstore.get(self._store, f"{name[:2]}/{name}").bytes())
+
+    @contextlib.contextmanager
+    def _briefly(self) -> Iterator[None]:
+        """obstore's errors without the many lines of their insides."""
+        try:
+            yield
+        except (OSError, self._obstore.exceptions.BaseError) as error:
+            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else OSError
+            raise kind(" ".join(str(error).partition("\n\nDebug source")[0].split())) from error
