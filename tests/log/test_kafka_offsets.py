@@ -106,11 +106,18 @@ def test_leaders_are_looked_for_before_a_client_asks_that_does_not_know_them() -
     what its own thread, which was told of them meanwhile, has freed, and the process ends."""
     ends, _, admin = ask(224, leaders_known=False)
     assert ends == {HERE: 224}
-    assert [what for what, _ in admin.asked] == ["leaders", "offsets"]
+    assert admin.asked == [("leaders", 1.0), ("offsets", 1.0)]
 
 
 STANDS_STILL = KafkaError(KafkaError._TIMED_OUT)
 """There is a connection, on which nothing comes."""
+
+
+def test_a_client_that_hears_of_no_leaders_asks_nothing_else() -> None:
+    ends, error, admin = ask(224, metadata=STANDS_STILL, leaders_known=False)
+    assert (ends, {what for what, _ in admin.asked}) == ({}, {"leaders"})
+    assert isinstance(error, LogUnavailableError)
+    assert admin.now == pytest.approx(offsets.LEADER_CHANGE_S, abs=0.2)
 
 
 @pytest.mark.parametrize("metadata", [None, STANDS_STILL])

@@ -60,11 +60,18 @@ class OffsetListing:
     def answer(self) -> Mapping[Wanted, int]:
         """All offsets that are wanted. Raises LogError. Waits for LEADER_CHANGE_S and an answer at most."""
         if not self._leaders_known:
-            self._look_for_leaders()
+            self._questions = 1
+            while not self._look_for_leaders():
+                self._pause()
+                self._questions += 1
+            self._questions = 0
         while self._ask():
-            time.sleep(min(self._questions * _ASK_AGAIN_AFTER, _LONGEST_PAUSE))
+            self._pause()
             self._look_for_leaders()
         return self._offsets
+
+    def _pause(self) -> None:
+        time.sleep(min(self._questions * _ASK_AGAIN_AFTER, _LONGEST_PAUSE))
 
     def _ask(self) -> bool:
         """Whether some of it has to be asked again."""
@@ -98,9 +105,9 @@ class OffsetListing:
             self._error = error
             self._subject = _subject(wanted)
 
-    def _look_for_leaders(self) -> None:
-        """Ask who leads now, if there is time; else raise. By itself librdkafka keeps to the leaders it knows for a
-        while."""
+    def _look_for_leaders(self) -> bool:
+        """Ask who leads now; whether there was an answer. Raises when the time is over. By itself librdkafka keeps to
+        the leaders it knows for a while."""
         silence = None
         try:
             self._admin.list_topics(timeout=self._patience())
@@ -109,7 +116,7 @@ class OffsetListing:
         if silence is None or silence.code() == KafkaError._TIMED_OUT:  # one is there; perhaps it alone stands still
             self._there = time.monotonic()
         if self._left(self._error) > 0:
-            return
+            return silence is None
         if silence is None:
             raise translate(self._error or _SILENT, self._subject, self._servers)
         raise unavailable(self._subject, self._servers, silence.str())
