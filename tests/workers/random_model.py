@@ -271,12 +271,11 @@ class Model:
             run.parent.children = [following if child is run else child for child in run.parent.children]
 
     def carry(self, path: str) -> None:
-        """Messages that a run has not read are the first that the next one reads, before its code begins."""
-        for waiting in (self.loop.selector.together, self.loop.selector.pending):
-            unread = [action for action in waiting if isinstance(action, partial) and action.args[0] == path]
-            for action in unread:
-                waiting.remove(action)
-                action()
+        """Messages that a run has not read are the first that the next one reads, when its code waits for anything."""
+        together, pending = self.loop.selector.together, self.loop.selector.pending
+        for action in [one for one in pending if isinstance(one, partial) and one.args[0] == path]:
+            pending.remove(action)
+            together.append(action)
 
     def ended(self, run: Run) -> None:
         if run.parent is None:

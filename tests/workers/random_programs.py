@@ -142,6 +142,7 @@ class Interpreter:
         self.slots: list[int] = state["slots"]
         self.trace: list[Any] = state["trace"]
         self.handling = 0
+        self.pauses = 0
         self.tasks: list[asyncio.Task[Any] | None] = [None] * SLOTS
 
     def state(self) -> dict[str, Any]:
@@ -196,6 +197,12 @@ class Interpreter:
         task = self.tasks[slot]
         if task is not None:
             task.cancel()
+            await self.let_others_end()
+
+    async def let_others_end(self) -> None:
+        """A child that is cancelled ends at this moment, and not after its parent has closed at the same one."""
+        self.pauses += 1
+        await asyncio.sleep(duration_ms(f"{self.world.path}/pause", self.pauses) / 1000)
 
     async def _await(self, slot: int) -> Any:
         task = self.tasks[slot]
@@ -218,6 +225,8 @@ class Interpreter:
         for task in tasks:
             if task in pending:
                 task.cancel()
+        if pending:
+            await self.let_others_end()
         for task in tasks:
             if task in done:
                 await task

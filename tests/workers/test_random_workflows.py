@@ -29,6 +29,15 @@ totals: Counter[str] = Counter()
 )
 @example([[("change", 0), ("wait", 0, 2)], [("effect", 0)]], [(0, [("put", 0), ("put", 0)])], None, frozenset())
 @example([[("wait", 1, 1), ("effect", 0)]], [(0, [("put", 0), ("put", 1), ("put", 0)])], None, frozenset())
+@example(
+    [[("first", [[("activity", 0, 0)], [("effect", 0)], [("child", 0, [("activity", 14126156, 0)])]]),
+      ("gather", [[("effect", 0)], [("child", 0, [("effect", 0)])]])]],
+    [], None, frozenset(),
+)
+@example(
+    [[("wait", 0, 1)], [("spawn", 0, [("activity", 8403201, 0)])]],
+    [(0, [("put", 0), ("put", 0)])], None, frozenset(),
+)
 def test_random_workflows_do_what_the_model_does(
     segments: Any, bursts: Any, cancel: int | None, restarts: frozenset[int]
 ) -> None:
