@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from odradek import activity, workflow
+from odradek import RetryPolicy, activity, workflow
 from odradek._definitions import activity_definition, definition_of
 from odradek.errors import DefinitionError
 
@@ -105,3 +105,22 @@ def iterates() -> Iterator[int]:
 def test_wrong_use_is_refused_with_what_to_write_instead(define: Callable[[], Any], message: str) -> None:
     with pytest.raises(DefinitionError, match=message):
         define()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"initial_interval": 0}, "more than 0"),
+        ({"initial_interval": 10**400}, "between 0 and 1000 years"),
+        ({"backoff_coefficient": 0.5}, "from 1 to"),
+        ({"backoff_coefficient": 10**400}, "from 1 to"),
+        ({"backoff_coefficient": float("nan")}, "from 1 to"),
+        ({"maximum_interval": 0.5}, "not below"),
+        ({"maximum_attempts": 0}, "at least 1"),
+        ({"non_retryable_error_types": "ValueError"}, "names or classes"),
+        ({"non_retryable_error_types": [ValueError()]}, "names or classes"),
+    ],
+)
+def test_retry_policies_that_make_no_sense(options: dict[str, Any], message: str) -> None:
+    with pytest.raises((ValueError, DefinitionError), match=message):
+        RetryPolicy(**options)

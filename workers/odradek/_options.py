@@ -49,14 +49,14 @@ def seconds(value: Duration) -> float:
     """A duration as seconds. Raises DefinitionError for what is not a timedelta or a number, or is negative."""
     given = cast(object, value)  # callers without a type checker pass anything
     if isinstance(given, timedelta):
-        result = given.total_seconds()
+        result: float = given.total_seconds()
     elif isinstance(given, int | float) and not isinstance(given, bool):
-        result = float(given)
+        result = given  # an int may be larger than any float
     else:
         raise DefinitionError(f"a duration is a timedelta or a number of seconds, not {value!r}")
     if not (0 <= result <= _MAXIMUM_SECONDS):
         raise DefinitionError(f"a duration is between 0 and 1000 years, not {value!r}")
-    return result
+    return float(result)
 
 
 def milliseconds(value: Duration | None) -> int:
@@ -69,12 +69,15 @@ def check_retry_policy(policy: RetryPolicy) -> None:
     initial = seconds(policy.initial_interval)
     if initial <= 0:
         raise ValueError("RetryPolicy: initial_interval is more than 0 seconds; use maximum_attempts=1 for no retries")
-    if policy.backoff_coefficient < 1 or not math.isfinite(policy.backoff_coefficient):
-        raise ValueError(f"RetryPolicy: backoff_coefficient is at least 1, not {policy.backoff_coefficient}")
+    if not 1 <= policy.backoff_coefficient <= _MAXIMUM_SECONDS:
+        raise ValueError(f"RetryPolicy: backoff_coefficient is from 1 to 3e10, not {policy.backoff_coefficient}")
     if policy.maximum_interval is not None and seconds(policy.maximum_interval) < initial:
         raise ValueError("RetryPolicy: maximum_interval is not below initial_interval")
     if policy.maximum_attempts is not None and policy.maximum_attempts < 1:
         raise ValueError("RetryPolicy: maximum_attempts is at least 1, or None for no limit")
+    kinds = cast(object, policy.non_retryable_error_types)
+    if isinstance(kinds, str) or not all(isinstance(kind, str | type) for kind in policy.non_retryable_error_types):
+        raise ValueError(f"RetryPolicy: non_retryable_error_types are names or classes of errors, not {kinds!r}")
 
 
 def retry_policy_record(policy: RetryPolicy | None) -> common.RetryPolicy | None:

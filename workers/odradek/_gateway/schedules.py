@@ -253,7 +253,8 @@ def _spec(given: dict[str, Any]) -> ScheduleSpec:
     _check_names(given, ScheduleSpec)
     for name, kind in (("calendars", ScheduleCalendarSpec), ("skip", ScheduleCalendarSpec),
                        ("intervals", ScheduleIntervalSpec)):  # fmt: skip
-        for part in given.get(name) or ():
+        parts = given.get(name)
+        for part in parts if isinstance(parts, (list, tuple)) else ():  # what is no list is refused below
             _check_names(part, kind)
     return msgspec.convert(given, ScheduleSpec)
 
