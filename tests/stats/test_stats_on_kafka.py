@@ -26,6 +26,10 @@ from .histories import Source, append
 PARTITIONS = 4
 PROCESS = Path(__file__).parent / "stats_process.py"
 
+PATIENCE_S = 240.0
+"""After a process was killed the others had not counted all after a minute, once, beside a busy loop."""
+pytestmark = pytest.mark.timeout(600)
+
 
 class Namespace(NamedTuple):
     target: str
@@ -68,7 +72,7 @@ def counting(namespace: Namespace, folder: Path) -> Iterator[subprocess.Popen[st
 
 def until(namespace: Namespace, behind: int) -> Stats:
     """Wait until no more than `behind` records are uncounted."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while (stats := read_stats(namespace.target, namespace.name)).behind > behind:
         assert time.monotonic() < deadline, stats
         time.sleep(0.1)  # another process counts; Kafka is all that it tells us
@@ -106,7 +110,6 @@ def test_counts_are_exact_though_batches_come_again(namespace: Namespace, tmp_pa
         assert until(namespace, 0).types == {"Late": TypeCounts(started=1), **expected(60)}
 
 
-@pytest.mark.timeout(300)
 def test_counts_are_exact_after_kill_9_in_the_middle(namespace: Namespace, tmp_path: Path) -> None:
     """A process that has counted all before it is killed gets twice as much to count."""
     counts: list[int] = []
