@@ -74,9 +74,11 @@ def kafka_problem(answer: Future[Any]) -> KafkaError | None:
     """What an answer says instead, once it is there. If it were raised, its traceback would hold who asks, and so the
     client, for as long as librdkafka's own thread has the answer, which must not be the last to hold a client."""
     problem = answer.exception()
-    if problem is None or isinstance(problem, KafkaException):
-        return kafka_error(problem) if problem is not None else None
-    raise problem
+    if isinstance(problem, KafkaException):
+        return kafka_error(problem)
+    if problem is not None:
+        raise problem
+    return None
 
 
 def is_refusal(error: KafkaError) -> bool:

@@ -115,21 +115,21 @@ class OffsetListing:
             silence = kafka_error(e)
         if silence is None or silence.code() == KafkaError._TIMED_OUT:  # one is there; perhaps it alone stands still
             self._there = time.monotonic()
-        if self._left(self._error) > 0:
+        if self._left() > 0:
             return silence is None
         if silence is None:
             raise translate(self._error or _SILENT, self._subject, self._servers)
         raise unavailable(self._subject, self._servers, silence.str())
 
-    def _left(self, error: KafkaError | None) -> float:
+    def _left(self) -> float:
         """Seconds until we give up."""
-        unknown = error is not None and error.code() == _UNKNOWN
+        unknown = self._error is not None and self._error.code() == _UNKNOWN
         give_up = self._began + (self._timeout if unknown else max(self._timeout, LEADER_CHANGE_S))
         return min(self._there + self._timeout, give_up) - time.monotonic()
 
     def _patience(self) -> float:
         """Seconds for the next answer."""
-        return max(0.1, min(self._questions * _QUESTION_S, self._left(self._error)))
+        return max(0.1, min(self._questions * _QUESTION_S, self._left()))
 
 
 def _subject(wanted: Wanted) -> str:
